@@ -1,0 +1,70 @@
+"""What a worker is given to do, and what it may call while doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+from nbautoml.events.facts import Event
+
+__all__ = ["RunControl", "Task", "TaskContext", "TrialSpec"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSpec:
+    """One point of the space to be tried: its number, active parameters and own seed."""
+
+    number: int
+    params: Mapping[str, Any]
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A piece of work for one worker: one trial, or a stack of them.
+
+    Attributes:
+        handler: "package.module:function" inside nbautoml, called as ``handler(task, context)``.
+        trials: the trials that the handler trains; it must end each with a `TrialEnded`.
+        payload: anything else it needs, as plain JSON.
+        limit_s: the worker is ended when the task takes longer; None for no limit.
+    """
+
+    handler: str
+    trials: tuple[TrialSpec, ...]
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    limit_s: float | None = None
+
+
+class RunControl(Enum):
+    """The answer to "shall I go on?"."""
+
+    GO_ON = "go_on"
+    STOP_EARLY = "stop_early"
+    CANCEL = "cancel"
+
+
+class TaskContext(Protocol):
+    """What a handler may call; one is given to each call of a handler.
+
+    Obligations of an implementation: events of one task arrive in the order in which they
+    were emitted; `report` answers from the same rung for every trial; `check` is cheap
+    enough for every batch (it may block while the run is paused).
+    """
+
+    run_folder: Path
+    home_data: Path
+    device: str
+    n_threads: int
+
+    def emit(self, event: Event) -> None:
+        """Send an event to the record; buffered, so it costs microseconds."""
+
+    def report(self, trial: int, epoch: int, value: float) -> RunControl:
+        """Tell the stopper the objective after an epoch, and learn whether to go on."""
+
+    def check(self, trial: int) -> RunControl:
+        """Whether the trial was cancelled; blocks while the run is paused."""

@@ -1,0 +1,103 @@
+"""Dataclasses to JSON and back, by a table of names: nothing that is read decides which code runs.
+
+A message is ``{"type": "EpochEnded", ...fields}``. JSON has no NaN, so numbers that
+are not finite travel as the strings "nan", "inf" and "-inf".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from nbautoml.errors import NbAutomlError, nearest
+
+__all__ = ["WireError", "dumps", "from_json", "loads", "plain", "to_json"]
+
+T = TypeVar("T")
+
+_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+class WireError(NbAutomlError):
+    """A message that does not fit its type: unknown type, missing or unknown field."""
+
+
+def plain(value: Any) -> Any:
+    """A JSON-able copy: tuples become lists, numbers that are not finite become strings."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_json(value)
+    return value
+
+
+def to_json(message: Any) -> dict[str, Any]:
+    """The message as a JSON object with its type's name under ``type``."""
+    body = {field.name: plain(getattr(message, field.name)) for field in dataclasses.fields(message)}
+    return {"type": type(message).__name__, **body}
+
+
+def dumps(message: Any) -> str:
+    """`to_json` as compact text."""
+    return json.dumps(to_json(message), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def loads(text: str | bytes, types: Mapping[str, type[T]]) -> T:
+    """The message in a JSON text; see `from_json`.
+
+    Raises:
+        WireError: the text is no JSON object of a known type.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"not a JSON message: {error}") from error
+    return from_json(found, types)
+
+
+def from_json(found: Any, types: Mapping[str, type[T]]) -> T:
+    """The message that a JSON object states.
+
+    Args:
+        found: the object, with its type's name under ``type``.
+        types: the types that are allowed here, by name.
+
+    Raises:
+        WireError: unknown type, or fields missing or unknown.
+    """
+    if not isinstance(found, Mapping) or not isinstance(found.get("type"), str):
+        raise WireError(f"a message is an object with a 'type', got {str(found)[:80]!r}")
+    name = found["type"]
+    kind = types.get(name)
+    if kind is None:
+        near = nearest(name, types)
+        raise WireError(
+            f"unknown message type {name[:80]!r}", hint=f"did you mean {near!r}?" if near else ""
+        )
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(found) - set(fields) - {"type"})
+    if unknown:
+        raise WireError(f"{name} has no field {unknown[0][:80]!r}")
+    try:
+        return kind(**{key: _revived(found[key], str(fields[key].type)) for key in fields if key in found})
+    except (TypeError, ValueError) as error:
+        raise WireError(f"{name}: {error}") from error
+
+
+def _revived(value: Any, annotation: str) -> Any:
+    """Undo `plain` where the field's annotation says so: tuples, and floats that are not finite."""
+    if isinstance(value, str) and value in _NOT_FINITE and "float" in annotation:
+        return _NOT_FINITE[value]
+    if isinstance(value, list):
+        items = [_revived(item, annotation) for item in value]
+        return tuple(items) if annotation.startswith("tuple") else items
+    if isinstance(value, dict) and "float" in annotation:
+        return {key: _revived(item, annotation) for key, item in value.items()}
+    return value
