@@ -24,6 +24,7 @@ __all__ = [
     "EpochEnded",
     "Event",
     "LogLine",
+    "ParamsSuggested",
     "PlanChosen",
     "RunStateChanged",
     "StepsDone",
@@ -64,6 +65,14 @@ class PlanChosen(Event):
 @dataclass(frozen=True, kw_only=True)
 class TrialPlanned(Event):
     """The sampler suggested (or a person enqueued) a point of the space."""
+
+    trial: int
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParamsSuggested(Event):
+    """An objective that asks while it runs was given these values; ``params`` are all so far."""
 
     trial: int
     params: Mapping[str, Any]
@@ -159,6 +168,7 @@ _EVENTS: dict[str, type[Event]] = {
         RunStateChanged,
         PlanChosen,
         TrialPlanned,
+        ParamsSuggested,
         TrialStarted,
         StepsDone,
         EpochEnded,

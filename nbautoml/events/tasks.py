@@ -38,6 +38,25 @@ class Task:
     payload: Mapping[str, Any] = field(default_factory=dict)
     limit_s: float | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """The task as a JSON object."""
+        return {
+            "handler": self.handler,
+            "trials": [vars(trial) for trial in self.trials],
+            "payload": dict(self.payload),
+            "limit_s": self.limit_s,
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Task:
+        """The task that `to_json` wrote."""
+        return cls(
+            handler=found["handler"],
+            trials=tuple(TrialSpec(**trial) for trial in found["trials"]),
+            payload=found["payload"],
+            limit_s=found["limit_s"],
+        )
+
 
 class RunControl(Enum):
     """The answer to "shall I go on?"."""
@@ -68,3 +87,6 @@ class TaskContext(Protocol):
 
     def check(self, trial: int) -> RunControl:
         """Whether the trial was cancelled; blocks while the run is paused."""
+
+    def ask(self, trial: int, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Put a question to the run's driver (plain JSON both ways) and wait for the answer."""

@@ -1,0 +1,61 @@
+# One command each: setup, demo, lab, check, test, bench. All work twice in a row and from any folder.
+SHELL := /bin/bash
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check -q
+OUT := out
+PYTHON ?= python3
+
+.PHONY: setup demo lab check format test test-fast bench browser clean front help
+.DEFAULT_GOAL := help
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
+
+setup: $(VENV)/.stamp front  ## a .venv with everything, the front end built
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The constraints go to pip for the project's own packages only: build environments need no torch.
+$(VENV)/.stamp: pyproject.toml constraints-dev.txt | $(VENV)/bin/python
+	$(PIP) install -c constraints-dev.txt torch
+	NBAUTOML_SKIP_FRONT_END=1 $(PIP) install -c constraints-dev.txt -e '.[dev]'
+	touch $@
+
+front: $(VENV)/.stamp  ## the front end: js/ -> nbautoml/static and nbautoml/labextension
+	$(PY) js/build.py
+
+demo: setup  ## run the quickstart notebook headless on real data
+	$(PY) notebooks/run_demo.py --out $(OUT)
+
+lab: setup  ## JupyterLab with the notebooks, on this machine only
+	$(VENV)/bin/jupyter lab --ip 127.0.0.1 --notebook-dir notebooks $(LAB_FLAGS)
+
+format:  ## rewrite the code in the one format
+	$(VENV)/bin/ruff format nbautoml tests benchmarks notebooks js
+	$(VENV)/bin/ruff check --fix nbautoml tests benchmarks notebooks js
+
+check: setup  ## format, lint, types, layers, generated files
+	$(VENV)/bin/ruff format --check nbautoml tests benchmarks notebooks js
+	$(VENV)/bin/ruff check nbautoml tests benchmarks notebooks js
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PY) -m nbautoml.widgets.generate --check
+	$(PY) js/build.py --check
+
+browser:
+	@$(PY) tests/browser/install_browser.py
+
+test: setup browser  ## every test
+	$(PY) js/build.py --test
+	$(PY) -m pytest
+
+test-fast: setup  ## what needs neither browser nor kernel
+	$(PY) -m pytest tests -m "not browser and not slow" -q
+
+bench: setup  ## measure the hot paths against their peers (under 15 minutes)
+	$(PY) benchmarks/run_all.py --out $(OUT)
+
+clean:
+	rm -rf $(VENV) $(OUT) nbautoml/static nbautoml/labextension js/node_modules
