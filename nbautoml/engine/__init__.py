@@ -1,0 +1,1 @@
+"""The life of a run: supervisor, workers, executors. Owns every process and thread of a run."""

@@ -1,0 +1,172 @@
+"""The kernel's side of the engine: start runs, send them commands, let go of them decently.
+
+Nothing here waits for training, and nothing loads torch.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nbautoml.errors import EngineError
+from nbautoml.events import Command, Interrupt
+from nbautoml.store import Home, RunFolder
+
+if TYPE_CHECKING:
+    from nbautoml.capsule import Capsule
+    from nbautoml.spec.recipe import Recipe
+
+__all__ = ["forget_warm", "preheat", "resume", "send", "submit"]
+
+_START = "import sys; from nbautoml.engine.supervisor import main; sys.exit(main())"
+_RESUMABLE = ("interrupted", "stopped", "failed", "queued")
+
+_lock = threading.Lock()
+_warm: subprocess.Popen[str] | None = None
+_children: list[subprocess.Popen[str]] = []
+_ours: dict[Path, bool] = {}  # folder of a run that this process started -> is it detached
+
+
+def submit(home: Home, recipe: Recipe, capsule: Capsule) -> RunFolder:
+    """Make the run's folder and hand it to a supervisor; returns at once.
+
+    With executor "inline" the run is trained here, and this returns when it is over.
+
+    Raises:
+        StoreError: the folder cannot be made.
+        EngineError: no supervisor could be started.
+    """
+    folder = home.create_run(recipe, capsule)
+    if recipe.execution.executor == "inline":
+        from nbautoml.engine.supervisor import run_in_process
+
+        run_in_process(home, folder)
+    else:
+        _hand_over(home, folder, is_detached=recipe.execution.detach)
+    return folder
+
+
+def resume(home: Home, folder: RunFolder) -> None:
+    """Go on with a run whose supervisor is gone; finished trials stay as they are.
+
+    Raises:
+        EngineError: the run is going on, or is finished.
+    """
+    with folder.reader() as reader:
+        state = reader.run().state
+    if state not in _RESUMABLE:
+        raise EngineError(
+            f"run {folder.recipe().name!r} is {state}, there is nothing to resume",
+            hint="a new run with more trials starts from its best: %automl tune --help",
+        )
+    recipe = folder.recipe()
+    if recipe.execution.executor == "inline":
+        from nbautoml.engine.supervisor import run_in_process
+
+        run_in_process(home, folder)
+    else:
+        _hand_over(home, folder, is_detached=recipe.execution.detach)
+
+
+def send(folder: RunFolder, command: Command) -> str:
+    """Drop a command into the run's inbox; returns the id that its acknowledgement will carry."""
+    return folder.inbox.drop(command)
+
+
+def preheat(home: Home) -> None:
+    """Start a warm supervisor in the background, so that the next run begins at once."""
+    global _warm
+    with _lock:
+        if _warm is not None and _warm.poll() is None:
+            return
+        _reap()
+        _warm = _popen(["--warm"], cwd=home.path.parent, stdin=subprocess.PIPE)
+
+
+def forget_warm() -> None:
+    """End the warm supervisor, if there is one."""
+    global _warm
+    with _lock:
+        if _warm is not None:
+            _close_input(_warm)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                _warm.wait(5)
+            _warm = None
+
+
+def _hand_over(home: Home, folder: RunFolder, *, is_detached: bool) -> None:
+    """Give the run to the warm supervisor, else to a new one."""
+    global _warm
+    with _lock:
+        _reap()
+        candidate, _warm = _warm, None
+        if candidate is None or not _order(candidate, home, folder):
+            words = ["--home", str(home.path), "--run", str(folder.path)]
+            candidate = _popen(words, cwd=Path.cwd(), stdin=subprocess.DEVNULL)
+        _children.append(candidate)
+        _ours[folder.path] = is_detached
+
+
+def _order(warm: subprocess.Popen[str], home: Home, folder: RunFolder) -> bool:
+    """Send the folder to a warm supervisor; False when it is gone."""
+    if warm.poll() is not None or warm.stdin is None:
+        return False
+    order = {"home": str(home.path), "run": str(folder.path), "cwd": os.getcwd()}
+    try:
+        warm.stdin.write(json.dumps(order) + "\n")
+        warm.stdin.flush()
+        warm.stdin.close()
+    except OSError:
+        return False
+    return True
+
+
+def _popen(words: list[str], *, cwd: Path, stdin: int) -> subprocess.Popen[str]:
+    """Start a supervisor in a session of its own: no terminal's or kernel's signals reach it."""
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-c", _START, *words],
+            cwd=cwd if cwd.is_dir() else None,
+            stdin=stdin,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            text=True,
+        )
+    except OSError as error:
+        raise EngineError(
+            f"could not start the supervisor process: {error}",
+            hint="free some memory or processes, or use --executor inline",
+        ) from error
+
+
+def _reap() -> None:
+    """Collect the exit codes of supervisors that ended, so that none stays a zombie."""
+    _children[:] = [child for child in _children if child.poll() is None]
+
+
+def _close_input(process: subprocess.Popen[str]) -> None:
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+
+
+@atexit.register
+def _let_go() -> None:
+    """This process ends on purpose: its runs that are not detached become resumable.
+
+    A killed kernel never comes here, and then its runs go on.
+    """
+    if _warm is not None:
+        _close_input(_warm)
+    for path, is_detached in _ours.items():
+        if not is_detached and path.is_dir():
+            with contextlib.suppress(OSError):
+                RunFolder(path).inbox.drop(Interrupt())

@@ -1,0 +1,91 @@
+"""What the engine asks of a kind of run. A run need not be a tuning run, a task need not be one trial."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nbautoml.errors import RecipeError, nearest
+from nbautoml.events import Command, Event, RunControl, Task
+
+if TYPE_CHECKING:
+    from nbautoml.spec.recipe import Recipe
+    from nbautoml.store import Reader
+
+__all__ = ["DRIVERS", "Driver", "Handout", "Verdict", "driver_for"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handout:
+    """A task for a worker, with the events that record how it came to be."""
+
+    task: Task
+    events: Sequence[Event] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How a run ended: "finished" or "failed", with a line for people."""
+
+    state: str
+    message: str
+
+
+class Driver(Protocol):
+    """Decides what comes next in a run of one kind; knows no process and no record.
+
+    Obligations: `restore` is called once, before anything else, with what an earlier owner
+    recorded; every event of a task reaches `on_event` in order, before the record has it;
+    calls come from one thread; each call returns within some tens of milliseconds.
+    """
+
+    def restore(self, reader: Reader) -> Sequence[Event]:
+        """Rebuild from the record; returns events to record (a plan, a log line)."""
+
+    def next_handout(self) -> Handout | None:
+        """The next task, or None when there is nothing to hand out at the moment."""
+
+    def on_event(self, event: Event) -> Sequence[Event]:
+        """Learn what happened; returns further events to record."""
+
+    def on_report(self, trial: int, epoch: int, value: float) -> RunControl:
+        """Whether a trial goes on after an epoch."""
+
+    def on_question(self, trial: int, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a handler's `TaskContext.ask`; {"error": text} refuses."""
+
+    def on_command(self, command: Command) -> str:
+        """Obey a command that the engine does not know; returns "" or why it is refused."""
+
+    def requeue(self, trial: int) -> None:
+        """The trial's worker died; hand it out again."""
+
+    def verdict(self, n_running: int) -> Verdict | None:
+        """How the run ended; None while it goes on. ``n_running``: trials in workers' hands."""
+
+
+# A kind's driver is named, not imported: an engine that runs a tuning run loads no compressor.
+DRIVERS: Mapping[str, str] = {
+    "tune": "nbautoml.tune.driver:TuneDriver",
+    "train": "nbautoml.tune.driver:TuneDriver",
+}
+
+
+def driver_for(recipe: Recipe) -> Driver:
+    """The driver of a recipe's kind.
+
+    Raises:
+        RecipeError: no such kind in this version.
+    """
+    place = DRIVERS.get(recipe.kind)
+    if place is None:
+        near = nearest(recipe.kind, DRIVERS)
+        raise RecipeError(
+            f"this nbautoml has no runs of kind {recipe.kind!r}",
+            hint=f"did you mean {near!r}?" if near else "kinds: " + ", ".join(DRIVERS),
+        )
+    module, _, name = place.partition(":")
+    driver: Driver = getattr(importlib.import_module(module), name)(recipe)
+    return driver

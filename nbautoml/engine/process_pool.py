@@ -1,0 +1,286 @@
+"""Executor "process": warm workers, one device and a thread budget each, forked from a forkserver."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any
+
+from nbautoml.engine.devices import Layout
+from nbautoml.engine.pool import (
+    Asked,
+    Control,
+    Died,
+    Finished,
+    Happened,
+    Message,
+    Printed,
+    Ready,
+    Reported,
+)
+from nbautoml.engine.worker import worker_main
+from nbautoml.events import RunControl, Task, event_from_json
+
+__all__ = ["ProcessPool", "worker_context"]
+
+# Loaded once in the forkserver and shared by all workers; none of them starts a thread pool.
+PRELOAD = ("torch", "nbautoml.engine.worker", "nbautoml.tune.work")
+LIMIT_GRACE_S = 5.0  # a trial over its limit ends itself at its next batch; else its worker is killed
+MAX_LINES_A_POLL = 40
+MAX_LINE = 2000
+READ_BYTES = 65536
+
+
+def worker_context() -> BaseContext:
+    """How workers are started: forkserver with torch loaded, or spawn where there is none."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    present = [name for name in PRELOAD if importlib.util.find_spec(name.partition(".")[0])]
+    context.set_forkserver_preload(present)
+    return context
+
+
+@dataclass
+class _Worker:
+    process: Any
+    pipe: Connection
+    output: Connection
+    device: str
+    is_ready: bool = False
+    task: Task | None = None
+    started_at: float = 0.0
+    is_overdue: bool = False
+    partial: bytes = b""
+    n_left_out: int = 0
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def pid(self) -> int:
+        return int(self.process.pid or 0)
+
+
+class ProcessPool:
+    """Workers in processes of their own; a dead one is replaced at the next `start`.
+
+    Args:
+        layout: how many workers, on which devices, with how many threads; may be set later
+            (a warm pool is started before it is known what it will run).
+    """
+
+    def __init__(self, layout: Layout, *, run_folder: Path, home_data: Path) -> None:
+        self._context = worker_context()
+        self._workers: dict[int, _Worker] = {}
+        self._control = Control()
+        self.assign(layout, run_folder=run_folder, home_data=home_data)
+
+    def assign(self, layout: Layout, *, run_folder: Path, home_data: Path) -> None:
+        """Say what the pool is for."""
+        self._layout = layout
+        self._run_folder, self._home_data = run_folder, home_data
+
+    def warm(self, n_workers: int = 1) -> None:
+        """Start workers before there is work."""
+        while len(self._workers) < n_workers:
+            self._spawn()
+
+    @property
+    def n_free(self) -> int:
+        """How many tasks could be started now."""
+        return self._layout.n_workers - sum(w.task is not None for w in self._workers.values())
+
+    def start(self, task: Task) -> tuple[int, str]:
+        """Give the task to a free worker."""
+        idle = [worker for worker in self._workers.values() if worker.task is None]
+        worker = next((w for w in idle if w.is_ready), None) or (idle[0] if idle else self._spawn())
+        worker.device = self._free_device()
+        worker.task, worker.started_at = task, time.monotonic()
+        self._send(
+            worker,
+            {
+                "type": "task",
+                "task": task.to_json(),
+                "device": worker.device,
+                "n_threads": self._layout.n_threads,
+                "run_folder": str(self._run_folder),
+                "home_data": str(self._home_data),
+            },
+        )
+        return worker.pid, worker.device
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        """Messages of all workers since the last call."""
+        sources: dict[Any, _Worker] = {}
+        for worker in self._workers.values():
+            sources[worker.pipe] = worker
+            sources[worker.output] = worker
+            sources[worker.process.sentinel] = worker
+        said: list[Message] = []
+        dead: list[_Worker] = []
+        for source in connection.wait(list(sources), timeout_s) if sources else ():
+            worker = sources[source]
+            if source is worker.output:
+                self._read_output(worker)
+            elif source is worker.pipe:
+                said.extend(self._read_pipe(worker))
+            elif worker not in dead:
+                dead.append(worker)
+        for worker in dead:
+            said.extend(self._read_pipe(worker))
+            self._read_output(worker)
+        for worker in self._workers.values():
+            if worker.lines or worker.n_left_out:
+                said.append(
+                    Printed(worker=worker.pid, lines=worker.lines, n_left_out=worker.n_left_out)
+                )
+                worker.lines, worker.n_left_out = [], 0
+        said.extend(self._bury(worker) for worker in dead)
+        self._kill_overdue()
+        return said
+
+    def answer(self, worker: int, control: RunControl) -> None:
+        """Answer a report."""
+        if worker in self._workers:
+            self._send(self._workers[worker], {"type": "answer", "control": control.value})
+
+    def answer_question(self, worker: int, answer: Mapping[str, Any]) -> None:
+        """Answer a question."""
+        if worker in self._workers:
+            self._send(
+                self._workers[worker], {"type": "answer_question", "answer": dict(answer)}
+            )
+
+    def control(self, control: Control) -> None:
+        """Pass control on to all workers."""
+        self._control = control
+        for worker in self._workers.values():
+            self._send(worker, self._control_message())
+
+    def close(self, *, grace_s: float) -> None:
+        """End all workers, kindly first."""
+        self.control(Control(is_over=True))
+        until = time.monotonic() + grace_s
+        for worker in self._workers.values():
+            worker.process.join(max(0.0, until - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join(5)
+            worker.pipe.close()
+            worker.output.close()
+        self._workers = {}
+
+    def _spawn(self) -> _Worker:
+        ours, theirs = multiprocessing.Pipe()
+        output, their_output = multiprocessing.Pipe(duplex=False)
+        process = self._context.Process(  # type: ignore[attr-defined]
+            target=worker_main, args=(theirs, their_output), daemon=True, name="nbautoml-worker"
+        )
+        process.start()
+        theirs.close()
+        their_output.close()
+        os.set_blocking(output.fileno(), False)
+        worker = _Worker(process=process, pipe=ours, output=output, device="cpu")
+        self._workers[worker.pid] = worker
+        if self._control.is_paused or self._control.cancelled:
+            self._send(worker, self._control_message())
+        return worker
+
+    def _control_message(self) -> dict[str, Any]:
+        return {
+            "type": "control",
+            "is_paused": self._control.is_paused,
+            "is_over": self._control.is_over,
+            "cancelled": sorted(self._control.cancelled),
+        }
+
+    def _free_device(self) -> str:
+        in_use = [w.device for w in self._workers.values() if w.task is not None]
+        return min(self._layout.devices, key=lambda device: in_use.count(device))
+
+    def _send(self, worker: _Worker, message: Mapping[str, Any]) -> None:
+        try:
+            worker.pipe.send_bytes(json.dumps(message).encode())
+        except OSError:
+            return  # it died: its sentinel says so at the next poll
+
+    def _read_pipe(self, worker: _Worker) -> list[Message]:
+        said: list[Message] = []
+        try:
+            while worker.pipe.poll(0):
+                message = self._parsed(worker, json.loads(worker.pipe.recv_bytes()))
+                if message is not None:
+                    said.append(message)
+        except (EOFError, OSError):
+            pass  # the sentinel tells of the death, with the exit code
+        return said
+
+    def _parsed(self, worker: _Worker, found: Mapping[str, Any]) -> Message | None:
+        kind, pid = found["type"], worker.pid
+        if kind == "events":
+            return Happened(worker=pid, events=[event_from_json(e) for e in found["events"]])
+        if kind == "report":
+            return Reported(
+                worker=pid, trial=found["trial"], epoch=found["epoch"], value=float(found["value"])
+            )
+        if kind == "ask":
+            return Asked(worker=pid, trial=found["trial"], question=found["question"])
+        if kind == "finished":
+            worker.task = None
+            return Finished(worker=pid, error=found["error"], traceback=found["traceback"])
+        worker.is_ready = True
+        return Ready(worker=pid)
+
+    def _read_output(self, worker: _Worker) -> None:
+        """Take what was printed; past a bound, lines are counted and not kept."""
+        try:
+            chunk = os.read(worker.output.fileno(), READ_BYTES)
+        except (BlockingIOError, OSError):
+            return
+        *whole, worker.partial = (worker.partial + chunk).split(b"\n")
+        if len(worker.partial) > READ_BYTES:
+            whole, worker.partial = [*whole, worker.partial], b""
+        for line in whole:
+            if len(worker.lines) < MAX_LINES_A_POLL:
+                worker.lines.append(line.decode("utf-8", "replace")[:MAX_LINE])
+            else:
+                worker.n_left_out += 1
+
+    def _bury(self, worker: _Worker) -> Died:
+        worker.process.join(5)
+        del self._workers[worker.pid]
+        worker.pipe.close()
+        worker.output.close()
+        code = worker.process.exitcode
+        is_killed = code in {-signal.SIGKILL, -signal.SIGTERM} and not worker.is_overdue
+        limit = worker.task.limit_s if worker.task else None
+        reason = f"took longer than {limit:g} s" if worker.is_overdue else _describe_exit(code)
+        return Died(worker=worker.pid, task=worker.task, reason=reason, is_killed=is_killed)
+
+    def _kill_overdue(self) -> None:
+        now = time.monotonic()
+        for worker in self._workers.values():
+            limit = worker.task.limit_s if worker.task else None
+            if limit is not None and now - worker.started_at > limit + LIMIT_GRACE_S:
+                worker.is_overdue = True
+                worker.process.kill()
+
+
+def _describe_exit(code: int | None) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        what = {
+            "SIGKILL": " (killed from outside, or the machine ran out of memory)",
+            "SIGSEGV": " (a crash in native code)",
+        }.get(name, "")
+        return f"the worker was ended by {name}{what}"
+    return f"the worker left with exit code {code}"

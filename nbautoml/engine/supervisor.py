@@ -1,0 +1,140 @@
+"""The supervisor process: owns one run's record, sampler and workers, in a session of its own.
+
+Started with the run's folder, or warm: then it loads what every run needs, starts one worker, and
+waits on its standard input for the folder. When that input closes first, its kernel is gone and
+so is its purpose. `nbautoml.engine.client` starts it; a user never does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from nbautoml.engine.devices import Layout, layout_for
+from nbautoml.engine.driver import driver_for
+from nbautoml.engine.loop import RunLoop
+from nbautoml.engine.pool import Message, Pool
+from nbautoml.engine.process_pool import ProcessPool
+from nbautoml.events import Event, PlanChosen
+from nbautoml.store import Home, Owner, RunFolder
+
+__all__ = ["main", "run_in_process"]
+
+IDLE_LIMIT_S = 1800.0  # a warm supervisor that nobody needed for so long frees its memory
+EXIT_SIGTERM = 143
+
+logger = logging.getLogger("nbautoml.supervisor")
+
+
+def main(words: list[str] | None = None) -> int:
+    """Entry point of the process; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="nbautoml.engine.supervisor")
+    parser.add_argument("--warm", action="store_true")
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--run", type=Path)
+    asked = parser.parse_args(words)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPool(
+        Layout(devices=("cpu",), n_threads=1), run_folder=Path(), home_data=Path()
+    )
+    if asked.warm:
+        pool.warm()
+        _preload()
+        order = _wait_for_order()
+        if order is None:
+            pool.close(grace_s=0.0)
+            return 0
+        os.chdir(order["cwd"])
+        home, folder = Path(order["home"]), Path(order["run"])
+    else:
+        home, folder = asked.home, asked.run
+    return _supervise(Home(home), RunFolder(folder), pool)
+
+
+def _preload() -> None:
+    """Load what the run will need, while nobody waits."""
+    import nbautoml.tune.driver  # noqa: F401
+    from nbautoml.store import Reader, Writer  # noqa: F401
+
+
+def _wait_for_order() -> dict[str, str] | None:
+    """The folder to run, as one JSON line on standard input; None when nobody will send one."""
+    ready, _, _ = select.select([sys.stdin], [], [], IDLE_LIMIT_S)
+    line = sys.stdin.readline() if ready else ""
+    return json.loads(line) if line.strip() else None
+
+
+def _supervise(home: Home, folder: RunFolder, pool: ProcessPool) -> int:
+    _log_to(folder.log_path)
+    recipe = folder.recipe()
+    layout = layout_for(recipe.execution, n_trials=recipe.budget.n_trials)
+    pool.assign(layout, run_folder=folder.path, home_data=home.data_dir)
+    is_terminated = False
+    with _opened(folder, lambda handle, look: pool) as (loop, first_events):
+
+        def on_sigterm(signum: int, frame: FrameType | None) -> None:
+            nonlocal is_terminated
+            is_terminated = True
+            loop.interrupt("the supervisor was asked to end (SIGTERM)")
+
+        signal.signal(signal.SIGTERM, on_sigterm)
+        plan = PlanChosen(text=str(layout), details={"executor": "process"})
+        state = loop.run([plan, *first_events])
+    logger.info("run %s ended as %s", folder.id, state)
+    return EXIT_SIGTERM if is_terminated else 0
+
+
+def run_in_process(home: Home, folder: RunFolder) -> str:
+    """Executor "inline": be the supervisor and the worker, here and now; returns the last state."""
+    from nbautoml.engine.inline import InlinePool
+
+    layout = layout_for(folder.recipe().execution, n_trials=1)
+
+    def make_pool(handle: Callable[[Message], None], look: Callable[[], None]) -> Pool:
+        return InlinePool(
+            layout, run_folder=folder.path, home_data=home.data_dir, obey=handle, look=look
+        )
+
+    with _opened(folder, make_pool) as (loop, first_events):
+        plan = PlanChosen(text=f"inline on {layout.devices[0]}", details={"executor": "inline"})
+        return loop.run([plan, *first_events])
+
+
+@contextmanager
+def _opened(
+    folder: RunFolder,
+    make_pool: Callable[[Callable[[Message], None], Callable[[], None]], Pool],
+) -> Iterator[tuple[RunLoop, Sequence[Event]]]:
+    """The run's loop, with the record open and recovered; the record is closed on the way out."""
+    recipe = folder.recipe()
+    writer = folder.writer(Owner.this_process())
+    try:
+        writer.create(recipe)
+        writer.recover()
+        driver = driver_for(recipe)
+        with folder.reader() as reader:
+            first_events = driver.restore(reader)
+        yield RunLoop(folder, writer, driver, make_pool), first_events
+    finally:
+        writer.close()
+
+
+def _log_to(path: Path) -> None:
+    """Everything that this process says goes to the run's own log file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )

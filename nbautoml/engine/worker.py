@@ -1,0 +1,211 @@
+"""A worker process: takes tasks from its supervisor one after another, and trains.
+
+It is forked from a forkserver that has torch loaded, so it starts in some 20 ms. It talks JSON
+over one pipe. When its supervisor goes away it ends: at the next batch by the closed pipe, and
+at once where the operating system can signal the parent's death (Linux).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from nbautoml.events import Event, LogLine, RunControl, Task
+from nbautoml.events.wire import plain, to_json
+
+__all__ = ["PipeContext", "RunOver", "load_handler", "worker_main"]
+
+CHECK_EVERY_S = 0.02  # a poll costs some 15 us, a step of a small model 300: so not at every batch
+FLUSH_EVERY_S = 0.05
+PR_SET_PDEATHSIG = 1
+
+
+class RunOver(BaseException):
+    """The supervisor ended the run or is gone: drop everything. No error of the user's."""
+
+
+def load_handler(name: str) -> Any:
+    """The function that a task names; only functions of this package are allowed."""
+    module, _, function = name.partition(":")
+    if not module.startswith("nbautoml."):
+        raise ValueError(f"a handler is a function of nbautoml, got {name!r}")
+    return getattr(importlib.import_module(module), function)
+
+
+class PipeContext:
+    """`TaskContext` over the pipe to the supervisor."""
+
+    def __init__(
+        self, pipe: Connection, *, run_folder: Path, home_data: Path, device: str, n_threads: int
+    ) -> None:
+        self.run_folder = run_folder
+        self.home_data = home_data
+        self.device = device
+        self.n_threads = n_threads
+        self._pipe = pipe
+        self._events: list[dict[str, Any]] = []
+        self._flushed_at = self._checked_at = time.monotonic()
+        self._is_paused = False
+        self._is_over = False
+        self._cancelled: set[int] = set()
+        self._inbox: list[dict[str, Any]] = []
+
+    def emit(self, event: Event) -> None:
+        """Queue an event; sent with the next batch, some 50 ms later at the latest."""
+        found = to_json(event)
+        found["time"] = event.time or time.time()
+        self._events.append(found)
+        if time.monotonic() - self._flushed_at > FLUSH_EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is queued."""
+        self._flushed_at = time.monotonic()
+        if self._events:
+            self.send({"type": "events", "events": self._events})
+            self._events = []
+
+    def report(self, trial: int, epoch: int, value: float) -> RunControl:
+        """Ask the stopper; waits for its answer."""
+        self.flush()
+        self.send({"type": "report", "trial": trial, "epoch": epoch, "value": plain(value)})
+        answer = self._wait_for("answer")
+        control = self.check(trial, now=True)
+        return RunControl(answer["control"]) if control is RunControl.GO_ON else control
+
+    def ask(self, trial: int, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask the driver; waits for its answer."""
+        self.flush()
+        self.send({"type": "ask", "trial": trial, "question": plain(question)})
+        return dict(self._wait_for("answer_question")["answer"])
+
+    def check(self, trial: int, *, now: bool = False) -> RunControl:
+        """Whether to go on; blocks while paused."""
+        at = time.monotonic()
+        if not now and at - self._checked_at < CHECK_EVERY_S:
+            return RunControl.GO_ON
+        self._checked_at = at
+        if at - self._flushed_at > FLUSH_EVERY_S:
+            self.flush()
+        while self._pipe_has_data():
+            self._take()
+        while self._is_paused and not self._is_over and trial not in self._cancelled:
+            self.flush()
+            self._take()
+        if self._is_over:
+            raise RunOver
+        return RunControl.CANCEL if trial in self._cancelled else RunControl.GO_ON
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send one message; a closed pipe means that the run is over."""
+        try:
+            self._pipe.send_bytes(json.dumps(message, separators=(",", ":")).encode())
+        except (BrokenPipeError, ConnectionResetError, OSError) as error:
+            raise RunOver from error
+
+    def next_task(self) -> Task | None:
+        """Wait for the next task; None when the supervisor wants the worker to end."""
+        while True:
+            for index, message in enumerate(self._inbox):
+                if message["type"] == "task":
+                    del self._inbox[index]
+                    self.device = message["device"]
+                    self.n_threads = message["n_threads"]
+                    self.run_folder = Path(message["run_folder"])
+                    self.home_data = Path(message["home_data"])
+                    return Task.from_json(message["task"])
+            if self._is_over:
+                return None
+            self._take()
+
+    def _pipe_has_data(self) -> bool:
+        try:
+            return self._pipe.poll(0)
+        except (BrokenPipeError, OSError) as error:
+            raise RunOver from error
+
+    def _take(self) -> None:
+        """Take one message; control is applied at once, the rest is kept."""
+        try:
+            message = json.loads(self._pipe.recv_bytes())
+        except (EOFError, ConnectionResetError, OSError) as error:
+            raise RunOver from error
+        if message["type"] == "control":
+            self._is_paused = message["is_paused"]
+            self._is_over = message["is_over"]
+            self._cancelled = set(message["cancelled"])
+        else:
+            self._inbox.append(message)
+
+    def _wait_for(self, kind: str) -> dict[str, Any]:
+        while True:
+            for index, message in enumerate(self._inbox):
+                if message["type"] == kind:
+                    return self._inbox.pop(index)
+            if self._is_over:
+                raise RunOver
+            self._take()
+
+
+def worker_main(pipe: Connection, output: Connection) -> None:
+    """Body of a worker process.
+
+    Args:
+        pipe: messages to and from the supervisor.
+        output: where prints of the user's code go; the supervisor reads and bounds them.
+    """
+    _become_quiet_child(output)
+    context = PipeContext(
+        pipe, run_folder=Path(), home_data=Path(), device="cpu", n_threads=1
+    )
+    try:
+        context.send({"type": "ready"})
+        while (task := context.next_task()) is not None:
+            context.send(_do(task, context))
+    except RunOver:
+        pass  # the supervisor knows, or is gone: there is nobody to tell
+    finally:
+        sys.stdout.flush()
+        # Threads that the user's code left behind must not keep the process.
+        os._exit(0)
+
+
+def _do(task: Task, context: PipeContext) -> dict[str, Any]:
+    """Run the task's handler; what escapes from it is told, not raised."""
+    try:
+        load_handler(task.handler)(task, context)
+        context.flush()
+        sys.stdout.flush()
+        return {"type": "finished", "error": "", "traceback": ""}
+    except RunOver:
+        raise
+    except BaseException as error:  # noqa: BLE001 - SystemExit of user code must not end a worker
+        text = f"{type(error).__name__}: {error}"
+        told = traceback.format_exc()
+        context.emit(LogLine(text=f"task failed: {text}", level="error"))
+        context.flush()
+        return {"type": "finished", "error": text[:2000], "traceback": told[-20000:]}
+
+
+def _become_quiet_child(output: Connection) -> None:
+    """Own signals and output: interrupts belong to the supervisor, prints go to the log."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
+    faulthandler.enable(file=sys.stderr)
