@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nbautoml.errors import RecipeError, nearest
-from nbautoml.events import Command, Event, RunControl, Task
+from nbautoml.events import Command, Event, Handout, RunControl, Verdict
 
 if TYPE_CHECKING:
     from nbautoml.spec.recipe import Recipe
     from nbautoml.store import Reader
 
-__all__ = ["DRIVERS", "Driver", "Handout", "Verdict", "driver_for"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Handout:
-    """A task for a worker, with the events that record how it came to be."""
-
-    task: Task
-    events: Sequence[Event] = field(default_factory=tuple)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """How a run ended: "finished" or "failed", with a line for people."""
-
-    state: str
-    message: str
+__all__ = ["DRIVERS", "Driver", "driver_for"]
 
 
 class Driver(Protocol):

@@ -50,7 +50,8 @@ from nbautoml.events import (
 )
 
 if TYPE_CHECKING:
-    from nbautoml.engine.driver import Driver, Verdict
+    from nbautoml.engine.driver import Driver
+    from nbautoml.events import Verdict
     from nbautoml.store import RunFolder, Writer
 
 __all__ = ["RunLoop"]

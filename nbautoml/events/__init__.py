@@ -26,7 +26,7 @@ from nbautoml.events.facts import (
     TrialStarted,
     event_from_json,
 )
-from nbautoml.events.tasks import RunControl, Task, TaskContext, TrialSpec
+from nbautoml.events.tasks import Handout, RunControl, Task, TaskContext, TrialSpec, Verdict
 from nbautoml.events.wire import WireError
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Enqueue",
     "EpochEnded",
     "Event",
+    "Handout",
     "Interrupt",
     "LogLine",
     "ParamsSuggested",
@@ -54,6 +55,7 @@ __all__ = [
     "TrialRequeued",
     "TrialSpec",
     "TrialStarted",
+    "Verdict",
     "WireError",
     "command_from_json",
     "event_from_json",

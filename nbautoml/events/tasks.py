@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from nbautoml.events.facts import Event
 
-__all__ = ["RunControl", "Task", "TaskContext", "TrialSpec"]
+__all__ = ["Handout", "RunControl", "Task", "TaskContext", "TrialSpec", "Verdict"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,22 @@ class Task:
             payload=found["payload"],
             limit_s=found["limit_s"],
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handout:
+    """A task for a worker, with the events that record how it came to be."""
+
+    task: Task
+    events: Sequence[Event] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How a run ended: "finished" or "failed", with a line for people."""
+
+    state: str
+    message: str
 
 
 class RunControl(Enum):

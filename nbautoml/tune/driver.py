@@ -1,0 +1,235 @@
+"""The driver of runs of kind "tune" and "train": asks the study, hands out one trial a task.
+
+A "train" run is a study of one trial with nothing to vary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nbautoml.errors import NbAutomlError
+from nbautoml.events import (
+    Command,
+    Enqueue,
+    Event,
+    Handout,
+    LogLine,
+    ParamsSuggested,
+    RunControl,
+    Task,
+    TrialEnded,
+    TrialPlanned,
+    TrialSpec,
+    Verdict,
+)
+from nbautoml.spec import Choice, Int
+from nbautoml.spec.fit import FitSettings
+from nbautoml.study import Study
+
+if TYPE_CHECKING:
+    from nbautoml.spec.recipe import Recipe
+    from nbautoml.store import Reader
+
+__all__ = ["TuneDriver", "trial_seed"]
+
+SAME_ERROR_LIMIT = 3
+HANDLERS: Mapping[str, str] = {
+    "module": "nbautoml.tune.work:train_modules",
+    "objective": "nbautoml.tune.objectives:run_objectives",
+    "estimator": "nbautoml.tune.estimators:cross_validate",
+}
+
+
+def trial_seed(recipe: Recipe, number: int) -> int:
+    """The seed that decides a trial's weights, batch order and dropout.
+
+    A lone fit has the run's own seed, so that its plain-code twin reads naturally; trials of a
+    study get seeds that differ between trials and between runs.
+    """
+    if recipe.kind == "train":
+        return recipe.seed
+    digest = hashlib.sha256(f"{recipe.seed}:{number}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+class TuneDriver:
+    """Samples, hands out, judges. See `nbautoml.engine.driver.Driver` for what each call owes."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._n_trials = 1 if recipe.kind == "train" else recipe.budget.n_trials
+        self._study = Study(
+            recipe.space,
+            recipe.objectives,
+            sampler=recipe.sampler,
+            stopper=recipe.stopper if recipe.kind == "tune" else "none",
+            seed=recipe.seed,
+            n_trials=self._n_trials,
+            max_epochs=_max_epochs(recipe),
+        )
+        self._params: dict[int, dict[str, Any]] = {}
+        self._again: deque[int] = deque()
+        self._n_planned = self._n_good = self._n_ended = 0
+        self._best: float | None = None
+        self._last_error, self._n_same_error = "", 0
+        self._deadline: float | None = None
+        self._fatal = ""
+
+    # -- from the record --------------------------------------------------------------------
+
+    def restore(self, reader: Reader) -> Sequence[Event]:
+        """Tell the study what an earlier owner recorded; waiting trials go first."""
+        rows = reader.trials()
+        spent_s = 0.0
+        if rows:
+            curves = self._intermediate_values(reader)
+            self._study.restore([(row, curves.get(row.number, {})) for row in rows])
+            spent_s = sum((row.ended_at or 0) - (row.started_at or 0) for row in rows if row.ended_at)
+        for row in rows:
+            self._n_planned += 1
+            self._params[row.number] = dict(row.params)
+            if row.state == "waiting":
+                self._again.append(row.number)
+            else:
+                self._n_ended += 1
+                self._note_value(row.state, row.value)
+        if not rows:
+            for params in self._recipe.enqueued:
+                self._study.enqueue(dict(params))
+        if self._recipe.budget.wall_seconds is not None:
+            self._deadline = time.monotonic() + max(0.0, self._recipe.budget.wall_seconds - spent_s)
+        return [LogLine(text=self._study.explanation)] if self._recipe.kind == "tune" else []
+
+    def _intermediate_values(self, reader: Reader) -> dict[int, dict[int, float]]:
+        """trial -> epoch -> value of the first objective."""
+        curves: dict[int, dict[int, float]] = {}
+        points = reader.points(name=self._recipe.objectives[0].metric)
+        for trial, epoch, value in zip(points.trials, points.epochs, points.values, strict=True):
+            if epoch is not None:
+                curves.setdefault(trial, {})[epoch] = value
+        return curves
+
+    # -- what comes next --------------------------------------------------------------------
+
+    def next_handout(self) -> Handout | None:
+        """The next trial as a task of one; None when all are planned or the time is over."""
+        if self._is_time_over() or self._fatal:
+            return None
+        if self._again:
+            number = self._again.popleft()
+            return Handout(task=self._task(number))
+        if self._n_trials is not None and self._n_planned >= self._n_trials:
+            return None
+        if self._study.is_exhausted:
+            return None
+        number, params = self._study.ask()
+        self._n_planned += 1
+        self._params[number] = params
+        return Handout(task=self._task(number), events=[TrialPlanned(trial=number, params=params)])
+
+    def _task(self, number: int) -> Task:
+        spec = TrialSpec(
+            number=number, params=self._params[number], seed=trial_seed(self._recipe, number)
+        )
+        return Task(
+            handler=HANDLERS[self._recipe.target.role],
+            trials=(spec,),
+            payload={"best": self._best},
+            limit_s=self._recipe.budget.trial_seconds,
+        )
+
+    def requeue(self, trial: int) -> None:
+        """Hand the trial out again, before new ones."""
+        self._again.append(trial)
+
+    # -- what happened ----------------------------------------------------------------------
+
+    def on_report(self, trial: int, epoch: int, value: float) -> RunControl:
+        """The stopper's word; everything stops early when the run's time is over."""
+        if len(self._recipe.objectives) > 1:
+            return RunControl.STOP_EARLY if self._is_time_over() else RunControl.GO_ON
+        should_stop = self._study.report(trial, epoch, value)
+        return RunControl.STOP_EARLY if should_stop or self._is_time_over() else RunControl.GO_ON
+
+    def on_question(self, trial: int, question: Mapping[str, Any]) -> dict[str, Any]:
+        """A suggestion for an objective that asks while it runs."""
+        try:
+            value = self._study.suggest(trial, question)
+        except NbAutomlError as error:
+            return {"error": str(error)}
+        self._params.setdefault(trial, {})[str(question["name"])] = value
+        return {"value": value, "params": self._params[trial]}
+
+    def on_event(self, event: Event) -> Sequence[Event]:
+        """Tell the study how a trial ended; end a run whose trials all fail the same way."""
+        if not isinstance(event, TrialEnded):
+            return ()
+        value = event.values[0] if event.values else None
+        self._n_ended += 1
+        self._study.tell(event.trial, event.state, event.values or None)
+        self._note_value(event.state, value)
+        if event.state == "failed":
+            self._note_failure(event)
+        elif event.state == "complete":
+            self._n_same_error = 0
+        if self._recipe.target.role == "objective":
+            return [ParamsSuggested(trial=event.trial, params=self._params.get(event.trial, {}))]
+        return ()
+
+    def on_command(self, command: Command) -> str:
+        """`Enqueue` is ours."""
+        if not isinstance(command, Enqueue):
+            return f"a run of kind {self._recipe.kind!r} does not know {type(command).__name__}"
+        try:
+            self._study.enqueue(dict(command.params))
+        except NbAutomlError as error:
+            return str(error)
+        return ""
+
+    def verdict(self, n_running: int) -> Verdict | None:
+        """Finished when every trial ended or the time is over; failed when none gave a value."""
+        if self._fatal:
+            return Verdict(state="failed", message=self._fatal)
+        is_all = self._n_trials is not None and self._n_planned >= self._n_trials
+        if n_running or self._again and not self._is_time_over():
+            return None
+        if is_all or self._study.is_exhausted or self._is_time_over():
+            if self._n_good:
+                return Verdict(state="finished", message="")
+            text = self._last_error or "no trial was started in the time given"
+            return Verdict(state="failed", message=f"no trial finished: {text}")
+        return None
+
+    def _note_value(self, state: str, value: float | None) -> None:
+        if state not in {"complete", "stopped_early"} or value is None or math.isnan(value):
+            return
+        self._n_good += 1
+        is_max = self._recipe.objectives[0].direction == "maximize"
+        if self._best is None or (value > self._best if is_max else value < self._best):
+            self._best = value
+
+    def _note_failure(self, event: TrialEnded) -> None:
+        self._n_same_error = self._n_same_error + 1 if event.error == self._last_error else 1
+        self._last_error = event.error
+        if self._n_same_error >= SAME_ERROR_LIMIT and self._n_good == 0:
+            self._fatal = f"the same error {SAME_ERROR_LIMIT} times in a row: {event.error}"
+
+    def _is_time_over(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+
+def _max_epochs(recipe: Recipe) -> int | None:
+    """The most epochs that a trial can have; None for objectives, which do as they like."""
+    if recipe.target.role != "module":
+        return None
+    epochs = recipe.space.get("epochs", recipe.fixed.get("epochs", FitSettings().epochs))
+    if isinstance(epochs, Int):
+        return epochs.high
+    if isinstance(epochs, Choice):
+        return max(int(option) for option in epochs.options)
+    return int(epochs)

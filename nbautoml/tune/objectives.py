@@ -1,0 +1,150 @@
+"""What a worker does with a task of an objective: any function of a trial, in Optuna's words.
+
+The function is called with an `AskingTrial`. Its suggestions come from the supervisor's study, so
+define-by-run spaces, samplers and stoppers work as they do in Optuna, from another process.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nbautoml.errors import RecipeError
+from nbautoml.events import (
+    EpochEnded,
+    LogLine,
+    ParamsSuggested,
+    RunControl,
+    Task,
+    TaskContext,
+    TrialEnded,
+    TrialSpec,
+)
+from nbautoml.tune.session import Session, session_for
+
+__all__ = ["AskingTrial", "run_objectives"]
+
+
+class CancelledError(BaseException):
+    """The trial was cancelled; not an Exception, so that an objective's own handlers let it pass."""
+
+
+class AskingTrial:
+    """The trial that an objective is called with: suggest, report, should_prune.
+
+    Attributes:
+        number: the trial's number.
+        params: the values suggested so far.
+        user_attrs: what `set_user_attr` was given; also in the run's log.
+    """
+
+    def __init__(self, trial: TrialSpec, metric: str, context: TaskContext) -> None:
+        self.number = trial.number
+        self.params: dict[str, Any] = dict(trial.params)
+        self.user_attrs: dict[str, Any] = {}
+        self._metric, self._context = metric, context
+        self._answer = RunControl.GO_ON
+        self.last_value: float | None = None
+
+    def suggest_float(
+        self,
+        name: str,
+        low: float,
+        high: float,
+        *,
+        step: float | None = None,
+        log: bool = False,
+    ) -> float:
+        """A number between ``low`` and ``high``."""
+        question = {"kind": "float", "low": low, "high": high, "step": step, "log": log}
+        return float(self._suggest(name, question))
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int:
+        """A whole number from ``low`` to ``high``."""
+        question = {"kind": "int", "low": low, "high": high, "step": step, "log": log}
+        return int(self._suggest(name, question))
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of ``choices``."""
+        return self._suggest(name, {"kind": "categorical", "choices": list(choices)})
+
+    def report(self, value: float, step: int) -> None:
+        """Record an intermediate value; `should_prune` then says what the stopper thinks."""
+        self.last_value = float(value)
+        event = EpochEnded(
+            trial=self.number, epoch=step, step=step, metrics={self._metric: self.last_value}
+        )
+        self._context.emit(event)
+        self._answer = self._context.report(self.number, step, self.last_value)
+        if self._answer is RunControl.CANCEL:
+            raise CancelledError
+
+    def should_prune(self) -> bool:
+        """Whether the stopper would end the trial now."""
+        return self._answer is RunControl.STOP_EARLY
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Keep a note with the trial, in the run's log."""
+        self.user_attrs[key] = value
+        text = f"{key} = {str(value)[:500]}"
+        self._context.emit(LogLine(text=text, trial=self.number))
+
+    def _suggest(self, name: str, question: Mapping[str, Any]) -> Any:
+        if name in self.params:
+            return self.params[name]
+        if self._context.check(self.number) is RunControl.CANCEL:
+            raise CancelledError
+        answer = self._context.ask(self.number, {"name": name, **question})
+        if "error" in answer:
+            raise RecipeError(str(answer["error"]))
+        self.params[name] = answer["value"]
+        self._context.emit(ParamsSuggested(trial=self.number, params=dict(self.params)))
+        return answer["value"]
+
+
+def run_objectives(task: Task, context: TaskContext) -> None:
+    """Handler: calls the objective once for each of the task's trials."""
+    session = session_for(context)
+    for trial in task.trials:
+        context.emit(_run_one(trial, session, context))
+
+
+def _run_one(trial: TrialSpec, session: Session, context: TaskContext) -> TrialEnded:
+    from nbautoml.train import user_frames
+
+    objectives = session.recipe.objectives
+    asking = AskingTrial(trial, objectives[0].metric, context)
+    number = trial.number
+    started = time.monotonic()
+    try:
+        answer = session.target(asking)
+        values = [float(v) for v in (answer if isinstance(answer, (tuple, list)) else [answer])]
+    except CancelledError:
+        return TrialEnded(trial=number, state="cancelled", error="cancelled by command")
+    except (Exception, SystemExit) as error:
+        # Optuna's own exception, told by its name: the package is the study's to import.
+        if type(error).__name__ == "TrialPruned":
+            last = asking.last_value
+            values = [] if last is None else [last]
+            return TrialEnded(trial=number, state="stopped_early", values=values)
+        told = user_frames(error, [str(session.capsule_dir)])
+        text = f"{type(error).__name__}: {error}"[:2000]
+        return TrialEnded(trial=number, state="failed", error=text, traceback=told)
+    problem = _problem(values, len(objectives))
+    if problem:
+        return TrialEnded(trial=number, state="failed", error=problem)
+    names = [objective.metric for objective in objectives]
+    metrics = {**dict(zip(names, values, strict=True)), "seconds": time.monotonic() - started}
+    return TrialEnded(trial=number, state="complete", values=values, metrics=metrics)
+
+
+def _problem(values: list[float], n_objectives: int) -> str:
+    if len(values) != n_objectives:
+        return f"the objective returned {len(values)} values, the run has {n_objectives} objectives"
+    if any(math.isnan(value) for value in values):
+        return "the objective returned NaN"
+    return ""

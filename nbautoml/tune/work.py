@@ -1,0 +1,166 @@
+"""What a worker does with a task of module trials: build, fit, report, keep the weights.
+
+::
+
+    for each trial:  params -> module's arguments + FitSettings -> fit() -> TrialEnded
+                                                   |  StepsDone, EpochEnded
+                                                   '-- after each epoch: report -> go on?
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbautoml.errors import DivergedError, ModelError, NbAutomlError
+from nbautoml.events import (
+    EpochEnded,
+    RunControl,
+    StepsDone,
+    Task,
+    TaskContext,
+    TrialEnded,
+    TrialSpec,
+)
+from nbautoml.spec.fit import SETTING_NAMES, FitSettings
+from nbautoml.store import save_artifact
+from nbautoml.tune.session import Session, session_for
+
+if TYPE_CHECKING:
+    import torch
+
+    from nbautoml.train import FitResult
+
+__all__ = ["make_builder", "split_params", "train_modules"]
+
+
+class TimeOverError(NbAutomlError):
+    """A trial took longer than it may."""
+
+
+def train_modules(task: Task, context: TaskContext) -> None:
+    """Handler: trains each of the task's trials, one after another."""
+    import torch
+
+    torch.set_num_threads(context.n_threads)
+    session = session_for(context)
+    for trial in task.trials:
+        ended = _train_one(trial, task, session, context)
+        context.emit(ended)
+
+
+def split_params(session: Session, params: dict[str, Any]) -> tuple[dict[str, Any], FitSettings]:
+    """The module's arguments and the trainer's settings, fixed values and a trial's together."""
+    together = {**session.recipe.fixed, **params}
+    arguments = {name: value for name, value in together.items() if name not in SETTING_NAMES}
+    return arguments, FitSettings.from_params(together)
+
+
+def make_builder(target: Callable[..., Any], arguments: dict[str, Any]) -> Callable[[], torch.nn.Module]:
+    """A function without arguments that makes a fresh module."""
+
+    def build() -> torch.nn.Module:
+        module: torch.nn.Module = target(**arguments)
+        return module
+
+    return build
+
+
+class _Reporter:
+    """Listener of a fit: events out, "go on?" back."""
+
+    def __init__(self, trial: TrialSpec, task: Task, session: Session, context: TaskContext) -> None:
+        self._trial, self._context = trial.number, context
+        self._metric = session.recipe.objectives[0].metric
+        self._limit_s = task.limit_s
+        self._until = time.monotonic() + task.limit_s if task.limit_s is not None else None
+        self.is_stopped_early = False
+
+    def on_steps(self, steps: list[int], losses: list[float]) -> None:
+        self._context.emit(
+            StepsDone(trial=self._trial, name="step_loss", steps=steps, values=losses)
+        )
+
+    def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> bool:
+        self._context.emit(EpochEnded(trial=self._trial, epoch=epoch, step=step, metrics=metrics))
+        answer = self._context.report(self._trial, epoch, metrics[self._metric])
+        self._raise_if_over(answer)
+        self.is_stopped_early = answer is RunControl.STOP_EARLY
+        return self.is_stopped_early
+
+    def on_batch(self) -> None:
+        self._raise_if_over(self._context.check(self._trial))
+
+    def _raise_if_over(self, answer: RunControl) -> None:
+        from nbautoml.train import TrialCancelled
+
+        if answer is RunControl.CANCEL:
+            raise TrialCancelled
+        if self._until is not None and time.monotonic() > self._until:
+            raise TimeOverError(f"took longer than {self._limit_s:g} s")
+
+
+def _train_one(trial: TrialSpec, task: Task, session: Session, context: TaskContext) -> TrialEnded:
+    from nbautoml.train import TrialCancelled, fit, user_frames
+
+    reporter = _Reporter(trial, task, session, context)
+    number = trial.number
+    try:
+        if session.data is None:
+            raise NbAutomlError("a run of modules needs data")
+        arguments, settings = split_params(session, dict(trial.params))
+        result = fit(
+            make_builder(session.target, arguments),
+            session.data,
+            settings,
+            objective=session.recipe.objectives[0],
+            seed=trial.seed,
+            device=context.device,
+            listener=reporter,
+            loss=session.loss,
+        )
+    except TrialCancelled:
+        return TrialEnded(trial=number, state="cancelled", error="cancelled by command")
+    except DivergedError as error:
+        return TrialEnded(trial=number, state="failed", error=error.message)
+    except ModelError as error:
+        return TrialEnded(
+            trial=number, state="failed", error=error.message, traceback=error.frames
+        )
+    except NbAutomlError as error:
+        return TrialEnded(trial=number, state="failed", error=str(error))
+    except (Exception, SystemExit) as error:
+        told = user_frames(error, [str(session.capsule_dir)])
+        text = f"{type(error).__name__}: {error}"[:2000]
+        return TrialEnded(trial=number, state="failed", error=text, traceback=told)
+    if _should_keep(result.value, task, session):
+        _keep_weights(result, number, session, context)
+    return TrialEnded(
+        trial=number,
+        state="stopped_early" if reporter.is_stopped_early else "complete",
+        values=[result.value],
+        metrics=result.metrics,
+        best_epoch=result.best_epoch,
+    )
+
+
+def _should_keep(value: float, task: Task, session: Session) -> bool:
+    """Weights are kept when they beat what was best at hand-out: few files, and never too few."""
+    best = task.payload.get("best")
+    if best is None:
+        return True
+    is_max = session.recipe.objectives[0].direction == "maximize"
+    return value > best if is_max else value < best
+
+
+def _keep_weights(result: FitResult, number: int, session: Session, context: TaskContext) -> None:
+    from safetensors.torch import save_file
+
+    def write(path: Path) -> None:
+        tensors = {name: tensor.contiguous().clone() for name, tensor in result.state_dict.items()}
+        save_file(tensors, path)
+
+    folder = context.run_folder / "artifacts"
+    context.emit(save_artifact(folder, write, kind="weights", trial=number, suffix=".safetensors"))
