@@ -109,12 +109,18 @@ export interface Trials {
   error: Record<string, string>;
 }
 
-/** One curve, or a piece to be appended to it: `name` of `trial` at `x`. */
+/**
+ * One curve: `name` of `trial` at `x`. In a delta, a piece to be appended to that curve.
+ *
+ * `begins` stands in deltas only: false says that there are older points. A client that does not
+ * hold them leaves the piece out (it would show half a curve) and asks for the whole when it needs it.
+ */
 export interface Line {
   trial: number;
   name: string;
   x: number[];
   y: (number | null)[];
+  begins?: boolean;
 }
 
 /**

@@ -9,8 +9,8 @@ The anywidget carries the same messages as its custom messages.
 
 How a browser keeps up, by the record's own counter ``seq``::
 
+    delta.base == have   apply it, have = delta.seq  (seq may equal base: only the header is new)
     delta.seq  <= have   ignore it
-    delta.base == have   apply it, have = delta.seq
     otherwise            a gap: say hello with what you have, once a gap; a snapshot comes back
 
 JSON has no NaN: a number that is not finite travels as null.
@@ -138,12 +138,17 @@ class Trials(TypedDict):
 
 
 class Line(TypedDict):
-    """One curve, or a piece to be appended to it: ``name`` of ``trial`` at ``x``."""
+    """One curve: ``name`` of ``trial`` at ``x``. In a delta, a piece to be appended to that curve.
+
+    ``begins`` stands in deltas only: false says that there are older points. A client that does not
+    hold them leaves the piece out (it would show half a curve) and asks for the whole when it needs it.
+    """
 
     trial: int
     name: str
     x: list[float]
     y: list[float | None]
+    begins: NotRequired[bool]
 
 
 class Curves(TypedDict):

@@ -1,0 +1,75 @@
+"""Text from anywhere, made fit to be shown: names, parameters and errors are whatever a person or a file put there."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+__all__ = ["duration_label", "number_label", "one_line", "printable", "value_label"]
+
+# Control characters (escape sequences drive terminals, NUL breaks XML), characters that XML does
+# not allow, and those that reorder the text around them (a name could then pose as another).
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+)
+
+
+def printable(text: Any, limit: int = 2_000) -> str:
+    """The text without characters that act instead of being seen; too long ones are cut.
+
+    >>> printable("red \\x1b[31m")
+    'red \ufffd[31m'
+    >>> printable("abcdef", limit=4)
+    'abc…'
+    """
+    text = _UNPRINTABLE.sub("\ufffd", str(text))
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def one_line(text: Any, limit: int = 200) -> str:
+    """`printable` without line breaks: for the cells of tables and for headings."""
+    return printable(" ".join(str(text).split()), limit)
+
+
+def number_label(value: float | None) -> str:
+    """A number as it stands in a table: four digits, no trailing noise.
+
+    >>> number_label(0.98765), number_label(1234567), number_label(None), number_label(3.0)
+    ('0.9877', '1234567', '', '3')
+    >>> number_label(0.0000123)
+    '1.23e-05'
+    """
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return str(value)
+    if not math.isfinite(value):
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.6g}"
+
+
+def value_label(value: Any, limit: int = 60) -> str:
+    """A parameter's value as it stands in a table."""
+    if value is None or isinstance(value, bool):
+        return "" if value is None else str(value)
+    if isinstance(value, (int, float)):
+        return number_label(value)
+    return one_line(value, limit)
+
+
+def duration_label(seconds: float | None) -> str:
+    """Seconds as people say them.
+
+    >>> duration_label(0.42), duration_label(75), duration_label(3725), duration_label(200_000)
+    ('0.4 s', '1 min 15 s', '1 h 2 min', '2 d 7 h')
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return ""
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    whole = round(seconds)
+    for unit, size, smaller, share in (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60)):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // share} {smaller}"
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
