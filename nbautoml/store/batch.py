@@ -1,0 +1,357 @@
+"""Events to row changes, without a database: what `Writer.apply` writes in one transaction.
+
+A batch is staged over the trials that are still open, and thrown away when the transaction
+fails; the caller's picture changes only in `Batch.settle`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbautoml.events import (
+    ArtifactWritten,
+    CommandObeyed,
+    EpochEnded,
+    Event,
+    LogLine,
+    ParamsSuggested,
+    PlanChosen,
+    RunStateChanged,
+    StepsDone,
+    TrialEnded,
+    TrialPlanned,
+    TrialRequeued,
+    TrialStarted,
+)
+from nbautoml.store.rows import FINISHED_STATES
+from nbautoml.store.texts import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS, checksum, clean, to_text
+
+__all__ = ["Batch", "OpenTrials", "Trial", "trial_checksum"]
+
+_ENDED_RUN = frozenset({"finished", "stopped", "failed", "interrupted"})
+
+
+@dataclass(slots=True)
+class Trial:
+    """A trial that is not over, in the columns of its row."""
+
+    number: int
+    state: str = "waiting"
+    attempt: int = 1
+    params: str = "{}"
+    value: float | None = None
+    objective_values: str = "[]"
+    metrics: str = "{}"
+    epoch: int = 0
+    step: int = 0
+    best_epoch: int | None = None
+    worker: int | None = None
+    device: str = ""
+    owner: str | None = None
+    planned_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    error: str = ""
+    traceback: str = ""
+    dropped_seq: int = 0
+    checksum: int | None = None
+    seq: int = 0
+
+
+TRIAL_COLUMNS = tuple(item.name for item in dataclasses.fields(Trial))
+_CHECKED = tuple(name for name in TRIAL_COLUMNS if name not in {"owner", "checksum"})
+
+
+def trial_checksum(row: Callable[[str], Any]) -> int:
+    """The checksum of a finished trial's row, given a way to look a column up."""
+    return checksum(row(name) for name in _CHECKED)
+
+
+@dataclass
+class OpenTrials:
+    """What a writer remembers of its run: open trials whole, finished ones by number."""
+
+    seq: int = 0
+    state: str = "queued"
+    started_at: float | None = None
+    trials: dict[int, Trial] = field(default_factory=dict)
+    finished: set[int] = field(default_factory=set)
+    commands: set[str] = field(default_factory=set)
+
+
+class Batch:
+    """The rows that some events come to.
+
+    Args:
+        known: the run as it was committed last; not changed before `settle`.
+        owner: the writer's owner, in a word.
+    """
+
+    def __init__(self, known: OpenTrials, owner: str) -> None:
+        self._known, self._owner = known, owner
+        self.seq = known.seq
+        self.run: dict[str, Any] = {}
+        self.points: list[dict[str, Any]] = []
+        self.logs: list[dict[str, Any]] = []
+        self.artifacts: list[dict[str, Any]] = []
+        self.commands: list[dict[str, Any]] = []
+        self.dropped: set[int] = set()
+        self.is_final = False  # worth an fsync: something ended, or a file was written
+        self._staged: dict[int, Trial] = {}
+        self._only_progress: set[int] = set()
+        self._complained: set[tuple[int, str]] = set()
+        self._now = time.time()
+
+    # -- what came of it --------------------------------------------------------------------
+
+    def new_trials(self) -> list[Trial]:
+        """Trials that the record does not hold yet."""
+        return [trial for number, trial in self._staged.items() if not self._is_stored(number)]
+
+    def progressed(self) -> list[Trial]:
+        """Trials of which only epoch, step and metrics changed."""
+        return [self._staged[number] for number in self._only_progress if self._is_stored(number)]
+
+    def moved(self) -> list[tuple[Trial, Trial]]:
+        """(before, after) of the stored trials that changed in any other way."""
+        return [
+            (self._known.trials[number], trial)
+            for number, trial in self._staged.items()
+            if self._is_stored(number) and number not in self._only_progress
+        ]
+
+    def settle(self) -> None:
+        """The transaction is committed: from now on this is what is known."""
+        known = self._known
+        for number, trial in self._staged.items():
+            if trial.state in FINISHED_STATES:
+                known.trials.pop(number, None)
+                known.finished.add(number)
+            else:
+                known.trials[number] = trial
+        known.commands.update(row["command_id"] for row in self.commands)
+        known.seq = self.seq
+        known.state = self.run.get("state", known.state)
+        known.started_at = self.run.get("started_at", known.started_at)
+
+    def _is_stored(self, number: int) -> bool:
+        return number in self._known.trials
+
+    # -- events -----------------------------------------------------------------------------
+
+    def add(self, event: Event) -> None:
+        """Stage one event."""
+        self.seq += 1
+        self._now = event.time or time.time()
+        handler = _HANDLERS.get(type(event))
+        if handler is None:
+            self._note(f"an event of unknown type {type(event).__name__} was left out")
+            return
+        handler(self, event)
+
+    def _open(self, number: int, what: str, *states: str) -> Trial | None:
+        """The trial, staged for change, if it is in one of the states; else a log line and None."""
+        trial = self._staged.get(number) or self._known.trials.get(number)
+        if trial is None or trial.state not in states:
+            if (number, what) not in self._complained:
+                self._complained.add((number, what))
+                is_over = number in self._known.finished or number in self._staged
+                state = "is over" if trial is None and is_over else "is not known"
+                if trial is not None:
+                    state = f"is {trial.state}"
+                self._note(f"{what} of trial {number} was left out: the trial {state}", number)
+            return None
+        if number not in self._staged:
+            trial = dataclasses.replace(trial)
+            self._staged[number] = trial
+            self._only_progress.add(number)
+        trial.seq = self.seq
+        return trial
+
+    def _moving(self, number: int, what: str, *states: str) -> Trial | None:
+        """`_open`, for a change of more than the trial's progress."""
+        trial = self._open(number, what, *states)
+        if trial is not None:
+            self._only_progress.discard(number)
+        return trial
+
+    def _note(self, text: str, trial: int | None = None) -> None:
+        self._log("warning", text, trial)
+
+    def _log(self, level: str, text: str, trial: int | None) -> None:
+        self.logs.append(
+            {
+                "time": self._now,
+                "level": clean(level, 16),
+                "text": clean(text),
+                "trial": trial,
+                "seq": self.seq,
+            }
+        )
+
+    def _run_state(self, event: RunStateChanged) -> None:
+        self.is_final = True
+        self.run |= {"state": event.state, "message": clean(event.message)}
+        if event.state in _ENDED_RUN:
+            self.run["ended_at"] = self._now
+        else:
+            self.run["ended_at"] = None
+            is_first = self._known.started_at is None and "started_at" not in self.run
+            if event.state == "running" and is_first:
+                self.run["started_at"] = self._now
+
+    def _plan(self, event: PlanChosen) -> None:
+        self.run |= {"plan": clean(event.text), "plan_details": to_text(event.details)}
+
+    def _planned(self, event: TrialPlanned) -> None:
+        number = event.trial
+        if number in self._staged or number in self._known.trials or number in self._known.finished:
+            self._note(f"trial {number} was planned twice; the first plan stays", number)
+            return
+        self._staged[number] = Trial(
+            number=number, params=to_text(event.params), planned_at=self._now, seq=self.seq
+        )
+
+    def _suggested(self, event: ParamsSuggested) -> None:
+        trial = self._moving(event.trial, "a parameter", "waiting", "running")
+        if trial is not None:
+            trial.params = to_text(event.params)
+
+    def _started(self, event: TrialStarted) -> None:
+        trial = self._moving(event.trial, "the start", "waiting")
+        if trial is not None:
+            trial.state, trial.owner = "running", self._owner
+            trial.worker, trial.device = int(event.worker), clean(event.device, 32)
+            trial.started_at = self._now
+
+    def _steps(self, event: StepsDone) -> None:
+        trial = self._open(event.trial, "a measured step", "running")
+        if trial is None:
+            return
+        name, number, attempt = clean(event.name, 200), trial.number, trial.attempt
+        self.points.extend(
+            _point(number, attempt, name, 0, step, value)
+            for step, value in zip(event.steps, event.values, strict=True)
+        )
+        if event.steps:
+            trial.step = max(trial.step, int(event.steps[-1]))
+
+    def _epoch(self, event: EpochEnded) -> None:
+        trial = self._open(event.trial, "an epoch", "running")
+        if trial is None:
+            return
+        self.points.extend(
+            _point(trial.number, trial.attempt, clean(name, 200), event.epoch, event.step, value)
+            for name, value in event.metrics.items()
+        )
+        trial.epoch, trial.step = int(event.epoch), max(trial.step, int(event.step))
+        trial.metrics = to_text(event.metrics)
+
+    def _requeued(self, event: TrialRequeued) -> None:
+        trial = self._moving(event.trial, "the requeueing", "running")
+        if trial is None:
+            return
+        self.is_final = True
+        fresh = Trial(
+            number=trial.number,
+            attempt=trial.attempt + 1,
+            params=trial.params,
+            planned_at=trial.planned_at,
+            dropped_seq=self.seq,
+            seq=self.seq,
+        )
+        self._staged[trial.number] = fresh
+        self.dropped.add(trial.number)
+        self.points = [point for point in self.points if point["trial"] != trial.number]
+
+    def _ended(self, event: TrialEnded) -> None:
+        # Without having run a trial can be called off, and fail to start, but hold no result.
+        allowed = ("running", "waiting") if event.state in {"failed", "cancelled"} else ("running",)
+        if event.state not in FINISHED_STATES:
+            self._note(f"trial {event.trial} cannot end as {event.state!r}", event.trial)
+            return
+        trial = self._moving(event.trial, "the end", *allowed)
+        if trial is None:
+            return
+        self.is_final = True
+        values = [float(value) for value in event.values]
+        trial.state, trial.ended_at = event.state, self._now
+        trial.objective_values = to_text(values)
+        trial.value = _number(values[0]) if values else None
+        if event.metrics:
+            trial.metrics = to_text(event.metrics)
+        trial.best_epoch = event.best_epoch
+        trial.error = clean(event.error, MAX_ERROR_CHARS)
+        trial.traceback = clean(event.traceback, MAX_TRACEBACK_CHARS)
+        trial.checksum = trial_checksum(lambda name: getattr(trial, name))
+
+    def _artifact(self, event: ArtifactWritten) -> None:
+        self.is_final = True
+        self.artifacts.append(
+            {
+                "time": self._now,
+                "trial": event.trial,
+                "kind": clean(event.kind, 64),
+                "path": event.path,
+                "sha256": event.sha256,
+                "n_bytes": int(event.n_bytes),
+                "details": to_text(event.details),
+                "seq": self.seq,
+            }
+        )
+
+    def _line(self, event: LogLine) -> None:
+        self._log(event.level, event.text, event.trial)
+
+    def _obeyed(self, event: CommandObeyed) -> None:
+        key = clean(event.command_id, 128)
+        if key in self._known.commands or any(row["command_id"] == key for row in self.commands):
+            self._note(f"command {key} was obeyed twice")
+            return
+        self.commands.append(
+            {
+                "time": self._now,
+                "command_id": key,
+                "command": clean(event.command, 64),
+                "refusal": clean(event.refusal),
+                "seq": self.seq,
+            }
+        )
+
+
+def _number(value: float) -> float | None:
+    """A float as a column holds it: NaN is NULL."""
+    return None if value != value else float(value)
+
+
+def _point(
+    trial: int, attempt: int, name: str, epoch: int, step: int, value: float
+) -> dict[str, Any]:
+    return {
+        "trial": trial,
+        "attempt": attempt,
+        "name": name,
+        "epoch": epoch,
+        "step": step,
+        "value": _number(value),
+    }
+
+
+_HANDLERS: Mapping[type[Event], Callable[[Batch, Any], None]] = {
+    RunStateChanged: Batch._run_state,
+    PlanChosen: Batch._plan,
+    TrialPlanned: Batch._planned,
+    ParamsSuggested: Batch._suggested,
+    TrialStarted: Batch._started,
+    StepsDone: Batch._steps,
+    EpochEnded: Batch._epoch,
+    TrialRequeued: Batch._requeued,
+    TrialEnded: Batch._ended,
+    ArtifactWritten: Batch._artifact,
+    LogLine: Batch._line,
+    CommandObeyed: Batch._obeyed,
+}

@@ -1,0 +1,1 @@
+"""Migrations of a record's schema, run by `nbautoml.store.records` when an older one is opened."""
