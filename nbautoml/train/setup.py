@@ -1,0 +1,166 @@
+"""From a recipe's values to what a training step needs: module, optimiser, loss, precision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import UninitializedParameter
+
+from nbautoml.errors import ModelError
+from nbautoml.spec.fit import FitSettings
+from nbautoml.train.batches import Inputs, TrainData, call_module
+from nbautoml.train.layout import use_channels_last
+from nbautoml.train.losses import Loss, loss_for
+from nbautoml.train.optimizers import build_optimizer
+from nbautoml.train.precision import Precision, precision_for
+from nbautoml.train.seeds import seed_all
+
+__all__ = ["Setup", "built", "prepare"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """All that the steps of a fit use.
+
+    Attributes:
+        loss: what is minimised.
+        valid_loss: the same without label smoothing, so that trials which smooth differently
+            can be compared.
+        n_batches: steps of an epoch.
+        should_drop_last: the epoch's last batch is left out.
+        notes: how the fit is run, in short sentences.
+    """
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    loss: Loss
+    valid_loss: Loss
+    precision: Precision
+    data: TrainData
+    settings: FitSettings
+    device: torch.device
+    seed: int
+    n_batches: int
+    should_drop_last: bool
+    notes: tuple[str, ...]
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of the whole fit."""
+        return self.n_batches * self.settings.epochs
+
+    def forward(self, inputs: Inputs, target: torch.Tensor) -> torch.Tensor:
+        """The training loss of a batch."""
+        if self.precision.dtype is None:
+            return self.loss(call_module(self.module, inputs), target)
+        with self.precision.autocast():
+            return self.loss(call_module(self.module, inputs), target)
+
+
+def prepare(
+    build: Callable[[], nn.Module],
+    data: TrainData,
+    settings: FitSettings,
+    *,
+    seed: int,
+    device: torch.device,
+    loss: Loss | None = None,
+) -> Setup:
+    """Build the module from its seed and make ready to train; seeds the global generators.
+
+    Raises:
+        RecipeError: the loss does not suit the task.
+        ModelError: no module, nothing in it to train, or a batch that batch norm cannot take.
+    """
+    chosen = settings.loss if loss is None else loss
+    train_loss = loss_for(data.task, chosen, label_smoothing=settings.label_smoothing)
+    valid_loss = loss_for(data.task, chosen)
+    precision = precision_for(settings.amp, device)
+    seed_all(seed, device)
+    module = built(build).to(device)
+    _materialize(module, data, settings.batch_size)
+    _check_trainable(module)
+    notes = [precision.note] if precision.note else []
+
+    def try_step(candidate: nn.Module) -> None:
+        inputs, target = next(iter(data.train.batches(settings.batch_size)))
+        with precision.autocast():
+            train_loss(call_module(candidate, inputs), target).backward()  # type: ignore[no-untyped-call]
+
+    # On a GPU the layout pays where tensor cores compute, which is in mixed precision.
+    is_worth_it = device.type == "cpu" or precision.dtype is not None
+    if use_channels_last(module, try_step, is_worth_it=is_worth_it):
+        notes.append("channels_last")
+    should_drop = _should_drop_last(module, data.train.n, settings.batch_size)
+    n_batches = data.train.n / settings.batch_size
+    return Setup(
+        module=module,
+        optimizer=build_optimizer(settings, module, device),
+        loss=train_loss,
+        valid_loss=valid_loss,
+        precision=precision,
+        data=data,
+        settings=settings,
+        device=device,
+        seed=seed,
+        n_batches=math.floor(n_batches) if should_drop else math.ceil(n_batches),
+        should_drop_last=should_drop,
+        notes=tuple(notes),
+    )
+
+
+def built(build: Callable[[], nn.Module]) -> nn.Module:
+    """What ``build`` gives, which must be a module.
+
+    Raises:
+        ModelError: it is something else.
+    """
+    module = build()
+    if not isinstance(module, nn.Module):
+        raise ModelError(
+            f"building the model gave a {type(module).__name__}, not a torch.nn.Module",
+            hint="let the class derive from nn.Module, or let the function return a module",
+        )
+    return module
+
+
+def is_uninitialized(module: nn.Module) -> bool:
+    """Whether a lazy layer still waits for its first input to know its shape."""
+    return any(isinstance(weight, UninitializedParameter) for weight in module.parameters())
+
+
+def _materialize(module: nn.Module, data: TrainData, batch_size: int) -> None:
+    if not is_uninitialized(module):
+        return
+    inputs, _ = next(iter(data.valid.batches(batch_size)))
+    module.eval()  # running statistics and dropout are none of this pass's business
+    with torch.no_grad():
+        call_module(module, inputs)
+
+
+def _check_trainable(module: nn.Module) -> None:
+    name = type(module).__name__
+    weights = list(module.parameters())
+    if not weights:
+        raise ModelError(
+            f"{name} has no parameters, so there is nothing to train",
+            hint="keep layers as attributes (self.fc = nn.Linear(...)); a plain list or dict hides "
+            "them: use nn.ModuleList or nn.ModuleDict",
+        )
+    if not any(weight.requires_grad for weight in weights):
+        raise ModelError(
+            f"all {len(weights)} parameters of {name} are frozen (requires_grad is False)",
+            hint="leave at least the last layer trainable",
+        )
+
+
+def _should_drop_last(module: nn.Module, n: int, batch_size: int) -> bool:
+    # One sample has no variance: batch norm raises on it in training. A remainder of one is
+    # left out of each epoch (another one each time); batches of one cannot be helped.
+    has_norm = any(isinstance(layer, _BatchNorm) for layer in module.modules())
+    return has_norm and n > batch_size > 1 and n % batch_size == 1
