@@ -15,6 +15,7 @@ __all__ = ["Budget", "format_duration", "parse_duration"]
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(d|h|min|m|s)", re.IGNORECASE)
+_PLAIN = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)")
 _DURATION_HINT = "write 90s, 10m, 1h30m or 2d; a plain number is seconds"
 
 
@@ -36,7 +37,7 @@ class Budget:
     trial_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        n = self.n_trials
+        n: Any = self.n_trials
         if n is not None:
             if isinstance(n, bool) or not isinstance(n, numbers.Integral) or n < 1:
                 raise RecipeError(
@@ -54,6 +55,7 @@ class Budget:
         return f"Budget({', '.join(given)})"
 
     def to_json(self) -> dict[str, Any]:
+        """Plain JSON, which reads back as an equal value."""
         return {
             "n_trials": self.n_trials,
             "wall_seconds": self.wall_seconds,
@@ -62,13 +64,14 @@ class Budget:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Budget:
+        """Read `to_json` back."""
         unknown = set(body) - {"n_trials", "wall_seconds", "trial_seconds"}
         if unknown:
             raise RecipeError(f"a budget has no {sorted(unknown)}")
         return cls(**body)
 
 
-def parse_duration(text: str | float) -> float:
+def parse_duration(text: Any) -> float:
     """Seconds from what a person types.
 
     Raises:
@@ -80,10 +83,8 @@ def parse_duration(text: str | float) -> float:
     if isinstance(text, numbers.Real):
         return _positive_seconds("the duration", text)
     compact = str(text).strip()
-    try:
+    if _PLAIN.fullmatch(compact):
         return _positive_seconds("the duration", float(compact))
-    except ValueError:
-        pass  # it has units
     seconds = 0.0
     position = 0
     for match in _PART.finditer(compact):

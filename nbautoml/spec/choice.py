@@ -100,7 +100,7 @@ class Choice(Dimension):
         if self != other:
             return self
         copy = object.__new__(Choice)
-        copy._set(other._options, self.when)
+        copy._set(other._options, self.when)  # noqa: SLF001  another Choice
         return copy
 
     def listed(self) -> str:
@@ -127,12 +127,19 @@ class Choice(Dimension):
         return None
 
     def size(self) -> int:
+        """How many values there are."""
         return len(self.options)
 
     def values(self) -> tuple[Plain, ...]:
+        """The labels, in order."""
         return self.options
 
+    def unconditional(self) -> Choice:
+        """The dimension without its condition."""
+        return _rebuilt(tuple(option.value for option in self._options), None)
+
     def to_json(self) -> dict[str, Any]:
+        """Plain JSON, which reads back as an equal value."""
         body: dict[str, Any] = {
             "type": "Choice",
             "options": [option_to_json(option) for option in self._options],

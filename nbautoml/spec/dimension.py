@@ -36,6 +36,10 @@ class Dimension(ABC):
         """All values in order; `SpaceError` for a continuum."""
 
     @abstractmethod
+    def unconditional(self) -> Dimension:
+        """The dimension without its condition."""
+
+    @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """The dimension as plain JSON; `dimension_from_json` reads it back."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -84,9 +85,9 @@ class Objective:
 
     def is_better(self, value: float, than: float) -> bool:
         """Whether a value beats another; NaN beats nothing, and anything beats NaN."""
-        if value != value:
+        if math.isnan(value):
             return False
-        if than != than:
+        if math.isnan(than):
             return True
         return value > than if self.direction == "maximize" else value < than
 
@@ -96,10 +97,12 @@ class Objective:
         return float("-inf") if self.direction == "maximize" else float("inf")
 
     def to_json(self) -> dict[str, Any]:
+        """Plain JSON, which reads back as an equal value."""
         return {"metric": self.metric, "direction": self.direction}
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Objective:
+        """Read `to_json` back."""
         try:
             return cls(body["metric"], body["direction"])
         except (KeyError, TypeError) as error:
@@ -167,7 +170,7 @@ def _free_objective(metric: str | None, direction: str | None) -> Objective:
     info = METRICS.get(metric or "")
     if info is not None:
         return _directed(info, direction)
-    return Objective(metric or "value", cast(Direction, direction or "minimize"))
+    return Objective(metric or "value", cast("Direction", direction or "minimize"))
 
 
 def _directed(info: MetricInfo, direction: str | None) -> Objective:

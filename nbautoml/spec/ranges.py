@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -90,18 +90,26 @@ class Int(Dimension):
         )
 
     def contains(self, value: Any) -> bool:
+        """Whether a value, as the record holds it, belongs to the dimension."""
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             return False
         whole = int(value)
         return self.low <= whole <= self.high and (whole - self.low) % self.step == 0
 
     def size(self) -> int:
+        """How many values there are."""
         return (self.high - self.low) // self.step + 1
 
     def values(self) -> range:
+        """All values, in order."""
         return range(self.low, self.high + 1, self.step)
 
+    def unconditional(self) -> Int:
+        """The dimension without its condition."""
+        return replace(self, when=None)
+
     def to_json(self) -> dict[str, Any]:
+        """Plain JSON, which reads back as an equal value."""
         return _body(self)
 
     def __repr__(self) -> str:
@@ -184,6 +192,7 @@ class Float(Dimension):
             )
 
     def contains(self, value: Any) -> bool:
+        """Whether a value, as the record holds it, belongs to the dimension."""
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             return False
         number = float(value)
@@ -195,11 +204,13 @@ class Float(Dimension):
         return abs(steps - round(steps)) < 1e-6
 
     def size(self) -> int | None:
+        """How many values there are; None without a step."""
         if self.low == self.high:
             return 1
         return None if self.step is None else round((self.high - self.low) / self.step) + 1
 
     def values(self) -> list[float]:
+        """All values, in order; needs a step."""
         if self.low == self.high:
             return [self.low]
         if self.step is None:
@@ -207,7 +218,12 @@ class Float(Dimension):
         low, size = Decimal(repr(self.low)), Decimal(repr(self.step))
         return [float(low + size * index) for index in range(self.size() or 0)]
 
+    def unconditional(self) -> Float:
+        """The dimension without its condition."""
+        return replace(self, when=None)
+
     def to_json(self) -> dict[str, Any]:
+        """Plain JSON, which reads back as an equal value."""
         return _body(self)
 
     def __repr__(self) -> str:

@@ -125,7 +125,8 @@ class Space(Mapping[str, Dimension]):
 
         Args:
             params: a value a name.
-            partial: names may be missing (a trial to enqueue, of which the rest is drawn).
+            partial: names may be missing (a trial to enqueue, of which the rest is drawn), but
+                not one on which a given name depends.
         """
         for name in params:
             if name not in self:
@@ -148,25 +149,16 @@ class Space(Mapping[str, Dimension]):
             raise SpaceError(f"these parameters are not in the space: {fault}")
 
     def _fault(self, name: str, params: Mapping[str, Any], *, partial: bool) -> str:
-        when = self[name].when
-        if name in params:
-            if when is not None and not self.is_active(name, params):
-                is_open = partial and self._is_undecided(name, params)
-                return "" if is_open else f"{name} exists only when {_condition(when)}"
-        elif not partial and self.is_active(name, params):
+        is_active = self.is_active(name, params)
+        if name in params and not is_active:
+            parent, values = self[name].when or ("", ())
+            state = (
+                f"{parent} is {params[parent]!r}" if parent in params else f"{parent} is missing"
+            )
+            return f"{name} exists only when {_condition(parent, values)}, but {state}"
+        if name not in params and is_active and not partial:
             return f"{name} is missing"
         return ""
-
-    def _is_undecided(self, name: str, params: Mapping[str, Any]) -> bool:
-        """Whether a condition hangs on an ancestor that has no value yet."""
-        when = self[name].when
-        if when is None:
-            return False
-        parent, values = when
-        if parent not in params:
-            return True
-        is_met = _is_among(self[parent], params[parent], values)
-        return is_met and self._is_undecided(parent, params)
 
     def size(self) -> int | None:
         """How many different points there are; None when there is a continuum.
@@ -330,8 +322,7 @@ def _is_among(parent: Dimension, value: Any, values: tuple[Plain, ...]) -> bool:
     return value in values
 
 
-def _condition(when: tuple[str, tuple[Plain, ...]]) -> str:
-    parent, values = when
+def _condition(parent: str, values: tuple[Plain, ...]) -> str:
     return f"{parent} is {' or '.join(map(repr, values))}"
 
 
