@@ -34,7 +34,7 @@ from nbautoml.events import RunControl, Task, event_from_json
 __all__ = ["ProcessPool", "worker_context"]
 
 # Loaded once in the forkserver and shared by all workers; none of them starts a thread pool.
-PRELOAD = ("torch", "nbautoml.engine.worker", "torchmetrics.functional", "nbautoml.tune.work", "nbautoml.train.fit", "nbautoml.data")
+PRELOAD = ("torch", "nbautoml.engine.worker", "torchmetrics.functional", "nbautoml.tune.work", "nbautoml.train.loop", "nbautoml.data")
 LIMIT_GRACE_S = 5.0  # a trial over its limit ends itself at its next batch; else its worker is killed
 MAX_LINES_A_POLL = 40
 MAX_LINE = 2000

@@ -89,7 +89,7 @@ def _score_one(
 
 def _make(session: Session, trial: TrialSpec) -> Any:
     """A fresh estimator; it gets the trial's seed when it takes one and the user gave none."""
-    arguments = {**session.recipe.fixed, **trial.params}
+    _, arguments = session.split(trial.params)
     estimator = session.target(**arguments)
     if "random_state" in estimator.get_params() and "random_state" not in arguments:
         estimator.set_params(random_state=trial.seed % 2**31)

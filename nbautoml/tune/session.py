@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.capsule import import_capsule
+from nbautoml.spec import Choice, Float, Int, Space, split_params
+from nbautoml.spec.reading import Parameters, read_parameters
 from nbautoml.spec.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -32,6 +35,27 @@ class Session:
     def target(self) -> Any:
         """The class or function that is trained."""
         return getattr(self.capsule, self.recipe.target.symbol)
+
+    @functools.cached_property
+    def parameters(self) -> Parameters:
+        """What the target takes."""
+        return read_parameters(self.target)
+
+    @functools.cached_property
+    def space(self) -> Space:
+        """The recipe's space, its choices of classes and functions bound to the capsule's own."""
+        in_cell = {
+            name: value
+            for name, value in vars(self.capsule).items()
+            if isinstance(value, (Int, Float, Choice))
+        }
+        return self.recipe.space.bound({**in_cell, **self.parameters.dimensions})
+
+    def split(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A trial's values and the fixed ones, as (settings of the fit, arguments of the target)."""
+        together = self.space.resolve({**self.recipe.fixed, **params})
+        known = self.parameters
+        return split_params(together, known.names, accepts_any=known.accepts_any)
 
     @property
     def loss(self) -> Any:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.errors import DivergedError, ModelError, NbAutomlError
@@ -24,7 +23,7 @@ from nbautoml.events import (
     TrialEnded,
     TrialSpec,
 )
-from nbautoml.spec.fit import SETTING_NAMES, FitSettings
+from nbautoml.spec.fit import FitSettings
 from nbautoml.store import save_artifact
 from nbautoml.tune.session import Session, session_for
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
     from nbautoml.train import FitResult
 
-__all__ = ["make_builder", "split_params", "train_modules"]
+__all__ = ["make_builder", "train_modules"]
 
 
 class TimeOverError(NbAutomlError):
@@ -49,13 +48,6 @@ def train_modules(task: Task, context: TaskContext) -> None:
     for trial in task.trials:
         ended = _train_one(trial, task, session, context)
         context.emit(ended)
-
-
-def split_params(session: Session, params: dict[str, Any]) -> tuple[dict[str, Any], FitSettings]:
-    """The module's arguments and the trainer's settings, fixed values and a trial's together."""
-    together = {**session.recipe.fixed, **params}
-    arguments = {name: value for name, value in together.items() if name not in SETTING_NAMES}
-    return arguments, FitSettings.from_params(together)
 
 
 def make_builder(target: Callable[..., Any], arguments: dict[str, Any]) -> Callable[[], torch.nn.Module]:
@@ -110,11 +102,11 @@ def _train_one(trial: TrialSpec, task: Task, session: Session, context: TaskCont
     try:
         if session.data is None:
             raise NbAutomlError("a run of modules needs data")
-        arguments, settings = split_params(session, dict(trial.params))
+        settings, arguments = session.split(trial.params)
         result = fit(
             make_builder(session.target, arguments),
             session.data,
-            settings,
+            FitSettings(**settings),
             objective=session.recipe.objectives[0],
             seed=trial.seed,
             device=context.device,
@@ -156,11 +148,17 @@ def _should_keep(value: float, task: Task, session: Session) -> bool:
 
 
 def _keep_weights(result: FitResult, number: int, session: Session, context: TaskContext) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    def write(path: Path) -> None:
-        tensors = {name: tensor.contiguous().clone() for name, tensor in result.state_dict.items()}
-        save_file(tensors, path)
-
-    folder = context.run_folder / "artifacts"
-    context.emit(save_artifact(folder, write, kind="weights", trial=number, suffix=".safetensors"))
+    tensors = {name: tensor.contiguous().clone() for name, tensor in result.state_dict.items()}
+    details = {"epoch": result.best_epoch, "value": result.value}
+    context.emit(
+        save_artifact(
+            context.run_folder,
+            save(tensors),
+            "weights",
+            number,
+            suffix=".safetensors",
+            details=details,
+        )
+    )
