@@ -67,7 +67,7 @@ def save_artifact(
                     size += len(chunk)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, root / name)
+            temporary.replace(root / name)
             sync_folder(root)
         except BaseException:
             temporary.unlink(missing_ok=True)

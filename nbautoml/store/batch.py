@@ -7,8 +7,10 @@ fails; the caller's picture changes only in `Batch.settle`.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
+import operator
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +32,7 @@ from nbautoml.events import (
 from nbautoml.store.rows import FINISHED_STATES
 from nbautoml.store.texts import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS, checksum, clean, to_text
 
-__all__ = ["Batch", "OpenTrials", "Trial", "trial_checksum"]
+__all__ = ["CHECKED_COLUMNS", "TRIAL_COLUMNS", "Batch", "OpenTrials", "Trial"]
 
 _ENDED_RUN = frozenset({"finished", "stopped", "failed", "interrupted"})
 
@@ -63,12 +65,8 @@ class Trial:
 
 
 TRIAL_COLUMNS = tuple(item.name for item in dataclasses.fields(Trial))
-_CHECKED = tuple(name for name in TRIAL_COLUMNS if name not in {"owner", "checksum"})
-
-
-def trial_checksum(row: Callable[[str], Any]) -> int:
-    """The checksum of a finished trial's row, given a way to look a column up."""
-    return checksum(row(name) for name in _CHECKED)
+CHECKED_COLUMNS = tuple(name for name in TRIAL_COLUMNS if name not in {"owner", "checksum"})
+_checked = operator.attrgetter(*CHECKED_COLUMNS)
 
 
 @dataclass
@@ -146,24 +144,18 @@ class Batch:
     def add(self, event: Event) -> None:
         """Stage one event."""
         self.seq += 1
-        self._now = event.time or time.time()
-        handler = _HANDLERS.get(type(event))
-        if handler is None:
-            self._note(f"an event of unknown type {type(event).__name__} was left out")
-            return
-        handler(self, event)
+        self._now = float(event.time) or time.time()
+        self._take(event)
+
+    @functools.singledispatchmethod
+    def _take(self, event: Event) -> None:
+        self._note(f"an event of unknown type {type(event).__name__} was left out")
 
     def _open(self, number: int, what: str, *states: str) -> Trial | None:
         """The trial, staged for change, if it is in one of the states; else a log line and None."""
         trial = self._staged.get(number) or self._known.trials.get(number)
         if trial is None or trial.state not in states:
-            if (number, what) not in self._complained:
-                self._complained.add((number, what))
-                is_over = number in self._known.finished or number in self._staged
-                state = "is over" if trial is None and is_over else "is not known"
-                if trial is not None:
-                    state = f"is {trial.state}"
-                self._note(f"{what} of trial {number} was left out: the trial {state}", number)
+            self._complain(number, what, trial)
             return None
         if number not in self._staged:
             trial = dataclasses.replace(trial)
@@ -171,6 +163,16 @@ class Batch:
             self._only_progress.add(number)
         trial.seq = self.seq
         return trial
+
+    def _complain(self, number: int, what: str, trial: Trial | None) -> None:
+        if (number, what) in self._complained:
+            return
+        self._complained.add((number, what))
+        if trial is not None:
+            state = f"is {trial.state}"
+        else:
+            state = "is over" if number in self._known.finished else "is not known"
+        self._note(f"{what} of trial {number} was left out: the trial {state}", number)
 
     def _moving(self, number: int, what: str, *states: str) -> Trial | None:
         """`_open`, for a change of more than the trial's progress."""
@@ -193,6 +195,7 @@ class Batch:
             }
         )
 
+    @_take.register
     def _run_state(self, event: RunStateChanged) -> None:
         self.is_final = True
         self.run |= {"state": event.state, "message": clean(event.message)}
@@ -204,9 +207,11 @@ class Batch:
             if event.state == "running" and is_first:
                 self.run["started_at"] = self._now
 
+    @_take.register
     def _plan(self, event: PlanChosen) -> None:
         self.run |= {"plan": clean(event.text), "plan_details": to_text(event.details)}
 
+    @_take.register
     def _planned(self, event: TrialPlanned) -> None:
         number = event.trial
         if number in self._staged or number in self._known.trials or number in self._known.finished:
@@ -216,11 +221,13 @@ class Batch:
             number=number, params=to_text(event.params), planned_at=self._now, seq=self.seq
         )
 
+    @_take.register
     def _suggested(self, event: ParamsSuggested) -> None:
         trial = self._moving(event.trial, "a parameter", "waiting", "running")
         if trial is not None:
             trial.params = to_text(event.params)
 
+    @_take.register
     def _started(self, event: TrialStarted) -> None:
         trial = self._moving(event.trial, "the start", "waiting")
         if trial is not None:
@@ -228,6 +235,7 @@ class Batch:
             trial.worker, trial.device = int(event.worker), clean(event.device, 32)
             trial.started_at = self._now
 
+    @_take.register
     def _steps(self, event: StepsDone) -> None:
         trial = self._open(event.trial, "a measured step", "running")
         if trial is None:
@@ -240,6 +248,7 @@ class Batch:
         if event.steps:
             trial.step = max(trial.step, int(event.steps[-1]))
 
+    @_take.register
     def _epoch(self, event: EpochEnded) -> None:
         trial = self._open(event.trial, "an epoch", "running")
         if trial is None:
@@ -251,6 +260,7 @@ class Batch:
         trial.epoch, trial.step = int(event.epoch), max(trial.step, int(event.step))
         trial.metrics = to_text(event.metrics)
 
+    @_take.register
     def _requeued(self, event: TrialRequeued) -> None:
         trial = self._moving(event.trial, "the requeueing", "running")
         if trial is None:
@@ -268,6 +278,7 @@ class Batch:
         self.dropped.add(trial.number)
         self.points = [point for point in self.points if point["trial"] != trial.number]
 
+    @_take.register
     def _ended(self, event: TrialEnded) -> None:
         # Without having run a trial can be called off, and fail to start, but hold no result.
         allowed = ("running", "waiting") if event.state in {"failed", "cancelled"} else ("running",)
@@ -284,11 +295,12 @@ class Batch:
         trial.value = _number(values[0]) if values else None
         if event.metrics:
             trial.metrics = to_text(event.metrics)
-        trial.best_epoch = event.best_epoch
+        trial.best_epoch = None if event.best_epoch is None else int(event.best_epoch)
         trial.error = clean(event.error, MAX_ERROR_CHARS)
         trial.traceback = clean(event.traceback, MAX_TRACEBACK_CHARS)
-        trial.checksum = trial_checksum(lambda name: getattr(trial, name))
+        trial.checksum = checksum(_checked(trial))
 
+    @_take.register
     def _artifact(self, event: ArtifactWritten) -> None:
         self.is_final = True
         self.artifacts.append(
@@ -304,9 +316,11 @@ class Batch:
             }
         )
 
+    @_take.register
     def _line(self, event: LogLine) -> None:
         self._log(event.level, event.text, event.trial)
 
+    @_take.register
     def _obeyed(self, event: CommandObeyed) -> None:
         key = clean(event.command_id, 128)
         if key in self._known.commands or any(row["command_id"] == key for row in self.commands):
@@ -325,7 +339,8 @@ class Batch:
 
 def _number(value: float) -> float | None:
     """A float as a column holds it: NaN is NULL."""
-    return None if value != value else float(value)
+    value = float(value)
+    return None if math.isnan(value) else value
 
 
 def _point(
@@ -339,19 +354,3 @@ def _point(
         "step": step,
         "value": _number(value),
     }
-
-
-_HANDLERS: Mapping[type[Event], Callable[[Batch, Any], None]] = {
-    RunStateChanged: Batch._run_state,
-    PlanChosen: Batch._plan,
-    TrialPlanned: Batch._planned,
-    ParamsSuggested: Batch._suggested,
-    TrialStarted: Batch._started,
-    StepsDone: Batch._steps,
-    EpochEnded: Batch._epoch,
-    TrialRequeued: Batch._requeued,
-    TrialEnded: Batch._ended,
-    ArtifactWritten: Batch._artifact,
-    LogLine: Batch._line,
-    CommandObeyed: Batch._obeyed,
-}

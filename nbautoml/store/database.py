@@ -1,71 +1,87 @@
-"""SQLAlchemy engines for a record, wherever it lies; driver errors become `StoreError`.
+"""Connections to a record, wherever it lies; driver errors become `StoreError`.
 
-A record's place is a URL: ``sqlite:////path/record.db``, or ``postgresql://...`` (driver psycopg 3).
+A record's place is a URL: ``sqlite:////path/record.db``, or ``postgresql://...`` (driver
+psycopg 3), where one database holds many runs, in a schema of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool
 
 from nbautoml.errors import MissingExtraError, StoreError
-from nbautoml.store.sqlite_files import (
-    connect_read_only,
-    connect_to_write,
-    new_file,
-    sqlite_store_error,
-)
+from nbautoml.store import sqlite_files
 from nbautoml.store.urls import SQLITE_PREFIX, masked, sqlite_path
 
-__all__ = ["engine_for_reading", "engine_for_writing", "engine_for_creating", "guarded"]
+__all__ = [
+    "SERVER_SCHEMA",
+    "connect_to_fill",
+    "connect_to_read",
+    "connect_to_write",
+    "guarded",
+    "is_local",
+]
+
+SERVER_SCHEMA = "nbautoml"
+
+# A host that lost its power must not keep its session, and with it its locks, for two hours.
+_SERVER_OPTIONS = (
+    "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+)
 
 
-def engine_for_reading(url: str) -> sa.Engine:
-    """An engine of one connection that cannot write; a transaction on it sees one moment."""
-    if url.startswith(SQLITE_PREFIX):
-        path = sqlite_path(url)
-        engine = _sqlite(lambda: connect_read_only(path), begin="BEGIN")
-    else:
-        engine = _postgres(url)
-        engine = engine.execution_options(
+def is_local(url: str) -> bool:
+    """Whether the record is a file of the run's folder."""
+    return url.startswith(SQLITE_PREFIX)
+
+
+def connect_to_read(url: str) -> sa.Connection:
+    """A connection that cannot write; a transaction on it sees one moment.
+
+    Raises:
+        StoreError: the record is not there or cannot be opened.
+    """
+    with guarded(url):
+        if is_local(url):
+            path = sqlite_path(url)
+            return _sqlite(lambda: sqlite_files.connect_read_only(path), begin="BEGIN").connect()
+        engine = _postgres(url).execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
-    return engine
+        return engine.connect()
 
 
-def engine_for_writing(url: str) -> sa.Engine:
-    """An engine of one connection for the run's one writer."""
-    if url.startswith(SQLITE_PREFIX):
-        path = sqlite_path(url)
-        return _sqlite(lambda: connect_to_write(path), begin="BEGIN IMMEDIATE")
-    return _postgres(url)
+def connect_to_write(url: str) -> sa.Connection:
+    """The connection of a run's one writer.
+
+    Raises:
+        StoreError: the record is not there or cannot be written.
+    """
+    with guarded(url):
+        if is_local(url):
+            path = sqlite_path(url)
+            engine = _sqlite(lambda: sqlite_files.connect_to_write(path), begin="BEGIN IMMEDIATE")
+        else:
+            engine = _postgres(url)
+        return engine.connect()
 
 
-def engine_for_creating(path: Path) -> sa.Engine:
-    """An engine on a new, empty SQLite file that is to be filled and then renamed."""
-    new_file(path)
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, isolation_level=None)
-        # No journal: the file is thrown away if anything fails before it is renamed.
-        connection.execute("PRAGMA journal_mode=OFF")
-        connection.execute("PRAGMA synchronous=OFF")
-        return connection
-
-    return _sqlite(connect, begin="BEGIN")
+def connect_to_fill(path: Path) -> sa.Connection:
+    """A connection to a new, empty file that is to be filled and then renamed."""
+    return _sqlite(lambda: sqlite_files.connect_to_fill(path), begin="BEGIN").connect()
 
 
-def _sqlite(connect: Any, *, begin: str) -> sa.Engine:
-    engine = sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=StaticPool)
+def _sqlite(connect: Callable[[], sqlite3.Connection], *, begin: str) -> sa.Engine:
+    engine = sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
     # The driver's own transactions begin too late for a reader (a snapshot is wanted at once)
-    # and too weakly for a writer; so it is set to leave them alone, and they begin here.
+    # and too weakly for a writer; it is set to leave them alone, and they begin here.
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 
@@ -74,17 +90,25 @@ def _postgres(url: str) -> sa.Engine:
     parsed = sa.make_url(url)
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
+    arguments: dict[str, Any] = {"connect_timeout": 10, "application_name": "nbautoml"}
+    if "options" not in parsed.query:
+        arguments["options"] = _SERVER_OPTIONS
     try:
-        return sa.create_engine(
-            parsed,
-            poolclass=StaticPool,
-            connect_args={"connect_timeout": 10, "application_name": "nbautoml"},
-        )
+        engine = sa.create_engine(parsed, poolclass=NullPool, connect_args=arguments)
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"a store at {masked(url)} needs the package {error.name}",
             hint="pip install 'nbautoml[postgres]'",
         ) from error
+    sa.event.listen(engine, "connect", _use_our_schema)
+    return engine
+
+
+def _use_our_schema(connection: Any, _: object) -> None:
+    """Names like "run" and "log" are taken in many databases: ours live in a schema of their own."""
+    connection.autocommit = True  # inside a transaction, a rollback would undo it
+    connection.execute("SET search_path TO nbautoml")
+    connection.autocommit = False
 
 
 @contextlib.contextmanager
@@ -93,23 +117,25 @@ def guarded(url: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise store_error(error, url) from error
+        raise _store_error(error, url) from error
     except SQLAlchemyError as error:
-        raise StoreError(f"{masked(url)}: {error}") from error
+        raise StoreError(f"{masked(url)}: {_scrubbed(str(error), url)}") from error
     except sqlite3.Error as error:
-        raise sqlite_store_error(error, sqlite_path(url)) from error
+        raise sqlite_files.sqlite_store_error(error, sqlite_path(url)) from error
 
 
-def store_error(error: DBAPIError, url: str) -> StoreError:
+def _store_error(error: DBAPIError, url: str) -> StoreError:
     """What a driver's error means, with no password in it."""
     original = error.orig if error.orig is not None else error
-    if url.startswith(SQLITE_PREFIX):
-        return sqlite_store_error(original, sqlite_path(url))
-    text = " ".join(str(original).split())
-    password = sa.make_url(url).password
-    if password:
-        text = text.replace(str(password), "***")
+    if is_local(url):
+        return sqlite_files.sqlite_store_error(original, sqlite_path(url))
     return StoreError(
-        f"the store at {masked(url)}: {text}",
+        f"the store at {masked(url)}: {_scrubbed(str(original), url)}",
         hint="is the server up, and does NBAUTOML_STORE name the right one?",
     )
+
+
+def _scrubbed(text: str, url: str) -> str:
+    text = " ".join(text.split())
+    password = None if is_local(url) else sa.make_url(url).password
+    return text.replace(str(password), "***") if password else text

@@ -110,7 +110,7 @@ def write_whole(path: Path, data: bytes, *, is_synced: bool = True) -> None:
                 if is_synced:
                     file.flush()
                     os.fsync(file.fileno())
-            os.replace(temporary, path)
+            temporary.replace(path)
             if is_synced:
                 sync_folder(path.parent)
         except BaseException:

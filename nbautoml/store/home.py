@@ -126,16 +126,16 @@ class Home:
 
     @staticmethod
     def _folders(place: Path) -> list[RunFolder]:
-        folders = []
-        if place.is_dir():
-            with os_errors("list", place):
-                names = sorted(os.listdir(place))
-            for name in names:
-                path = place / name
-                if RUN_ID.fullmatch(name) and path.is_dir() and not path.is_symlink():
-                    if (path / "recipe.json").exists():
-                        folders.append(RunFolder(path))
-        return folders
+        """Folders that are a run: an id for a name, a recipe inside, and no link."""
+        if not place.is_dir():
+            return []
+        with os_errors("list", place):
+            paths = sorted(path for path in place.iterdir() if RUN_ID.fullmatch(path.name))
+        return [
+            RunFolder(path)
+            for path in paths
+            if not path.is_symlink() and (path / "recipe.json").is_file()
+        ]
 
     def find(self, name_or_id: str) -> RunFolder:
         """The newest run of a name, or the run of an id or of its first letters.

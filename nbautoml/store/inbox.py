@@ -82,7 +82,7 @@ class Inbox:
         if not self.path.is_dir():
             return []
         with os_errors("read", self.path):
-            names = sorted(name for name in os.listdir(self.path) if _is_command(name))
+            names = sorted(path.name for path in self.path.iterdir() if _is_command(path.name))
         taken = []
         for name in names:
             path = self.path / name
@@ -104,7 +104,7 @@ class Inbox:
     def _refuse(self, path: Path) -> None:
         aside = make_folder(self.path / _REFUSED)
         with os_errors("put aside", path):
-            os.replace(path, aside / path.name)
+            path.replace(aside / path.name)
 
 
 def _is_command(name: str) -> bool:
@@ -127,8 +127,6 @@ def _depth(value: object) -> int:
     while level := [item for item in level if isinstance(item, (dict, list))]:
         depth += 1
         level = [
-            child
-            for item in level
-            for child in (item.values() if isinstance(item, dict) else item)
+            child for item in level for child in (item.values() if isinstance(item, dict) else item)
         ]
     return depth

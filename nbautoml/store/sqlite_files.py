@@ -1,7 +1,8 @@
-"""Opening a record's SQLite file with the standard library alone: safely, and wherever it lies."""
+"""A record's SQLite file, opened with the standard library alone: safely, and wherever it lies."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -11,9 +12,17 @@ from pathlib import Path
 from urllib.parse import quote
 
 from nbautoml.errors import StoreError
-from nbautoml.store.files import FILE_MODE, os_errors
+from nbautoml.store.files import FILE_MODE, explain_os_error, os_errors
+from nbautoml.store.places import is_on_network
 
-__all__ = ["connect_read_only", "connect_to_write", "sqlite_store_error"]
+__all__ = [
+    "connect_read_only",
+    "connect_to_fill",
+    "connect_to_write",
+    "copy_whole",
+    "make_plain",
+    "sqlite_store_error",
+]
 
 BUSY_TIMEOUT_S = 10.0
 _COPY_LIMIT_BYTES = 2 * 1024**3
@@ -28,17 +37,19 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     Raises:
         StoreError: not there, a link, no database, damaged.
     """
-    _regular(path)
+    _check_regular(path)
     try:
         try:
             return _opened(_uri(path, "mode=ro"))
         except sqlite3.OperationalError as error:
             if not _is_unwritable(error):
                 raise
-        # SQLite wants to make its -shm file beside a record in WAL mode, and may not.
-        log = path.with_name(f"{path.name}-wal")
-        if log.exists() and log.stat().st_size > 0:
-            return _copied(path, log)
+        # SQLite wants to make its -shm file beside a record in WAL mode, or to undo what a killed
+        # writer left half done, and may not.
+        journals = [path.with_name(path.name + ending) for ending in ("-wal", "-journal")]
+        journals = [journal for journal in journals if _size(journal) > 0]
+        if journals:
+            return _copied(path, journals)
         return _opened(_uri(path, "mode=ro&immutable=1"))
     except sqlite3.Error as error:
         raise sqlite_store_error(error, path) from error
@@ -50,7 +61,7 @@ def connect_to_write(path: Path) -> sqlite3.Connection:
     Raises:
         StoreError: not there, a link, no database, read-only.
     """
-    _regular(path)
+    _check_regular(path)
     try:
         connection = sqlite3.connect(
             _uri(path, "mode=rw"),
@@ -60,21 +71,65 @@ def connect_to_write(path: Path) -> sqlite3.Connection:
             check_same_thread=False,
         )
         connection.execute("PRAGMA trusted_schema=OFF")
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
+        # The write-ahead log needs memory that reader and writer share: not over a network.
+        if is_on_network(path):
+            connection.execute("PRAGMA journal_mode=TRUNCATE")
+        else:
+            connection.execute("PRAGMA journal_mode=WAL")
     except sqlite3.Error as error:
         raise sqlite_store_error(error, path) from error
     return connection
 
 
-def new_file(path: Path) -> None:
-    """An empty file of the right mode: SQLite gives its -wal and -shm the mode of the database."""
+def connect_to_fill(path: Path) -> sqlite3.Connection:
+    """A connection to a new file that nobody else knows yet."""
     with os_errors("make", path):
+        # SQLite gives its -wal and -shm the mode of the database.
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
+    connection = sqlite3.connect(path, isolation_level=None)
+    # No journal: the file is thrown away if anything fails before it is renamed.
+    connection.execute("PRAGMA journal_mode=OFF")
+    connection.execute("PRAGMA synchronous=OFF")
+    return connection
 
 
-def _regular(path: Path) -> None:
+def make_plain(path: Path) -> bool:
+    """Fold the write-ahead log into the file, which then opens anywhere, read-only media too.
+
+    Returns:
+        False while a reader is connected: then SQLite keeps the log.
+    """
+    connection = sqlite3.connect(_uri(path, "mode=rw"), uri=True, timeout=0, isolation_level=None)
+    try:
+        (mode,) = connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.close()
+    return str(mode) == "delete"
+
+
+def copy_whole(path: Path, target: Path) -> None:
+    """A copy as of one moment, also while the record is being written.
+
+    Raises:
+        StoreError: damaged, or the target cannot be written.
+    """
+    source = connect_read_only(path)
+    try:
+        copy = connect_to_fill(target)
+        try:
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")
+        except sqlite3.Error as error:
+            raise sqlite_store_error(error, target) from error
+        finally:
+            copy.close()
+    finally:
+        source.close()
+
+
+def _check_regular(path: Path) -> None:
     with os_errors("open", path):
         mode = os.lstat(path).st_mode
     if not stat.S_ISREG(mode):
@@ -108,28 +163,32 @@ def _is_unwritable(error: sqlite3.OperationalError) -> bool:
     return name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN"))
 
 
-def _copied(path: Path, log: Path) -> sqlite3.Connection:
-    """Read from a private copy: only there can SQLite follow the write-ahead log."""
-    size = path.stat().st_size + log.stat().st_size
-    if size > _COPY_LIMIT_BYTES:
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _copied(path: Path, journals: list[Path]) -> sqlite3.Connection:
+    """Read from a private copy: only there can SQLite work off what lies beside the file."""
+    if sum(map(_size, [path, *journals])) > _COPY_LIMIT_BYTES:
         raise StoreError(
-            f"{path} has an open write-ahead log in a read-only folder, and is too large to copy",
+            f"{path} was left open in a read-only folder, and is too large to copy",
             hint="copy the run's folder to a place that you may write to, and open it there",
         )
     with os_errors("copy", path), tempfile.TemporaryDirectory(prefix="nbautoml-") as folder:
         copy = Path(folder) / path.name
-        shutil.copyfile(path, copy)
-        shutil.copyfile(log, copy.with_name(log.name))
-        # The open files outlive their names on POSIX; elsewhere the copy is left to the system.
-        return _opened(_uri(copy, "mode=ro"))
+        for source in (path, *journals):
+            shutil.copyfile(source, copy.with_name(source.name))
+        make_plain(copy)
+        return _opened(_uri(copy, "mode=ro"))  # open, it outlives its name (POSIX)
 
 
+_FULL = explain_os_error(OSError(errno.ENOSPC, ""))
 _SQLITE_REASONS = {
-    "SQLITE_FULL": ("the disk is full", "free some space, then go on: what was finished is safe"),
-    "SQLITE_IOERR": (
-        "the disk refused (full, over quota, or failing)",
-        "free some space, then go on: what was finished is safe",
-    ),
+    "SQLITE_FULL": _FULL,
+    "SQLITE_IOERR": ("the disk refused (full, over quota, or failing)", _FULL[1]),
     "SQLITE_READONLY": (
         "the record is read-only for you",
         "set NBAUTOML_HOME to a folder that you may write to",
@@ -144,7 +203,7 @@ _SQLITE_REASONS = {
     ),
     "SQLITE_CORRUPT": (
         "the record is damaged",
-        "take the run from a backup or an export; finished runs can be copied at any time",
+        "take the run from a backup or an export",
     ),
     "SQLITE_NOTADB": ("this is no record: it is not an SQLite file", "was the file replaced?"),
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["checksum", "clean", "from_text", "many_from_text", "to_text"]
@@ -49,18 +49,18 @@ def many_from_text(texts: Sequence[str]) -> list[Any]:
     return found
 
 
-def clean(text: Any, limit: int = MAX_LOG_CHARS) -> str:
-    """Text that every database takes: no NUL, no lone surrogates, at most ``limit`` characters.
+def clean(value: Any, limit: int = MAX_LOG_CHARS) -> str:
+    r"""Text that every database takes: no NUL, no lone surrogates, at most ``limit`` characters.
 
-    >>> clean("a\\x00b" + chr(0xD800))
-    'a\\ufffdb?'
+    >>> clean("a\x00b" + chr(0xD800))
+    'a\ufffdb?'
     """
-    text = str(text)
+    text: str = str(value)
     if len(text) > limit:
         text = f"{text[: limit - 40]} ... ({len(text):,} characters in all)"
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
-def checksum(parts: Iterable[Any]) -> int:
-    """CRC-32 over the reprs of a finished trial's columns: a flipped bit must not pass as a result."""
-    return zlib.crc32("\x1f".join(map(repr, parts)).encode("utf-8", "surrogatepass"))
+def checksum(columns: tuple[Any, ...]) -> int:
+    """CRC-32 of a finished trial's columns: a flipped bit must not pass as a result."""
+    return zlib.crc32(repr(columns).encode("utf-8", "surrogatepass"))

@@ -1,0 +1,233 @@
+"""Queries of a record, each inside a transaction that its caller opened."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from nbautoml.errors import StoreError
+from nbautoml.store.batch import CHECKED_COLUMNS
+from nbautoml.store.owner import Owner
+from nbautoml.store.peek import shown_state
+from nbautoml.store.rows import (
+    FINISHED_STATES,
+    ArtifactRow,
+    CommandRow,
+    Cursor,
+    LogRow,
+    Points,
+    RunRow,
+    TrialRow,
+)
+from nbautoml.store.schema import (
+    artifact_table,
+    command_table,
+    log_table,
+    point_table,
+    run_table,
+    trial_table,
+)
+from nbautoml.store.texts import checksum, from_text, many_from_text
+
+__all__ = [
+    "read_artifacts",
+    "read_commands",
+    "read_counts",
+    "read_cursor",
+    "read_dropped",
+    "read_logs",
+    "read_points",
+    "read_run",
+    "read_trials",
+]
+
+_N_CHECKED = len(CHECKED_COLUMNS)
+_TRIALS = sa.select(*(trial_table.c[name] for name in CHECKED_COLUMNS), trial_table.c.checksum)
+_POINTS = sa.select(
+    *(point_table.c[name] for name in ("id", "trial", "name", "step", "epoch", "value"))
+)
+
+
+def read_run(connection: sa.Connection, run_id: str) -> tuple[int, RunRow] | None:
+    """The run's key and row, or None when the record has not got it yet."""
+    row = connection.execute(sa.select(run_table).where(run_table.c.id == run_id)).one_or_none()
+    if row is None:
+        return None
+    owner = None
+    if row.owner_pid is not None:
+        owner = Owner(row.owner_pid, row.owner_started, row.owner_host)
+    return row.key, RunRow(
+        id=row.id,
+        name=row.name,
+        kind=row.kind,
+        state=shown_state(row.state, owner, row.heartbeat),
+        message=row.message,
+        plan=row.plan,
+        plan_details=from_text(row.plan_details),
+        owner_pid=row.owner_pid,
+        owner_host=(row.owner_host or "").partition("#")[0],
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        seq=row.seq,
+    )
+
+
+def read_counts(connection: sa.Connection, run: int) -> dict[str, Any]:
+    """How many trials there are and ended, and the lowest and highest value."""
+    column = trial_table.c
+    row = connection.execute(
+        sa.select(
+            sa.func.count(),
+            sa.func.count(column.ended_at),
+            sa.func.min(column.value),
+            sa.func.max(column.value),
+        ).where(column.run == run)
+    ).one()
+    return dict(zip(("n_trials", "n_finished", "low", "high"), row, strict=True))
+
+
+def read_trials(connection: sa.Connection, run: int, since_seq: int) -> list[TrialRow]:
+    """Trials that changed after ``since_seq``, in the order of their numbers.
+
+    Raises:
+        StoreError: a finished trial is not what it was when it ended.
+    """
+    query = _TRIALS.where(trial_table.c.run == run)
+    if since_seq:
+        query = query.where(trial_table.c.seq > since_seq)
+    rows = _fetched(connection, query.order_by(trial_table.c.number))
+    position = {name: index for index, name in enumerate(CHECKED_COLUMNS)}
+    parsed = {
+        name: many_from_text([row[position[name]] for row in rows])
+        for name in ("params", "objective_values", "metrics")
+    }
+    return [
+        _trial(row, params, values, metrics)
+        for row, params, values, metrics in zip(rows, *parsed.values(), strict=True)
+    ]
+
+
+def _trial(
+    row: tuple[Any, ...], params: dict[str, Any], values: list[float], metrics: dict[str, float]
+) -> TrialRow:
+    columns = dict(zip(CHECKED_COLUMNS, row, strict=False))
+    is_over = columns["state"] in FINISHED_STATES
+    if is_over and checksum(tuple(row[:_N_CHECKED])) != row[_N_CHECKED]:
+        raise StoreError(
+            f"the record is damaged: trial {columns['number']} is not what it was when it ended",
+            hint="take the run from a backup or an export",
+        )
+    del columns["objective_values"], columns["dropped_seq"]
+    columns |= {
+        "params": params,
+        "value": float(values[0]) if values else None,
+        "values": tuple(values),
+        "metrics": metrics,
+    }
+    return TrialRow(**columns)
+
+
+def read_dropped(connection: sa.Connection, run: int, since_seq: int) -> list[int]:
+    """Trials whose points were dropped after ``since_seq``."""
+    column = trial_table.c
+    query = sa.select(column.number).where(
+        column.run == run, column.seq > since_seq, column.dropped_seq > since_seq
+    )
+    return list(connection.execute(query.order_by(column.number)).scalars())
+
+
+def read_points(
+    connection: sa.Connection,
+    run: int,
+    since_id: int,
+    trial: int | Sequence[int] | None = None,
+    name: str | Sequence[str] | None = None,
+    limit: int | None = None,
+) -> Points:
+    """Measured values after ``since_id``, oldest first."""
+    query = _POINTS.where(point_table.c.run == run)
+    if since_id:
+        query = query.where(point_table.c.id > since_id)
+    if trial is not None:
+        numbers = [trial] if isinstance(trial, int) else list(trial)
+        query = query.where(point_table.c.trial.in_(numbers))
+    if name is not None:
+        names = [name] if isinstance(name, str) else list(name)
+        query = query.where(point_table.c.name.in_(names))
+    rows = _fetched(connection, query.order_by(point_table.c.id).limit(limit))
+    if not rows:
+        return Points()
+    ids, trials, names_, steps, epochs, values = map(list, zip(*rows, strict=True))
+    return Points(
+        ids=ids,
+        trials=trials,
+        names=names_,
+        steps=steps,
+        epochs=epochs,
+        values=[math.nan if value is None else value for value in values],
+    )
+
+
+def _fetched(connection: sa.Connection, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
+    """The driver's own rows: SQLAlchemy's cost as much again as reading 100,000 points does."""
+    cursor = connection.execute(query).cursor
+    assert cursor is not None, "a SELECT has a cursor"
+    return list(cursor.fetchall())
+
+
+def read_logs(
+    connection: sa.Connection, run: int, since_id: int, limit: int | None
+) -> list[LogRow]:
+    """Log lines after ``since_id``, oldest first; with a limit, the newest so many."""
+    table = log_table
+    query = sa.select(table.c.id, table.c.time, table.c.level, table.c.text, table.c.trial)
+    query = query.where(table.c.run == run, table.c.id > since_id)
+    rows = connection.execute(query.order_by(table.c.id.desc()).limit(limit)).mappings().all()
+    return [LogRow(**row) for row in reversed(rows)]
+
+
+def read_commands(connection: sa.Connection, run: int, since_id: int) -> list[CommandRow]:
+    """Commands that were obeyed or refused after ``since_id``, oldest first."""
+    table = command_table
+    query = (
+        sa.select(table.c.id, table.c.time, table.c.command_id, table.c.command, table.c.refusal)
+        .where(table.c.run == run, table.c.id > since_id)
+        .order_by(table.c.id)
+    )
+    return [CommandRow(**row) for row in connection.execute(query).mappings()]
+
+
+def read_artifacts(
+    connection: sa.Connection, run: int, trial: int | None, folder: Path
+) -> list[ArtifactRow]:
+    """Files of the run, or of one trial, oldest first."""
+    names = ("id", "time", "trial", "kind", "path", "sha256", "n_bytes", "details")
+    table = artifact_table
+    query = sa.select(*(table.c[name] for name in names)).where(table.c.run == run)
+    if trial is not None:
+        query = query.where(table.c.trial == trial)
+    rows = connection.execute(query.order_by(table.c.id)).mappings()
+    return [
+        ArtifactRow(**{**row, "details": from_text(row["details"])}, folder=folder) for row in rows
+    ]
+
+
+def read_cursor(connection: sa.Connection, run: int) -> Cursor:
+    """Where the record stands."""
+
+    def newest(table: sa.Table) -> int:
+        query = sa.select(sa.func.max(table.c.id)).where(table.c.run == run)
+        return connection.execute(query).scalar() or 0
+
+    seq = connection.execute(sa.select(run_table.c.seq).where(run_table.c.key == run)).scalar()
+    return Cursor(
+        seq=seq or 0,
+        point=newest(point_table),
+        log=newest(log_table),
+        command=newest(command_table),
+    )

@@ -1,0 +1,185 @@
+"""A batch's rows into the tables, inside the writer's transaction."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from nbautoml.errors import StoreError
+from nbautoml.store.batch import TRIAL_COLUMNS, Batch, OpenTrials, Trial
+from nbautoml.store.owner import Owner
+from nbautoml.store.schema import (
+    artifact_table,
+    command_table,
+    log_table,
+    point_table,
+    run_table,
+    trial_table,
+)
+
+__all__ = ["load_open_trials", "take_possession", "write_batch"]
+
+_MOVABLE = tuple(name for name in TRIAL_COLUMNS if name != "number")
+_UNFINISHED = ("waiting", "running")
+
+_PROGRESS = (
+    sa.update(trial_table)
+    .where(
+        trial_table.c.run == sa.bindparam("b_run"),
+        trial_table.c.number == sa.bindparam("b_number"),
+        trial_table.c.state == "running",
+        trial_table.c.owner == sa.bindparam("b_owner"),
+    )
+    .values({name: sa.bindparam(name) for name in ("epoch", "step", "metrics", "seq")})
+)
+# A trial moves only from the very state that this writer knows: what another process did in
+# between (it should not be there) makes the transaction fail, and never doubles a result.
+_MOVE = (
+    sa.update(trial_table)
+    .where(
+        trial_table.c.run == sa.bindparam("b_run"),
+        trial_table.c.number == sa.bindparam("b_number"),
+        trial_table.c.state == sa.bindparam("b_state"),
+        trial_table.c.attempt == sa.bindparam("b_attempt"),
+        trial_table.c.owner.is_not_distinct_from(sa.bindparam("b_owner")),
+    )
+    .values({name: sa.bindparam(name) for name in _MOVABLE})
+)
+
+
+def write_batch(
+    connection: sa.Connection,
+    batch: Batch,
+    *,
+    run: int,
+    owner: Owner,
+    seq_before: int,
+    heartbeat: float | None,
+) -> None:
+    """Write everything; the caller commits, or rolls back on an error.
+
+    Raises:
+        StoreError: another process wrote to the run, or owns it, since ``seq_before``.
+    """
+    values = {**batch.run, "seq": batch.seq}
+    if heartbeat is not None:
+        values["heartbeat"] = heartbeat
+    changed = connection.execute(
+        sa.update(run_table)
+        .where(
+            run_table.c.key == run,
+            run_table.c.seq == seq_before,
+            run_table.c.owner_pid == owner.pid,
+            run_table.c.owner_host == owner.host,
+        )
+        .values(values)
+    )
+    _expect(changed.rowcount, 1)
+    _write_trials(connection, batch, run)
+    for table, rows in (
+        (point_table, batch.points),
+        (log_table, batch.logs),
+        (artifact_table, batch.artifacts),
+        (command_table, batch.commands),
+    ):
+        if rows:
+            for row in rows:
+                row["run"] = run
+            connection.execute(table.insert(), rows)
+
+
+def _write_trials(connection: sa.Connection, batch: Batch, run: int) -> None:
+    if batch.dropped:
+        connection.execute(
+            sa.delete(point_table).where(
+                point_table.c.run == run, point_table.c.trial.in_(batch.dropped)
+            )
+        )
+    if new := batch.new_trials():
+        connection.execute(trial_table.insert(), [{"run": run, **asdict(trial)} for trial in new])
+    if progressed := batch.progressed():
+        rows = [
+            {
+                "b_run": run,
+                "b_number": trial.number,
+                "b_owner": trial.owner,
+                "epoch": trial.epoch,
+                "step": trial.step,
+                "metrics": trial.metrics,
+                "seq": trial.seq,
+            }
+            for trial in progressed
+        ]
+        _expect(connection.execute(_PROGRESS, rows).rowcount, len(rows))
+    if moved := batch.moved():
+        rows = [_move(run, before, after) for before, after in moved]
+        _expect(connection.execute(_MOVE, rows).rowcount, len(rows))
+
+
+def _move(run: int, before: Trial, after: Trial) -> dict[str, Any]:
+    return {
+        "b_run": run,
+        "b_number": before.number,
+        "b_state": before.state,
+        "b_attempt": before.attempt,
+        "b_owner": before.owner,
+        **{name: getattr(after, name) for name in _MOVABLE},
+    }
+
+
+def _expect(n_changed: int, n_expected: int) -> None:
+    if n_changed != n_expected:
+        raise StoreError(
+            "another process wrote this run's record in between, or took the run over",
+            hint="one supervisor writes a run; this one must give way, and wrote nothing",
+        )
+
+
+def take_possession(
+    connection: sa.Connection, run_id: str, owner: Owner, heartbeat: float
+) -> sa.Row[Any] | None:
+    """Make a process the run's owner; returns the run's row, or None when it has none yet.
+
+    Raises:
+        StoreError: its owner is another process, which is alive.
+    """
+    query = sa.select(run_table).where(run_table.c.id == run_id).with_for_update()
+    found = connection.execute(query).one_or_none()
+    if found is None:
+        return None
+    if found.owner_pid is not None:
+        before = Owner(found.owner_pid, found.owner_started, found.owner_host)
+        if before != owner and before.is_alive(found.heartbeat):
+            host = before.host.partition("#")[0]
+            raise StoreError(
+                f"run {found.name!r} belongs to process {before.pid} on {host}, which is alive",
+                hint="stop the run there first (%automl stop), or wait a minute if it is gone",
+            )
+    connection.execute(
+        sa.update(run_table)
+        .where(run_table.c.key == found.key)
+        .values(
+            owner_pid=owner.pid,
+            owner_started=owner.started_at,
+            owner_host=owner.host,
+            heartbeat=heartbeat,
+        )
+    )
+    return found
+
+
+def load_open_trials(connection: sa.Connection, run: sa.Row[Any]) -> OpenTrials:
+    """What a writer must know to go on with a run."""
+    known = OpenTrials(seq=run.seq, state=run.state, started_at=run.started_at)
+    columns = [trial_table.c[name] for name in TRIAL_COLUMNS]
+    mine = trial_table.c.run == run.key
+    is_open = trial_table.c.state.in_(_UNFINISHED)
+    for row in connection.execute(sa.select(*columns).where(mine, is_open)):
+        known.trials[row.number] = Trial(*row)
+    numbers = connection.execute(sa.select(trial_table.c.number).where(mine, ~is_open))
+    known.finished.update(numbers.scalars())
+    obeyed = sa.select(command_table.c.command_id).where(command_table.c.run == run.key)
+    known.commands.update(connection.execute(obeyed).scalars())
+    return known
