@@ -48,10 +48,10 @@ def read_message(found: Any) -> FromBrowser:
             raise WireError(f"{kind}: {field} is longer than {_MAX_NAME} characters")
     if len(found.get("trials", ())) > _MAX_TRIALS:
         raise WireError(f"{kind}: more than {_MAX_TRIALS} trials")
-    return cast(FromBrowser, found)
+    return cast("FromBrowser", found)
 
 
-def problem_with(value: Any, hint: Any, where: str = "") -> str:
+def problem_with(value: Any, hint: Any, where: str = "") -> str:  # noqa: PLR0911 - one return a kind of type
     """What keeps a JSON value from being of a type of the wire, or "" when nothing does.
 
     >>> problem_with({"type": "bye", "client": "a", "run": 3}, Bye)

@@ -16,15 +16,15 @@ _UNPRINTABLE = re.compile(
 
 
 def printable(text: Any, limit: int = 2_000) -> str:
-    """The text without characters that act instead of being seen; too long ones are cut.
+    r"""The text without characters that act instead of being seen; too long ones are cut.
 
-    >>> printable("red \\x1b[31m")
-    'red \ufffd[31m'
+    >>> printable("red \x1b[31m") == "red \ufffd[31m"
+    True
     >>> printable("abcdef", limit=4)
     'abc…'
     """
-    text = _UNPRINTABLE.sub("\ufffd", str(text))
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    shown = _UNPRINTABLE.sub("\ufffd", str(text))
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 def one_line(text: Any, limit: int = 200) -> str:

@@ -1,0 +1,97 @@
+"""A snapshot in words: the sentences and the table that every static rendering shows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from nbautoml.widgets.labels import duration_label, number_label, one_line, value_label
+from nbautoml.widgets.protocol import FINAL_STATES, Column, Header, Snapshot
+
+__all__ = ["best_first", "cells", "facts", "progress_line", "shown_columns", "taken_at_label"]
+
+_RANK = {"complete": 0, "stopped_early": 1, "running": 2, "waiting": 3, "failed": 4, "cancelled": 5}
+_STATE_WORDS = {"stopped_early": "stopped early"}
+
+
+def progress_line(header: Header) -> str:
+    """Where the run stands, in one line.
+
+    The parts: state, trials done, the best value, the time.
+    """
+    counts: Any = header["counts"]
+    n_done = sum(counts[state] for state in ("complete", "stopped_early", "failed", "cancelled"))
+    n_all = header["n_trials"] or sum(counts.values())
+    parts = [_STATE_WORDS.get(header["state"], header["state"])]
+    parts.append(f"{n_done} of {n_all} trials" if n_all != 1 else f"{n_done} of 1 trial")
+    best = header["best"]
+    if best is not None:
+        metric = one_line(header["metric"], 40) or "value"
+        parts.append(f"best {metric} {number_label(best['value'])} (trial {best['trial']})")
+    if header["started_at"] is not None:
+        parts.append(duration_label(header["elapsed_s"]))
+    if header["eta_s"] is not None:
+        parts.append(f"about {duration_label(header['eta_s'])} left")
+    return " · ".join(parts)
+
+
+def facts(header: Header) -> list[tuple[str, str]]:
+    """What else the header knows: pairs of a word and a line; empty ones are left out."""
+    counts: Any = header["counts"]
+    unusual = [
+        f"{counts[state]} {_STATE_WORDS.get(state, state)}"
+        for state in ("running", "waiting", "stopped_early", "failed", "cancelled")
+        if counts[state]
+    ]
+    found = [
+        ("message", header["message"]),
+        ("trials", ", ".join(unusual)),
+        ("data", header["data"]),
+        ("device", header["device"]),
+        ("plan", header["plan"]),
+    ]
+    return [(word, one_line(line, 300)) for word, line in found if line]
+
+
+def taken_at_label(snapshot: Snapshot) -> str:
+    """When the snapshot was taken; a run that was going on then may have gone on since."""
+    moment = datetime.fromtimestamp(snapshot["taken_at"], UTC)
+    label = f"as of {moment:%Y-%m-%d %H:%M:%S} UTC"
+    return (
+        label if snapshot["header"]["state"] in FINAL_STATES else f"{label}, while it was going on"
+    )
+
+
+def best_first(snapshot: Snapshot) -> list[int]:
+    """Places of the rows: those with results, best first; then what runs, waits, failed."""
+    trials, header = snapshot["trials"], snapshot["header"]
+    sign = -1.0 if header["direction"] == "maximize" else 1.0
+
+    def key(place: int) -> tuple[int, float, int]:
+        value = trials["value"][place]
+        state = trials["state"][place]
+        rank = _RANK.get(state, 6)
+        if value is None:
+            rank = max(rank, 2)
+        return rank, 0.0 if value is None else sign * value, trials["number"][place]
+
+    return sorted(range(len(trials["number"])), key=key)
+
+
+def shown_columns(snapshot: Snapshot, limit: int = 12) -> list[Column]:
+    """The parameters that a static table has room for."""
+    return [column for column in snapshot["columns"] if column["group"] == "param"][:limit]
+
+
+def cells(snapshot: Snapshot, place: int, columns: list[Column]) -> list[str]:
+    """The texts of one row: trial, state, value, time, and the parameters."""
+    trials = snapshot["trials"]
+    number, state = trials["number"][place], trials["state"][place]
+    duration = trials["duration_s"][place]
+    return [
+        str(number),
+        _STATE_WORDS.get(state, one_line(state, 20)),
+        number_label(trials["value"][place]),
+        duration_label(duration),
+        *(value_label(trials["params"].get(c["key"], {place: None})[place]) for c in columns),
+    ]
