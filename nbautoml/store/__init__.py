@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nbautoml.store.archive import export_run, import_archive
     from nbautoml.store.artifacts import load_artifact, save_artifact
     from nbautoml.store.folder import RunFolder
     from nbautoml.store.home import Home
@@ -51,6 +52,8 @@ _WHERE = {
     "RunRow": "rows",
     "TrialRow": "rows",
     "Writer": "writer",
+    "export_run": "archive",
+    "import_archive": "archive",
     "load_artifact": "artifacts",
     "save_artifact": "artifacts",
 }
@@ -71,6 +74,8 @@ __all__ = [
     "RunRow",
     "TrialRow",
     "Writer",
+    "export_run",
+    "import_archive",
     "load_artifact",
     "save_artifact",
 ]

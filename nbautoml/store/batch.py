@@ -198,7 +198,7 @@ class Batch:
     @_take.register
     def _run_state(self, event: RunStateChanged) -> None:
         self.is_final = True
-        self.run |= {"state": event.state, "message": clean(event.message)}
+        self.run |= {"state": clean(event.state, 32), "message": clean(event.message)}
         if event.state in _ENDED_RUN:
             self.run["ended_at"] = self._now
         else:
@@ -339,7 +339,7 @@ class Batch:
 
 def _number(value: float) -> float | None:
     """A float as a column holds it: NaN is NULL."""
-    value = float(value)
+    value = float(value) + 0.0  # SQLite has no -0.0, and a checksum would tell the two apart
     return None if math.isnan(value) else value
 
 

@@ -79,7 +79,9 @@ def connect_to_fill(path: Path) -> sa.Connection:
 
 
 def _sqlite(connect: Callable[[], sqlite3.Connection], *, begin: str) -> sa.Engine:
-    engine = sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
+    engine = sa.create_engine(
+        "sqlite+pysqlite://", creator=connect, poolclass=NullPool, hide_parameters=True
+    )
     # The driver's own transactions begin too late for a reader (a snapshot is wanted at once)
     # and too weakly for a writer; it is set to leave them alone, and they begin here.
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
@@ -94,7 +96,9 @@ def _postgres(url: str) -> sa.Engine:
     if "options" not in parsed.query:
         arguments["options"] = _SERVER_OPTIONS
     try:
-        engine = sa.create_engine(parsed, poolclass=NullPool, connect_args=arguments)
+        engine = sa.create_engine(
+            parsed, poolclass=NullPool, connect_args=arguments, hide_parameters=True
+        )
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"a store at {masked(url)} needs the package {error.name}",

@@ -75,6 +75,11 @@ class RunFolder:
         return self.path / "supervisor.log"
 
     @property
+    def is_imported(self) -> bool:
+        """Whether it came in an archive: then its capsule is somebody else's code."""
+        return (self.path / "imported.json").exists()
+
+    @property
     def record_url(self) -> str:
         """Where the record lies. Not for people's eyes: it may hold a password.
 

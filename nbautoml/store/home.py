@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import secrets
+import shutil
 import time
 import unicodedata
 from pathlib import Path
@@ -201,6 +202,42 @@ class Home:
         with os_errors("restore", folder.path):
             folder.path.rename(target)
         return RunFolder(target)
+
+    def empty_trash(self) -> int:
+        """Delete for ever what was removed; returns how many runs.
+
+        Raises:
+            StoreError: a folder cannot be deleted, or a server that holds its record is away.
+        """
+        folders = self._folders(self.trash_dir)
+        for folder in folders:
+            if (folder.path / "store.json").exists():
+                from nbautoml.store.copying import forget_on_server
+
+                forget_on_server(folder)
+            with os_errors("delete", folder.path):
+                shutil.rmtree(folder.path)
+        return len(folders)
+
+    # -- moving -----------------------------------------------------------------------------
+
+    def export(self, name_or_id: str, path: Path | str, *, with_data: bool = False) -> Path:
+        """Write a run into one archive; see `nbautoml.store.archive`."""
+        from nbautoml.store.archive import export_run
+
+        folder = self.find(name_or_id)
+        return export_run(folder, Path(path), data_dir=self.data_dir, with_data=with_data)
+
+    def import_archive(self, path: Path | str) -> RunFolder:
+        """Unpack a run that `export` wrote, here or elsewhere; it keeps its id and name.
+
+        Raises:
+            StoreError: damaged, hostile, or here already.
+        """
+        from nbautoml.store.archive import import_archive
+
+        self._make()
+        return import_archive(Path(path), runs_dir=self.runs_dir, data_dir=self.data_dir)
 
 
 def _nearby(wanted: str, names: list[str]) -> str:

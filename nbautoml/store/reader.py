@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from nbautoml.errors import StoreError
 from nbautoml.store import reading
 from nbautoml.store.database import connect_to_read, guarded, is_local
-from nbautoml.store.records import QUICK_CHECK_BYTES, check_is_ours, check_pages
+from nbautoml.store.records import QUICK_CHECK_BYTES, check_is_ours, check_pages, has_server_tables
 from nbautoml.store.rows import (
     ArtifactRow,
     Changes,
@@ -65,10 +65,15 @@ class Reader:
         connection = connect_to_read(self._url)
         try:
             with guarded(self._url), connection.begin():
-                self._check(connection, is_sealed=is_sealed)
+                is_there = is_local(self._url) or has_server_tables(connection)
+                if is_there:
+                    self._check(connection, is_sealed=is_sealed)
         except BaseException:
             connection.close()
             raise
+        if not is_there:
+            connection.close()
+            return None
         self._connection = connection
         return connection
 

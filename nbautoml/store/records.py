@@ -27,6 +27,8 @@ from nbautoml.store.urls import masked, sqlite_path, sqlite_url
 __all__ = [
     "bring_up_to_date",
     "check_is_ours",
+    "check_pages",
+    "has_server_tables",
     "make_server_tables",
     "make_sqlite_record",
     "make_tables",
@@ -71,15 +73,16 @@ def make_sqlite_record(path: Path) -> None:
 def make_server_tables(connection: sa.Connection) -> None:
     """The tables on a server, if they are not there yet; safe when several processes try."""
     with connection.begin():
-        if _has_stamp(connection):
+        if has_server_tables(connection):
             return
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MAKING_TABLES)))
-        if not _has_stamp(connection):
+        if not has_server_tables(connection):
             connection.execute(sa.schema.CreateSchema(SERVER_SCHEMA, if_not_exists=True))
             make_tables(connection)
 
 
-def _has_stamp(connection: sa.Connection) -> bool:
+def has_server_tables(connection: sa.Connection) -> bool:
+    """Whether somebody made our tables on the server already."""
     return sa.inspect(connection).has_table(version_table.name, schema=SERVER_SCHEMA)
 
 
@@ -94,8 +97,6 @@ def check_is_ours(connection: sa.Connection, url: str) -> str:
     """
     if is_local(url):
         _check_no_surprises(connection, url)
-    elif not _has_stamp(connection):
-        raise StoreError(f"{masked(url)} holds no runs", hint="is NBAUTOML_STORE the right one?")
     version = str(connection.execute(sa.select(version_table.c.version_num)).scalar())
     if not version.isdigit() or version > HEAD:
         raise StoreError(

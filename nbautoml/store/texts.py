@@ -57,7 +57,8 @@ def clean(value: Any, limit: int = MAX_LOG_CHARS) -> str:
     """
     text: str = str(value)
     if len(text) > limit:
-        text = f"{text[: limit - 40]} ... ({len(text):,} characters in all)"
+        note = f" ... ({len(text):,} characters in all)"
+        text = text[: limit - len(note)] + note if limit > 4 * len(note) else text[:limit]
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 

@@ -1,0 +1,1 @@
+"""For tests, ours and those of others: contract suites, servers, tiny real data."""

@@ -1,0 +1,46 @@
+"""Runs and servers for the store's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nbautoml.store import Home, Owner, RunFolder, Writer
+from nbautoml.testing.postgres_server import PostgresServer, find_postgres
+from nbautoml.testing.store_contract import tiny_recipe
+
+
+@pytest.fixture(autouse=True)
+def local_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the person who runs the tests reaches them."""
+    monkeypatch.delenv("NBAUTOML_STORE", raising=False)
+    monkeypatch.delenv("NBAUTOML_HOME", raising=False)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def folder(home: Home) -> RunFolder:
+    return home.create_run(tiny_recipe(), None)
+
+
+@pytest.fixture
+def writer(folder: RunFolder) -> Iterator[Writer]:
+    with folder.writer(Owner.this_process()) as writer:
+        writer.create(folder.recipe())
+        yield writer
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    binaries = find_postgres(install=True)
+    if binaries is None:
+        pytest.skip("no PostgreSQL here, and Debian's package cannot be installed")
+    server = PostgresServer(binaries)
+    yield server
+    server.close()
