@@ -10,7 +10,7 @@ from torch import nn
 
 from nbautoml.spec.data import DataSpec
 
-__all__ = ["Inputs", "Part", "TrainData", "call_module", "eval_batch_size"]
+__all__ = ["Inputs", "Part", "TrainData", "call_module", "eval_batch_size", "first_batch"]
 
 Inputs = torch.Tensor | tuple[torch.Tensor, ...] | dict[str, torch.Tensor]
 """A batch as ``forward`` wants it: ``forward(x)``, ``forward(*xs)`` or ``forward(**xs)``."""
@@ -23,7 +23,7 @@ class Part(Protocol):
     """Rows that are trained on, or validated on.
 
     Obligations: `batches` yields ``ceil(n / batch_size)`` batches (one less when the last is
-    not full and is dropped), in the order given, each on the device already or copied there.
+    not full and is dropped), each on the device already or copied there. ``order`` lies on the CPU.
     """
 
     @property
@@ -37,7 +37,7 @@ class Part(Protocol):
     def batches(
         self, batch_size: int, *, order: torch.Tensor | None = None, drop_last: bool = False
     ) -> Iterator[tuple[Any, torch.Tensor]]:
-        """Inputs and targets, batch by batch; ``order`` is a permutation of the rows."""
+        """Inputs and targets, batch by batch; ``order`` holds positions of rows."""
 
 
 class TrainData(Protocol):
@@ -69,6 +69,12 @@ def call_module(module: nn.Module, inputs: Inputs) -> Any:
     if isinstance(inputs, torch.Tensor):
         return module(inputs)
     return module(**inputs) if isinstance(inputs, dict) else module(*inputs)
+
+
+def first_batch(part: Part, batch_size: int) -> tuple[Any, torch.Tensor]:
+    """The first rows, without making the part gather more than those."""
+    rows = torch.arange(min(batch_size, part.n))
+    return next(iter(part.batches(batch_size, order=rows)))
 
 
 def eval_batch_size(spec: DataSpec, batch_size: int) -> int:

@@ -18,7 +18,7 @@ from torch import nn
 
 from nbautoml.errors import ModelError, NbAutomlError
 from nbautoml.spec.fit import FitSettings
-from nbautoml.train.batches import Inputs, TrainData, call_module, eval_batch_size
+from nbautoml.train.batches import Inputs, TrainData, call_module, eval_batch_size, first_batch
 from nbautoml.train.frames import Files, is_users, one_line, release_frames, user_frames
 from nbautoml.train.layers import complaint_about, describe, label
 from nbautoml.train.losses import Loss, default_loss
@@ -77,10 +77,10 @@ def dry_run(
 
 def _batches(data: TrainData, batch_size: int) -> Iterator[tuple[Inputs, torch.Tensor]]:
     """A full batch, and one of the size that the last batch of an epoch has."""
-    yield next(iter(data.train.batches(batch_size)))
+    yield first_batch(data.train, batch_size)
     rest = data.train.n % batch_size
     if rest > 1 and data.train.n > batch_size:
-        yield next(iter(data.train.batches(rest)))
+        yield first_batch(data.train, rest)
 
 
 def _try_training(
@@ -131,7 +131,7 @@ def _try_evaluation(setup: Setup) -> None:
     setup.module.eval()
     rows = eval_batch_size(setup.data.spec, setup.settings.batch_size)
     with torch.no_grad(), setup.precision.autocast():
-        inputs, target = next(iter(setup.data.valid.batches(rows)))
+        inputs, target = first_batch(setup.data.valid, rows)
         setup.valid_loss(call_module(setup.module, inputs), target)
 
 

@@ -17,7 +17,6 @@ import math
 import random
 import time
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ from nbautoml.train.batches import TrainData, call_module, eval_batch_size
 from nbautoml.train.judge import Judge, keep_weights
 from nbautoml.train.losses import Loss
 from nbautoml.train.metrics import Tally, default_metrics
+from nbautoml.train.optimizers import bare_step
 from nbautoml.train.result import FitResult, Listener
 from nbautoml.train.schedules import lr_factor
 from nbautoml.train.seeds import batch_order, isolated_rng, step_seed, step_seeder
@@ -37,9 +37,6 @@ from nbautoml.train.setup import Setup, prepare
 from nbautoml.train.steplog import StepLog, diverged, stride_for
 
 __all__ = ["evaluate", "fit", "metric_names", "train_epoch"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def fit(
@@ -116,48 +113,26 @@ def _threshold(loss: Loss | None) -> float:
     return 0.5 if isinstance(loss, nn.BCELoss) else 0.0
 
 
-class _Clock:
-    """Seconds of training: those for which a listener blocks don't count."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._waited = 0.0
-
-    def waiting(self, call: Callable[P, R]) -> Callable[P, R]:
-        """The same call, its time taken off."""
-
-        def timed(*args: P.args, **kwargs: P.kwargs) -> R:
-            begin = time.perf_counter()
-            try:
-                return call(*args, **kwargs)
-            finally:
-                self._waited += time.perf_counter() - begin
-
-        return timed
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._start - self._waited
-
-
 def _run(
     setup: Setup, names: tuple[str, ...], objective: Objective, listener: Listener, threshold: float
 ) -> FitResult:
-    clock = _Clock()
-    on_batch, on_epoch = clock.waiting(listener.on_batch), clock.waiting(listener.on_epoch)
+    begin, waited = time.perf_counter(), 0.0
     log = StepLog(stride_for(setup.n_batches, setup.n_steps), listener.on_steps)
     judge = Judge(objective=objective, patience=setup.settings.patience)
     best: dict[str, torch.Tensor] | None = None
     ended_by = "epochs"
     epoch = 0
     for epoch in range(1, setup.settings.epochs + 1):
-        train_epoch(setup, epoch, log, on_batch)
+        waited += train_epoch(setup, epoch, log, listener.on_batch)
         step = epoch * setup.n_batches
         metrics = {"train_loss": log.mean, **evaluate(setup, names, threshold=threshold)}
         _check_metrics(metrics, objective, step)
         if judge.is_better(epoch, metrics):
             best = keep_weights(setup.module, best)
-        if on_epoch(epoch, step, metrics):
+        asked = time.perf_counter()
+        should_stop = listener.on_epoch(epoch, step, metrics)
+        waited += time.perf_counter() - asked
+        if should_stop:
             ended_by = "stopped"
             break
         if judge.is_out_of_patience(epoch):
@@ -172,44 +147,53 @@ def _run(
         state_dict=best or {},
         stopped=ended_by == "stopped",
         ended_by=ended_by,
-        duration_s=clock.seconds,
+        duration_s=time.perf_counter() - begin - waited,
         notes=setup.notes,
     )
 
 
-def train_epoch(setup: Setup, epoch: int, log: StepLog, on_batch: Callable[[], None]) -> None:
+def train_epoch(setup: Setup, epoch: int, log: StepLog, on_batch: Callable[[], None]) -> float:
     """One pass over the training rows.
+
+    Returns:
+        Seconds for which ``on_batch`` kept it waiting.
 
     Raises:
         DivergedError: a loss was NaN or infinite.
     """
-    settings, seed = setup.settings, setup.seed
-    step = (epoch - 1) * setup.n_batches
-    seed_step = step_seeder(setup.device)
-    # Python's and NumPy's generators once an epoch: seeding them takes ten microseconds.
-    random.seed(step_seed(seed, step + 1))
-    np.random.seed(step_seed(seed, step + 1) % 2**32)  # noqa: NPY002
-    set_lr = _lr_setter(setup)
-    update = _updater(setup)
-    forward, zero_grad, add = setup.forward, setup.optimizer.zero_grad, log.add
-    order = batch_order(setup.data.train.n, seed, epoch)
-    if setup.data.train.on_device:
-        order = order.to(setup.device)
+    settings, part = setup.settings, setup.data.train
+    first_step = (epoch - 1) * setup.n_batches + 1
+    step, waited = first_step - 1, 0.0
+    order = batch_order(part.n, setup.seed, epoch)
     setup.module.train()
-    log.start_epoch(step + 1)
-    for inputs, target in setup.data.train.batches(
+    log.start_epoch(first_step, setup.n_batches, setup.batch_sizes)
+    _seed_epoch(setup.seed, first_step)
+    set_lr, update, seed_step = _lr_setter(setup), _updater(setup), step_seeder(setup.device)
+    forward, losses, clock = setup.forward, log.losses, time.perf_counter
+    for inputs, target in part.batches(
         settings.batch_size, order=order, drop_last=setup.should_drop_last
     ):
+        asked = clock()
         on_batch()
+        now = clock()
+        waited += now - asked
+        if now > log.deadline:
+            log.flush()
         step += 1
-        seed_step(step_seed(seed, step))
+        seed_step(step_seed(setup.seed, step))
         if set_lr is not None:
             set_lr(step)
-        zero_grad(set_to_none=True)
         loss = forward(inputs, target)
         update(loss)
-        add(loss.detach(), len(target))
+        losses.append(loss.detach())
     log.flush()
+    return waited
+
+
+def _seed_epoch(seed: int, first_step: int) -> None:
+    # Python's and NumPy's generators once an epoch only: seeding them takes ten microseconds.
+    random.seed(step_seed(seed, first_step))
+    np.random.seed(step_seed(seed, first_step) % 2**32)  # noqa: NPY002
 
 
 def _lr_setter(setup: Setup) -> Callable[[int], None] | None:
@@ -228,16 +212,25 @@ def _lr_setter(setup: Setup) -> Callable[[int], None] | None:
 def _updater(setup: Setup) -> Callable[[torch.Tensor], None]:
     """What follows a forward pass: backward, clipping, the optimiser's step."""
     optimizer, clip, scaler = setup.optimizer, setup.settings.clip, setup.precision.scaler
+    step = bare_step(optimizer)
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+
+    def forget() -> None:
+        # What `zero_grad` does, without the six microseconds of its profiler hook; after the
+        # step, so that no gradients lie about during the next forward pass.
+        for weight in weights:
+            weight.grad = None
 
     def plain(loss: torch.Tensor) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        step()
+        forget()
 
     def clipped(loss: torch.Tensor) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(weights, clip or 0.0)
-        optimizer.step()
+        step()
+        forget()
 
     def scaled(loss: torch.Tensor) -> None:
         assert scaler is not None  # chosen below for a scaler only
@@ -247,7 +240,9 @@ def _updater(setup: Setup) -> Callable[[torch.Tensor], None]:
             nn.utils.clip_grad_norm_(weights, clip)
         scaler.step(optimizer)
         scaler.update()
+        forget()
 
+    forget()
     if scaler is not None:
         return scaled
     return plain if clip is None else clipped

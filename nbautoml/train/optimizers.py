@@ -20,6 +20,7 @@ So: fused wherever there is state to update, plain for SGD without momentum and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.errors import RecipeError, nearest
@@ -28,7 +29,7 @@ from nbautoml.spec.fit import FitSettings
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["OPTIMIZER_FACTORIES", "build_optimizer", "optimizer_call"]
+__all__ = ["OPTIMIZER_FACTORIES", "bare_step", "build_optimizer", "optimizer_call"]
 
 
 def build_optimizer(
@@ -49,6 +50,16 @@ def build_optimizer(
         arguments.pop("fused", None)
     kind: Callable[..., torch.optim.Optimizer] = getattr(torch.optim, name)
     return kind(parameters, **arguments)
+
+
+def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
+    """The optimiser's ``step`` without the profiler's range and the hooks around it.
+
+    They take 6 to 8 of a small model's 200 us. `functools.wraps` left the method itself as
+    ``__wrapped__``; where a later torch does not, the usual method is called.
+    """
+    inner = getattr(type(optimizer).step, "__wrapped__", None)
+    return optimizer.step if inner is None else partial(inner, optimizer)
 
 
 def optimizer_call(settings: FitSettings, device_type: str) -> tuple[str, dict[str, Any]]:

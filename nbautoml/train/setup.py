@@ -13,7 +13,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from nbautoml.errors import ModelError
 from nbautoml.spec.fit import FitSettings
-from nbautoml.train.batches import Inputs, TrainData, call_module
+from nbautoml.train.batches import Inputs, TrainData, call_module, first_batch
 from nbautoml.train.layout import use_channels_last
 from nbautoml.train.losses import Loss, loss_for
 from nbautoml.train.optimizers import build_optimizer
@@ -48,6 +48,13 @@ class Setup:
     n_batches: int
     should_drop_last: bool
     notes: tuple[str, ...]
+
+    @property
+    def batch_sizes(self) -> tuple[int, int]:
+        """Samples in a batch, and in the last one of an epoch."""
+        size = min(self.settings.batch_size, self.data.train.n)
+        rest = self.data.train.n % size
+        return size, size if self.should_drop_last or not rest else rest
 
     @property
     def n_steps(self) -> int:
@@ -88,7 +95,7 @@ def prepare(
     notes = [precision.note] if precision.note else []
 
     def try_step(candidate: nn.Module) -> None:
-        inputs, target = next(iter(data.train.batches(settings.batch_size)))
+        inputs, target = first_batch(data.train, settings.batch_size)
         with precision.autocast():
             train_loss(call_module(candidate, inputs), target).backward()  # type: ignore[no-untyped-call]
 
@@ -137,7 +144,7 @@ def is_uninitialized(module: nn.Module) -> bool:
 def _materialize(module: nn.Module, data: TrainData, batch_size: int) -> None:
     if not is_uninitialized(module):
         return
-    inputs, _ = next(iter(data.valid.batches(batch_size)))
+    inputs, _ = first_batch(data.valid, batch_size)
     module.eval()  # running statistics and dropout are none of this pass's business
     with torch.no_grad():
         call_module(module, inputs)

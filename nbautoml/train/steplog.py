@@ -1,8 +1,7 @@
 """Losses of steps: kept on the device, fetched in chunks, checked one by one, reported thinned.
 
 Fetching a loss makes the host wait for the device. Here a step only keeps a reference to its
-loss; a chunk is fetched when a quarter of a second has passed, when it is long, and at the end
-of an epoch. Every loss is looked at, so the step that diverged is named exactly, although it
+loss; a chunk is fetched when a quarter of a second has passed and at the end of an epoch. Every loss is looked at, so the step that diverged is named exactly, although it
 is noticed a little later.
 """
 
@@ -18,7 +17,6 @@ from nbautoml.errors import DivergedError
 
 __all__ = ["StepLog", "stride_for"]
 
-CHUNK_STEPS = 512  # references kept before a fetch
 CHUNK_SECONDS = 0.25  # age of what a curve shows, at most
 POINTS_AN_EPOCH = 50
 POINTS_A_FIT = 2_000
@@ -36,33 +34,42 @@ def stride_for(n_batches: int, n_steps: int) -> int:
 class StepLog:
     """The losses of one fit.
 
+    The loop appends to ``losses`` itself and calls `flush` when ``deadline`` has passed: a
+    method call a step would cost as much as all the rest that is done for it here.
+
     Args:
         stride: see `stride_for`; step 1, 1 + stride, 1 + 2 stride ... are reported.
         on_steps: gets steps and losses.
+
+    Attributes:
+        losses: scalars on the device, one a step since the last flush.
+        deadline: when to flush, in seconds of `time.perf_counter`.
     """
 
     def __init__(self, stride: int, on_steps: Callable[[list[int], list[float]], None]) -> None:
+        self.losses: list[torch.Tensor] = []
+        self.deadline = 0.0
         self._stride = stride
         self._on_steps = on_steps
-        self._chunk: list[torch.Tensor] = []
-        self._sizes: list[int] = []
-        self._first_step = 1
-        self._deadline = 0.0
+        self._next_step = 1
+        self._sizes = (1, 1)
+        self._last_step = 1
         self._sum = 0.0
         self._n = 0
 
-    def start_epoch(self, first_step: int) -> None:
-        """Begin the mean of an epoch anew; ``first_step`` is the number of its first step."""
-        self._first_step = first_step
-        self._deadline = time.perf_counter() + CHUNK_SECONDS
-        self._sum, self._n = 0.0, 0
+    def start_epoch(self, first_step: int, n_steps: int, sizes: tuple[int, int]) -> None:
+        """Begin the mean of an epoch anew.
 
-    def add(self, loss: torch.Tensor, n_samples: int) -> None:
-        """Keep the loss of the next step, a mean over so many samples."""
-        self._chunk.append(loss)
-        self._sizes.append(n_samples)
-        if len(self._chunk) >= CHUNK_STEPS or time.perf_counter() > self._deadline:
-            self.flush()
+        Args:
+            first_step: number of its first step.
+            n_steps: how many it has.
+            sizes: samples in a batch, and in the last one.
+        """
+        self.losses.clear()
+        self.deadline = time.perf_counter() + CHUNK_SECONDS
+        self._next_step, self._last_step = first_step, first_step + n_steps - 1
+        self._sizes = sizes
+        self._sum, self._n = 0.0, 0
 
     def flush(self) -> None:
         """Fetch what is kept, check it, report it.
@@ -70,34 +77,41 @@ class StepLog:
         Raises:
             DivergedError: a loss is NaN or infinite; steps before it have been reported.
         """
-        if not self._chunk:
+        if not self.losses:
             return
-        losses: list[float] = torch.stack(self._chunk).flatten().tolist()
-        sizes, first = self._sizes, self._first_step
-        self._chunk, self._sizes = [], []
-        self._first_step = first + len(losses)
-        self._deadline = time.perf_counter() + CHUNK_SECONDS
-        total = sum(map(float.__mul__, losses, map(float, sizes)))
-        n_good = len(losses)
+        losses: list[float] = torch.stack(self.losses).flatten().tolist()
+        self.losses.clear()
+        first = self._next_step
+        self._next_step = first + len(losses)
+        self.deadline = time.perf_counter() + CHUNK_SECONDS
+        total = sum(losses)
         if not math.isfinite(total):
-            n_good = next((at for at, loss in enumerate(losses) if not math.isfinite(loss)), n_good)
-        self._report(first, losses[:n_good])
-        if n_good < len(losses):
-            raise diverged(losses[n_good], first + n_good)
-        self._sum += total
-        self._n += sum(sizes)
+            self._raise_if_diverged(first, losses)
+        self._report(first, losses)
+        size, last_size = self._sizes
+        self._sum += size * total
+        self._n += size * len(losses)
+        if self._next_step > self._last_step:
+            self._sum += (last_size - size) * losses[-1]
+            self._n += last_size - size
 
     @property
     def mean(self) -> float:
-        """Mean training loss of the epoch's samples that were fetched."""
+        """Mean training loss of the epoch's samples, as far as it was fetched."""
         return self._sum / self._n if self._n else math.nan
+
+    def _raise_if_diverged(self, first: int, losses: list[float]) -> None:
+        for at, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                self._report(first, losses[:at])
+                raise diverged(loss, first + at)
 
     def _report(self, first: int, losses: list[float]) -> None:
         skip = (1 - first) % self._stride
         picked = losses[skip :: self._stride]
         if picked:
-            start = first + skip
-            self._on_steps(list(range(start, first + len(losses), self._stride)), picked)
+            steps = range(first + skip, first + len(losses), self._stride)
+            self._on_steps(list(steps), picked)
 
 
 def diverged(loss: float, step: int, what: str = "the training loss") -> DivergedError:
