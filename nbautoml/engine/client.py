@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -130,6 +131,7 @@ def _order(warm: subprocess.Popen[str], home: Home, folder: RunFolder) -> bool:
 
 def _popen(words: list[str], *, cwd: Path, stdin: int) -> subprocess.Popen[str]:
     """Start a supervisor in a session of its own: no terminal's or kernel's signals reach it."""
+    _let_go_at_exit()
     try:
         return subprocess.Popen(
             [sys.executable, "-c", _START, *words],
@@ -147,6 +149,12 @@ def _popen(words: list[str], *, cwd: Path, stdin: int) -> subprocess.Popen[str]:
         ) from error
 
 
+@functools.cache
+def _let_go_at_exit() -> None:
+    """Once, and only in a process that has started something."""
+    atexit.register(_let_go)
+
+
 def _reap() -> None:
     """Collect the exit codes of supervisors that ended, so that none stays a zombie."""
     _children[:] = [child for child in _children if child.poll() is None]
@@ -158,7 +166,6 @@ def _close_input(process: subprocess.Popen[str]) -> None:
             process.stdin.close()
 
 
-@atexit.register
 def _let_go() -> None:
     """This process ends on purpose: its runs that are not detached become resumable.
 

@@ -14,18 +14,26 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from nbautoml.engine.devices import Layout, layout_for
-from nbautoml.engine.driver import driver_for
+from nbautoml.engine.driver import Driver, driver_for
 from nbautoml.engine.loop import RunLoop
 from nbautoml.engine.pool import Message, Pool
 from nbautoml.engine.process_pool import ProcessPool
-from nbautoml.events import Event, PlanChosen
+from nbautoml.errors import NbAutomlError
+from nbautoml.events import Event, PlanChosen, RunStateChanged
 from nbautoml.store import Home, Owner, RunFolder
+
+if TYPE_CHECKING:
+    from nbautoml.spec.recipe import Recipe
+    from nbautoml.store import Writer
 
 __all__ = ["main", "run_in_process"]
 
@@ -75,11 +83,12 @@ def _wait_for_order() -> dict[str, str] | None:
 
 def _supervise(home: Home, folder: RunFolder, pool: ProcessPool) -> int:
     _log_to(folder.log_path)
-    recipe = folder.recipe()
-    layout = layout_for(recipe.execution, n_trials=recipe.budget.n_trials)
-    pool.assign(layout, run_folder=folder.path, home_data=home.data_dir)
     is_terminated = False
-    with _opened(folder, lambda handle, look: pool) as (loop, first_events):
+    with _opened(folder) as session:
+        execution, n_trials = session.recipe.execution, session.recipe.budget.n_trials
+        layout = layout_for(execution, n_trials=n_trials)
+        pool.assign(layout, run_folder=folder.path, home_data=home.data_dir)
+        loop = RunLoop(folder, session.writer, session.driver, lambda handle, look: pool)
 
         def on_sigterm(signum: int, frame: FrameType | None) -> None:
             nonlocal is_terminated
@@ -88,7 +97,7 @@ def _supervise(home: Home, folder: RunFolder, pool: ProcessPool) -> int:
 
         signal.signal(signal.SIGTERM, on_sigterm)
         plan = PlanChosen(text=str(layout), details={"executor": "process"})
-        state = loop.run([plan, *first_events])
+        state = loop.run([plan, *session.first_events])
     logger.info("run %s ended as %s", folder.id, state)
     return EXIT_SIGTERM if is_terminated else 0
 
@@ -97,33 +106,50 @@ def run_in_process(home: Home, folder: RunFolder) -> str:
     """Executor "inline": be the supervisor and the worker, here and now; returns the last state."""
     from nbautoml.engine.inline import InlinePool
 
-    layout = layout_for(folder.recipe().execution, n_trials=1)
+    with _opened(folder) as session:
+        layout = layout_for(session.recipe.execution, n_trials=1)
 
-    def make_pool(handle: Callable[[Message], None], look: Callable[[], None]) -> Pool:
-        return InlinePool(
-            layout, run_folder=folder.path, home_data=home.data_dir, obey=handle, look=look
-        )
+        def make_pool(handle: Callable[[Message], None], look: Callable[[], None]) -> Pool:
+            return InlinePool(
+                layout, run_folder=folder.path, home_data=home.data_dir, obey=handle, look=look
+            )
 
-    with _opened(folder, make_pool) as (loop, first_events):
+        loop = RunLoop(folder, session.writer, session.driver, make_pool)
         plan = PlanChosen(text=f"inline on {layout.devices[0]}", details={"executor": "inline"})
-        return loop.run([plan, *first_events])
+        return loop.run([plan, *session.first_events])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Session:
+    """A run that this process owns."""
+
+    recipe: Recipe
+    writer: Writer
+    driver: Driver
+    first_events: Sequence[Event]
 
 
 @contextmanager
-def _opened(
-    folder: RunFolder,
-    make_pool: Callable[[Callable[[Message], None], Callable[[], None]], Pool],
-) -> Iterator[tuple[RunLoop, Sequence[Event]]]:
-    """The run's loop, with the record open and recovered; the record is closed on the way out."""
+def _opened(folder: RunFolder) -> Iterator[_Session]:
+    """Own the run: record open and recovered, driver restored; closed on the way out.
+
+    An error that keeps the run from starting is written into its record, where it is read.
+    """
     recipe = folder.recipe()
     writer = folder.writer(Owner.this_process())
     try:
         writer.create(recipe)
         writer.recover()
-        driver = driver_for(recipe)
-        with folder.reader() as reader:
-            first_events = driver.restore(reader)
-        yield RunLoop(folder, writer, driver, make_pool), first_events
+        try:
+            driver = driver_for(recipe)
+            with folder.reader() as reader:
+                first_events = driver.restore(reader)
+            yield _Session(
+                recipe=recipe, writer=writer, driver=driver, first_events=first_events
+            )
+        except NbAutomlError as error:
+            writer.apply([RunStateChanged(time=time.time(), state="failed", message=str(error))])
+            raise
     finally:
         writer.close()
 
