@@ -25,6 +25,7 @@ _TASKS = {
     "wine": "multiclass",
 }
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_PIECE_BYTES = 16 << 20
 _IDX_PARTS = {"train": "train", "test": "t10k"}
 
 
@@ -183,7 +184,10 @@ def _parse_idx(file: IO[bytes], path: Path) -> Array:
         raise DataError(f"{path} is cut off within its header", hint="copy the file again")
     shape = struct.unpack(f">{magic[3]}I", sizes)
     expected = math.prod(shape) * dtype.itemsize
-    content = file.read(expected + 1)
+    content = bytearray()
+    # Piece by piece: a damaged header may ask for more than there is memory.
+    while len(content) <= expected and (piece := file.read(_PIECE_BYTES)):
+        content += piece
     if len(content) != expected:
         told = "more" if len(content) > expected else f"{len(content)}"
         raise DataError(

@@ -20,7 +20,7 @@ from nbautoml.data.folder import Staging, write_error
 from nbautoml.data.forms import Form, FormPart, read_form
 from nbautoml.data.frames import learn_encoding
 from nbautoml.data.labels import Labels, label_array, read_labels
-from nbautoml.data.splits import is_stratified, split_rows
+from nbautoml.data.splits import check_splittable, is_stratified, split_rows
 from nbautoml.errors import DataError
 from nbautoml.spec.data import DataSpec, InputSpec
 
@@ -69,7 +69,8 @@ def snapshot(
     except DataError as error:
         raise DataError(f"{name}: {error.message}", hint=error.hint) from error.__cause__
     except OSError as error:
-        raise write_error(error, home_data) from error
+        failed = write_error(error, home_data)
+        raise DataError(f"{name}: {failed.message}", hint=failed.hint) from error
 
 
 def _snapshot(
@@ -108,6 +109,8 @@ def _labels(form: Form, task: str | None, notes: list[str]) -> Labels:
     names = (form.train.names[""], form.valid.names[""] if form.valid else "y_val")
     train = label_array(form.train.target, names[0], notes)
     valid = label_array(form.valid.target, names[1], []) if form.valid else None
+    if valid is None:
+        check_splittable(len(train))
     return read_labels(
         train,
         valid,

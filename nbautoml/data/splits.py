@@ -9,7 +9,7 @@ import numpy as np
 from nbautoml.data.arrays import Array
 from nbautoml.errors import DataError
 
-__all__ = ["is_stratified", "split_rows"]
+__all__ = ["check_splittable", "is_stratified", "split_rows"]
 
 
 def is_stratified(task: str) -> bool:
@@ -51,11 +51,7 @@ def split_rows(
             f"valid_fraction is {fraction}, but must lie between 0 and 1",
             hint="0.2 holds back a fifth; or give (X, y, X_val, y_val)",
         )
-    if n_rows < 2:
-        raise DataError(
-            f"there is {n_rows} row, too few to split off a validation set",
-            hint="give more rows, or (X, y, X_val, y_val)",
-        )
+    check_splittable(n_rows)
     n_valid = min(n_rows - 1, math.ceil(n_rows * fraction))
     order = np.random.RandomState(seed % 2**32).permutation(n_rows)
     if labels is None:
@@ -66,6 +62,15 @@ def split_rows(
     rank = np.arange(n_rows) - np.repeat(starts, counts)  # place of a row within its class
     is_valid = rank < np.repeat(_shares(counts, n_valid), counts)
     return np.sort(order[~is_valid]), np.sort(order[is_valid])
+
+
+def check_splittable(n_rows: int) -> None:
+    """Raises a DataError when there are not two rows, one for each side."""
+    if n_rows < 2:
+        raise DataError(
+            f"there is {n_rows} row, too few to split off a validation set",
+            hint="give more rows, or (X, y, X_val, y_val)",
+        )
 
 
 def _shares(counts: Array, n_valid: int) -> Array:
