@@ -84,7 +84,9 @@ def _sqlite(connect: Callable[[], sqlite3.Connection], *, begin: str) -> sa.Engi
     )
     # The driver's own transactions begin too late for a reader (a snapshot is wanted at once)
     # and too weakly for a writer; it is set to leave them alone, and they begin here.
-    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    sa.event.listen(
+        engine, "begin", lambda connection: connection.connection.cursor().execute(begin)
+    )
     return engine
 
 

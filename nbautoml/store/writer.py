@@ -58,6 +58,7 @@ class Writer:
         self._key = 0
         self._known = OpenTrials()
         self._heartbeat = 0.0
+        self._is_durable: bool | None = None
         self._doubtful: tuple[list[Event], Batch] | None = None
         self._lock = FolderLock(folder.path / "owner.lock")
         self._lock.acquire(f"process {owner.pid} on {owner.host.partition('#')[0]}")
@@ -150,7 +151,8 @@ class Writer:
             )
         pauses = (0.0,) if is_local(self._url) else _RETRY_PAUSES_S
         for attempt, pause in enumerate(pauses, start=1):
-            time.sleep(pause)
+            if pause:
+                time.sleep(pause)
             try:
                 return self._apply(connection, list(events))
             except StoreError as error:
@@ -203,12 +205,13 @@ class Writer:
 
     def _set_durability(self, connection: sa.Connection, *, is_final: bool) -> None:
         """A finished trial survives a power cut; of curves the last moment may be lost."""
-        if is_local(self._url):
+        if is_local(self._url) and is_final != self._is_durable:
             cursor = connection.connection.cursor()
             if is_final:
                 cursor.execute("PRAGMA synchronous=FULL")
             else:
                 cursor.execute("PRAGMA synchronous=NORMAL")
+            self._is_durable = is_final
 
     def recover(self) -> None:
         """Put trials that a dead owner left running back to waiting: same number, next attempt."""
@@ -259,6 +262,7 @@ class Writer:
             self._release()
 
     def _disconnect(self) -> None:
+        self._is_durable = None
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(sa.exc.SQLAlchemyError):

@@ -24,6 +24,18 @@ __all__ = ["load_open_trials", "take_possession", "write_batch"]
 _MOVABLE = tuple(name for name in TRIAL_COLUMNS if name != "number")
 _UNFINISHED = ("waiting", "running")
 
+# Statements are made once: making one costs as much as executing it.
+_NEW_TRIALS = trial_table.insert().inline()
+_NEW_POINTS = point_table.insert().inline()
+_NEW_LOGS = log_table.insert().inline()
+_NEW_ARTIFACTS = artifact_table.insert().inline()
+_NEW_COMMANDS = command_table.insert().inline()
+_RUN = sa.update(run_table).where(
+    run_table.c.key == sa.bindparam("b_key"),
+    run_table.c.seq == sa.bindparam("b_seq"),
+    run_table.c.owner_pid == sa.bindparam("b_owner_pid"),
+    run_table.c.owner_host == sa.bindparam("b_owner_host"),
+)
 _PROGRESS = (
     sa.update(trial_table)
     .where(
@@ -66,28 +78,24 @@ def write_batch(
     values = {**batch.run, "seq": batch.seq}
     if heartbeat is not None:
         values["heartbeat"] = heartbeat
-    changed = connection.execute(
-        sa.update(run_table)
-        .where(
-            run_table.c.key == run,
-            run_table.c.seq == seq_before,
-            run_table.c.owner_pid == owner.pid,
-            run_table.c.owner_host == owner.host,
-        )
-        .values(values)
-    )
-    _expect(changed.rowcount, 1)
+    where = {
+        "b_key": run,
+        "b_seq": seq_before,
+        "b_owner_pid": owner.pid,
+        "b_owner_host": owner.host,
+    }
+    _expect(connection.execute(_RUN, {**where, **values}).rowcount, 1)
     _write_trials(connection, batch, run)
-    for table, rows in (
-        (point_table, batch.points),
-        (log_table, batch.logs),
-        (artifact_table, batch.artifacts),
-        (command_table, batch.commands),
+    for insert, rows in (
+        (_NEW_POINTS, batch.points),
+        (_NEW_LOGS, batch.logs),
+        (_NEW_ARTIFACTS, batch.artifacts),
+        (_NEW_COMMANDS, batch.commands),
     ):
         if rows:
             for row in rows:
                 row["run"] = run
-            connection.execute(table.insert(), rows)
+            connection.execute(insert, rows)
 
 
 def _write_trials(connection: sa.Connection, batch: Batch, run: int) -> None:
@@ -98,7 +106,7 @@ def _write_trials(connection: sa.Connection, batch: Batch, run: int) -> None:
             )
         )
     if new := batch.new_trials():
-        connection.execute(trial_table.insert(), [{"run": run, **asdict(trial)} for trial in new])
+        connection.execute(_NEW_TRIALS, [{"run": run, **asdict(trial)} for trial in new])
     if progressed := batch.progressed():
         rows = [
             {
