@@ -1,0 +1,202 @@
+"""What an option takes: how its text in a magic is read, and how its value in Python is checked.
+
+A magic's word and a Python argument end in the same check, so that ``--time 10m`` and
+``time="10m"`` mean the same and fail with the same words.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from nbautoml.errors import RecipeError, UsageError, nearest
+from nbautoml.spec import parse_duration
+
+__all__ = ["KINDS", "Kind", "one_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of value.
+
+    Attributes:
+        takes: what it takes, for people: "a whole number, at least 1".
+        annotation: its type in the Python signature.
+        metavar: what stands for it in a usage line; empty for a flag, which takes no value.
+        read: text to value; raises ValueError. None: the text is Python, read where names are known.
+        check: value to value; raises ValueError.
+    """
+
+    takes: str
+    annotation: str
+    metavar: str
+    read: Callable[[str], Any] | None
+    check: Callable[[Any], Any]
+
+    def checked(self, label: str, value: Any) -> Any:
+        """The value in its own type.
+
+        Raises:
+            UsageError: it is no value of this kind.
+
+        >>> KINDS["duration"].checked("time", "1h30m")
+        5400.0
+        >>> KINDS["count"].checked("trials", 0)
+        Traceback (most recent call last):
+            ...
+        nbautoml.errors.UsageError: trials is 0
+        Hint: trials takes a whole number, at least 1
+        """
+        return self._told(label, value, self.check)
+
+    def from_text(self, label: str, text: str) -> Any:
+        """The value that a word of a magic states.
+
+        >>> KINDS["count"].from_text("--trials", "60")
+        60
+        """
+        if self.read is None:
+            return text
+        return self._told(label, text, self.read)
+
+    def _told(self, label: str, value: Any, convert: Callable[[Any], Any]) -> Any:
+        try:
+            return convert(value)
+        except (ValueError, RecipeError):
+            raise UsageError(
+                f"{label} is {_shown(value)}", hint=f"{label} takes {self.takes}"
+            ) from None
+
+
+def one_of(label: str, value: str, options: tuple[str, ...]) -> str:
+    """The value, when it is one of the options.
+
+    Raises:
+        UsageError: it is none; the hint names the nearest and all.
+
+    >>> one_of("--sampler", "tpee", ("auto", "tpe"))
+    Traceback (most recent call last):
+        ...
+    nbautoml.errors.UsageError: --sampler is 'tpee'
+    Hint: did you mean 'tpe'? One of: auto, tpe
+    """
+    if value in options:
+        return value
+    near = nearest(value, options)
+    guess = f"did you mean {near!r}? " if near else ""
+    raise UsageError(f"{label} is {value!r}", hint=f"{guess}One of: {', '.join(options)}")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _whole(low: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise ValueError  # noqa: TRY004 - every check speaks ValueError
+        if int(value) < low:
+            raise ValueError
+        return int(value)
+
+    return check
+
+
+def _share(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ValueError  # noqa: TRY004 - every check speaks ValueError
+    if not 0 < float(value) < 1:
+        raise ValueError
+    return float(value)
+
+
+def _duration(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (str, numbers.Real)):
+        raise ValueError  # noqa: TRY004 - every check speaks ValueError
+    return parse_duration(value if isinstance(value, str) else float(value))
+
+
+def _bool(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError  # noqa: TRY004 - every check speaks ValueError
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    return value
+
+
+def _path(value: Any) -> Path:
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise ValueError
+    return Path(value).expanduser()
+
+
+def _any(value: Any) -> Any:
+    return value
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "flag": Kind(
+            takes="no value (in Python: True or False)",
+            annotation="bool",
+            metavar="",
+            read=_any,
+            check=_bool,
+        ),
+        "count": Kind(
+            takes="a whole number, at least 1",
+            annotation="int",
+            metavar="N",
+            read=lambda text: _whole(1)(int(text)),
+            check=_whole(1),
+        ),
+        "number": Kind(
+            takes="a whole number, at least 0",
+            annotation="int",
+            metavar="N",
+            read=lambda text: _whole(0)(int(text)),
+            check=_whole(0),
+        ),
+        "share": Kind(
+            takes="a number between 0 and 1",
+            annotation="float",
+            metavar="SHARE",
+            read=lambda text: _share(float(text)),
+            check=_share,
+        ),
+        "duration": Kind(
+            takes="a time such as 90s, 10m, 1h30m (a plain number is seconds)",
+            annotation="str | float",
+            metavar="TIME",
+            read=_duration,
+            check=_duration,
+        ),
+        "text": Kind(takes="a word", annotation="str", metavar="WORD", read=_text, check=_text),
+        "path": Kind(
+            takes="a path", annotation="str | Path", metavar="PATH", read=_path, check=_path
+        ),
+        "expression": Kind(
+            takes="a name or an expression of this notebook",
+            annotation="Any",
+            metavar="EXPR",
+            read=None,
+            check=_any,
+        ),
+        "setting": Kind(
+            takes="a value, or a dimension such as Float(1e-4, 1e-1, log=True)",
+            annotation="Any",
+            metavar="VALUE",
+            read=None,
+            check=_any,
+        ),
+    }
+)

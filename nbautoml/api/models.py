@@ -1,0 +1,137 @@
+"""The trained module of a trial: class, parameters, weights, each checked before it is used.
+
+Weights are read as safetensors after their sha256 was verified; nothing is unpickled. The class is
+the one in the notebook where its source is what the run was submitted with. Otherwise the run's
+own code would have to be executed here, and a run's folder may have come by mail: so that is done
+only for a run that this very process submitted, or when the caller says so.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nbautoml.api.namespace import namespace_for, sources_for
+from nbautoml.errors import CapsuleError, NbAutomlError
+from nbautoml.spec import Choice, split_params
+from nbautoml.spec.reading import read_parameters
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nbautoml.spec.recipe import Recipe
+    from nbautoml.store import RunFolder, TrialRow
+
+__all__ = ["rebuild_module"]
+
+
+def rebuild_module(
+    folder: RunFolder,
+    recipe: Recipe,
+    row: TrialRow,
+    namespace: Mapping[str, Any],
+    *,
+    may_run_code: bool,
+) -> nn.Module:
+    """The module of a trial with its trained weights, on the CPU, in evaluation mode.
+
+    Args:
+        folder: the run.
+        recipe: what was run.
+        row: the trial.
+        namespace: where the class is looked for first.
+        may_run_code: whether the run's own code may be executed in this process.
+
+    Raises:
+        NbAutomlError: no module's run, or no weights were kept for this trial.
+        StoreError: the weights are not what was written.
+        CapsuleError: the class is not here as it was, and its code may not be run.
+    """
+    from safetensors.torch import load
+
+    if recipe.target.role != "module":
+        raise NbAutomlError(
+            f"run {recipe.name!r} tuned an {recipe.target.role}, which leaves no module",
+            hint=f"build it from {recipe.name}.best.params",
+        )
+    weights = load(_weights(folder, recipe, row))
+    target = _target(folder, recipe, namespace, may_run_code=may_run_code)
+    parameters = read_parameters(target)
+    module: nn.Module = target(**_arguments(recipe, row, parameters, namespace))
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise NbAutomlError(
+            f"the weights of trial {row.number} do not fit {recipe.target.symbol}: {error}",
+            hint="what it is built from (a global, a file) has changed since the run",
+        ) from None
+    return module.eval()
+
+
+def _weights(folder: RunFolder, recipe: Recipe, row: TrialRow) -> bytes:
+    from nbautoml.store import load_artifact
+
+    with folder.reader() as reader:
+        kept = [item for item in reader.artifacts(row.number) if item.kind == "weights"]
+        others = [item.trial for item in reader.artifacts() if item.kind == "weights"]
+    if kept:
+        return load_artifact(kept[-1])
+    listed = ", ".join(str(number) for number in others[-5:]) or "no trial"
+    raise NbAutomlError(
+        f"no weights were kept for trial {row.number} of run {recipe.name!r} ({row.state}); they "
+        f"are kept when a trial is the best so far: {listed}",
+        hint=f"%automl code {recipe.name} --trial {row.number} writes a cell that trains it again",
+    )
+
+
+def _target(
+    folder: RunFolder, recipe: Recipe, namespace: Mapping[str, Any], *, may_run_code: bool
+) -> Any:
+    symbol = recipe.target.symbol
+    found = namespace.get(symbol)
+    if inspect.isclass(found) and _is_unchanged(found, recipe, namespace):
+        return found
+    state = "has changed since the run" if found is not None else "is not defined here"
+    if not may_run_code:
+        raise CapsuleError(
+            f"{symbol} {state}, and run {recipe.name!r} was submitted by another process",
+            hint=f"run the cell that defines it ({recipe.name}.code shows it), or, if you trust "
+            f"the run, {recipe.name}.model(run_code=True), which executes its code",
+        )
+    if found is not None:
+        warnings.warn(f"{symbol} {state}: the model is of the class that was trained", stacklevel=4)
+    from nbautoml.capsule import import_capsule
+
+    return getattr(import_capsule(folder.capsule_dir), symbol)
+
+
+def _is_unchanged(found: Any, recipe: Recipe, namespace: Mapping[str, Any]) -> bool:
+    """Whether the class, with all that it needs, is what the run was submitted with."""
+    from nbautoml.capsule import build_capsule
+
+    roots = [recipe.target.symbol, *([recipe.target.loss] if recipe.target.loss else [])]
+    around = {**namespace_for(found), **namespace}
+    for names in (roots, [*roots, *_choices_of_classes(recipe)]):
+        try:
+            capsule = build_capsule(names, around, cells=sources_for(found))
+        except NbAutomlError:
+            continue
+        if capsule.hash == recipe.target.capsule_hash:
+            return True
+    return False
+
+
+def _choices_of_classes(recipe: Recipe) -> list[str]:
+    return [name for name, item in recipe.space.items() if isinstance(item, Choice)]
+
+
+def _arguments(
+    recipe: Recipe, row: TrialRow, parameters: Any, namespace: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the class is called with: fixed values and the trial's parameters."""
+    space = recipe.space.bound({**namespace, **parameters.dimensions})
+    params = {**recipe.fixed, **space.resolve(row.params)}
+    _, arguments = split_params(params, parameters.names, accepts_any=parameters.accepts_any)
+    return arguments

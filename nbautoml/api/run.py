@@ -1,0 +1,382 @@
+"""`Run`: what a user holds of a run, in any kernel or script; drawn from its folder alone."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from nbautoml.api.commands import command_run, resume_run
+from nbautoml.api.namespace import current_shell
+from nbautoml.api.texts import Code, run_line
+from nbautoml.api.trials import TrialView, best_row, curves_frame, no_best, trials_frame
+from nbautoml.api.waiting import ProgressLine, wait_for
+from nbautoml.errors import NbAutomlError, nearest
+from nbautoml.events import CancelTrial, Enqueue, Pause, Stop
+from nbautoml.store import Home, RunFolder, RunInfo
+from nbautoml.store.peek import peek
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from torch import nn
+
+    from nbautoml.spec.recipe import Recipe
+
+__all__ = ["Run"]
+
+
+@final
+class Run:
+    """One run: what it does, what it found, and how to steer it.
+
+    A handle on a folder: it holds no state of its own, so two of them never disagree, and one
+    made in a new kernel by `nbautoml.load` is as good as the one that `tune` returned.
+
+    Args:
+        folder: the run's folder.
+        home: where it lies; found from the folder when left out.
+        notes: what was said when it was submitted.
+        is_own: whether this process submitted it: then its code may be run here.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        home: Home | None = None,
+        *,
+        notes: Sequence[str] = (),
+        is_own: bool = False,
+    ) -> None:
+        self._folder = folder
+        self._home = home or Home(folder.path.parent.parent)
+        self._is_own = is_own
+        self._shown_in: int | None = None
+        self.notes: tuple[str, ...] = tuple(notes)
+
+    # -- what it is -------------------------------------------------------------------------
+
+    @functools.cached_property
+    def recipe(self) -> Recipe:
+        """What was asked to run; it never changes."""
+        return self._folder.recipe()
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's folder."""
+        return self._folder
+
+    @property
+    def home(self) -> Home:
+        """Where the run's folder lies, beside the others."""
+        return self._home
+
+    @property
+    def name(self) -> str:
+        """The label that it was given."""
+        return self.recipe.name
+
+    @property
+    def id(self) -> str:
+        """The id that names its folder; no other run has it."""
+        return self._folder.id
+
+    @property
+    def kind(self) -> str:
+        """What kind of run it is: "tune" or "train"."""
+        return self.recipe.kind
+
+    @property
+    def info(self) -> RunInfo:
+        """Where it stands, in numbers."""
+        return peek(self._folder)
+
+    @property
+    def state(self) -> str:
+        """queued, running, paused, finished, stopped, failed or interrupted."""
+        return self.info.state
+
+    @property
+    def message(self) -> str:
+        """Why it is in that state, for people; often empty."""
+        return self.info.message
+
+    @property
+    def plan(self) -> str:
+        """How its trials are executed, and why."""
+        with self._folder.reader() as reader:
+            return reader.run().plan
+
+    @property
+    def code(self) -> Code:
+        """The capsule: all source that the workers run."""
+        from nbautoml.capsule import Capsule
+
+        return Code(Capsule.load(self._folder.capsule_dir))
+
+    def diff(self, other: Run | str) -> str:
+        """How another run's code differs from this one's, as a unified diff; empty when equal."""
+        run = other if isinstance(other, Run) else Run(self._home.find(other), self._home)
+        return self.code.diff(run.code)
+
+    # -- what it found ----------------------------------------------------------------------
+
+    @property
+    def best(self) -> TrialView:
+        """The best trial.
+
+        Raises:
+            NbAutomlError: no trial is complete; says what happened, and what to do.
+        """
+        rows = self._rows()
+        if len(self.recipe.objectives) > 1:
+            raise NbAutomlError(
+                f"run {self.name!r} has {len(self.recipe.objectives)} objectives and no single best",
+                hint=f"{self.name}.study.best_trials are those that no other beats in all of them",
+            )
+        row = best_row(rows, self.recipe.objectives[0])
+        if row is None:
+            raise no_best(self.name, self.state, rows)
+        return self._view(row)
+
+    @property
+    def best_model(self) -> nn.Module:
+        """The best trial's module with its trained weights: see `model`."""
+        return self.model()
+
+    def model(self, trial: int | None = None, *, run_code: bool = False) -> nn.Module:
+        """The module of a trial with its trained weights, on the CPU, in evaluation mode.
+
+        Args:
+            trial: number of the trial; the best when left out.
+            run_code: the run's own code may be executed here, when the class is not defined in
+                the notebook as it was at submission. Not for runs that you do not trust.
+
+        Raises:
+            NbAutomlError: no weights were kept for that trial, or the class is not here.
+            StoreError: the weights are not what was written.
+        """
+        from nbautoml.api.models import rebuild_module
+
+        row = (self.best if trial is None else self.trial(trial)).row
+        return rebuild_module(
+            self._folder,
+            self.recipe,
+            row,
+            _names_here(),
+            may_run_code=run_code or self._is_own,
+        )
+
+    def trial(self, number: int) -> TrialView:
+        """One trial.
+
+        Raises:
+            NbAutomlError: there is no trial of that number.
+        """
+        rows = self._rows()
+        for row in rows:
+            if row.number == number:
+                return self._view(row)
+        raise NbAutomlError(
+            f"run {self.name!r} has no trial {number!r}",
+            hint=f"it has trials 0 to {rows[-1].number}" if rows else "it has no trials yet",
+        )
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """A row a trial: number, state, value, duration_s, each parameter, each metric."""
+        return trials_frame(self._rows())
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """A row a measured value: trial, name, epoch (0 inside an epoch), step, value."""
+        return self._curves_of(None)
+
+    @property
+    def study(self) -> optuna.Study:
+        """The trials as a real `optuna.Study`, rebuilt from the record: a copy, in memory."""
+        from nbautoml.api.studies import rebuild_study
+
+        return rebuild_study(self._folder, self.recipe)
+
+    def to_optuna(self, url: str, *, name: str | None = None) -> str:
+        """Write the trials as a study that optuna-dashboard opens; returns the study's name.
+
+        Args:
+            url: of Optuna's storage, such as ``sqlite:///digits.db``.
+            name: of the study; the run's name when left out.
+
+        Raises:
+            StoreError: the storage cannot be written, or has a study of that name.
+        """
+        from nbautoml.api.studies import write_study
+
+        return write_study(self._folder, self.recipe, url, name or self.name)
+
+    # -- pictures ---------------------------------------------------------------------------
+
+    def plot_history(self, ax: Axes | None = None) -> Axes:
+        """The value of each trial, and the best so far."""
+        from nbautoml.api import plots
+
+        return plots.history(self, ax)
+
+    def plot_curves(self, name: str | None = None, *, ax: Axes | None = None) -> Axes:
+        """One quantity over the epochs of each trial; the objective's when left out."""
+        from nbautoml.api import plots
+
+        return plots.curves(self, name, ax)
+
+    def plot_importance(self, ax: Axes | None = None) -> Axes:
+        """How much of the differences in value each parameter explains (PED-ANOVA)."""
+        from nbautoml.api import plots
+
+        return plots.importance(self, ax)
+
+    def plot_parallel(self, ax: Axes | None = None) -> Axes:
+        """Each trial as a line through its parameters, coloured by its value."""
+        from nbautoml.api import plots
+
+        return plots.parallel(self, ax)
+
+    def plot_slice(self, *names: str) -> Sequence[Axes]:
+        """The value against each parameter (or those that are named)."""
+        from nbautoml.api import plots
+
+        return plots.slices(self, names)
+
+    # -- steering ---------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None, poll: float = 0.1) -> Run:
+        """Wait until the run is over, and return it.
+
+        Args:
+            timeout: seconds after which the waiting ends, whatever the run does; see `state`.
+            poll: seconds between two looks at the record.
+
+        Raises:
+            WaitingStopped: (a KeyboardInterrupt) you interrupted; the run goes on.
+            EngineError: nobody took the run.
+        """
+        from nbautoml.api.showing import refresh
+
+        wait_for(self._folder, timeout=timeout, poll=poll, told=self._told, line=ProgressLine())
+        refresh(self)
+        return self
+
+    def stop(self) -> Run:
+        """End it now: running trials are cancelled, what they measured is kept."""
+        return self._sent(Stop())
+
+    def pause(self) -> Run:
+        """Hold all trials at their next batch; `resume` goes on."""
+        return self._sent(Pause())
+
+    def resume(self) -> Run:
+        """Go on: after a pause, or with a new supervisor after an interruption or a stop."""
+        resume_run(self._home, self._folder, self.info)
+        return self
+
+    def cancel(self, trial: int) -> Run:
+        """End one running trial; the run goes on."""
+        return self._sent(CancelTrial(trial=trial))
+
+    def enqueue(self, params: Mapping[str, Any]) -> Run:
+        """Try these parameters next; those that are left out are sampled.
+
+        Raises:
+            SpaceError: they are not in the space.
+        """
+        space = self.recipe.space
+        if self.recipe.target.role != "objective":
+            space.check(params, partial=True)
+        return self._sent(Enqueue(params=space.labels(params)))
+
+    # -- shown ------------------------------------------------------------------------------
+
+    def panel(self) -> Any:
+        """The live panel as a widget, to be composed with other ipywidgets."""
+        from nbautoml.api.showing import panel_for
+
+        return panel_for(self)
+
+    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Write one self-contained HTML file; returns where it lies.
+
+        Args:
+            path: the file; the run's name with ``.html`` when left out.
+        """
+        from nbautoml.api.report import write_report
+
+        return write_report(self, Path(path) if path is not None else Path(f"{self.name}.html"))
+
+    def __repr__(self) -> str:
+        return f"Run({run_line(self.info, self.recipe)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and other._folder.path == self._folder.path
+
+    def __hash__(self) -> int:
+        return hash(self._folder.path)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        from nbautoml.api.showing import bundle_for
+
+        return bundle_for(self)
+
+    def _ipython_display_(self) -> None:
+        from nbautoml.api.showing import show
+
+        shell = current_shell()
+        if shell is not None and self._shown_in == shell.execution_count:
+            self._shown_in = None  # the magic of this cell has shown it
+            return
+        show(self)
+
+    def show_once(self) -> Run:
+        """Show it now; as the value of this cell it is then not shown a second time."""
+        from nbautoml.api.showing import show
+
+        show(self)
+        shell = current_shell()
+        self._shown_in = shell.execution_count if shell is not None else None
+        return self
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _rows(self) -> Sequence[Any]:
+        with self._folder.reader() as reader:
+            return reader.trials()
+
+    def _view(self, row: Any) -> TrialView:
+        return TrialView(row, self.recipe.objectives[0].metric, self._curves_of)
+
+    def _curves_of(self, trial: int | None) -> pd.DataFrame:
+        with self._folder.reader() as reader:
+            return curves_frame(reader.points(trial=trial))
+
+    def _sent(self, command: Any) -> Run:
+        command_run(self._folder, command, self.info)
+        return self
+
+    def _told(self, info: RunInfo) -> str:
+        return run_line(info, self.recipe)
+
+    def __getattr__(self, name: str) -> Any:
+        # Only for names that are nowhere else; IPython asks for many that begin with _.
+        near = "" if name.startswith("_") else nearest(name, dir(type(self)))
+        raise AttributeError(
+            f"a Run has no attribute {name!r}" + (f"; did you mean {near!r}?" if near else "")
+        )
+
+
+def _names_here() -> Mapping[str, Any]:
+    """The notebook's names, or those of the script."""
+    import __main__
+
+    shell = current_shell()
+    names: Mapping[str, Any] = shell.user_ns if shell is not None else vars(__main__)
+    return names

@@ -1,0 +1,427 @@
+"""From what was asked to a run that goes: one function a step, each refusing with its own words.
+
+::
+
+    target   module, objective or estimator, and its name      loss   the user's own, or the task's
+    space    signature, cell, dict, settings -> Space, fixed   data   snapshot -> DataSpec
+    capsule  cells -> module with a hash                       try    one batch, on the CPU
+    recipe   everything above, frozen                          start  folder, supervisor
+
+What costs nothing comes first, so that a typo is known before data is copied.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import nbautoml
+from nbautoml.api.ask import Ask
+from nbautoml.api.namespace import names_in, names_of, namespace_for, sources_for, symbol_of
+from nbautoml.api.roles import role_of
+from nbautoml.errors import CapsuleError, DataError, RecipeError, RunNameTakenError, SpaceError
+from nbautoml.spec import (
+    LOSSES,
+    SETTING_NAMES,
+    Budget,
+    Choice,
+    Dimension,
+    FitSettings,
+    Float,
+    Int,
+    Objective,
+    Space,
+    objective_for,
+    split_params,
+)
+from nbautoml.spec.reading import gather, read_parameters
+from nbautoml.spec.recipe import Execution, Recipe, Target
+
+if TYPE_CHECKING:
+    from nbautoml.capsule import Capsule
+    from nbautoml.spec.data import DataSpec
+    from nbautoml.store import Home, RunFolder
+
+__all__ = ["Submitted", "submit"]
+
+# What one batch may hold when it is tried on the kernel's CPU: a quarter of a second for a CNN.
+TRY_VALUES = 2**18
+TRY_ROWS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """A run that was handed to the engine.
+
+    Attributes:
+        home: where it lies.
+        folder: its folder.
+        notes: what a person should know: treatments of the data, oddities of the model.
+    """
+
+    home: Home
+    folder: RunFolder
+    notes: tuple[str, ...]
+
+
+def submit(ask: Ask) -> Submitted:
+    """Take every step; returns once the engine has the run (with executor "inline": once it ended).
+
+    Raises:
+        NbAutomlError: whatever is off, in its own words; nothing is left behind but data.
+    """
+    from nbautoml.engine.client import submit as start
+
+    role = role_of(ask.model)
+    symbol = ask.symbol or symbol_of(ask.model, namespace_for(ask.model))
+    space, fixed = read_space(ask, role)
+    execution = read_execution(ask)
+    name = ask.options["name"] or ask.home.free_name(symbol.lower())
+    check_free(ask.home, name)
+    data = read_data(ask, role)
+    objective = read_objective(ask, role, data)
+    enqueued = read_enqueued(ask, space)
+    loss_name, loss = read_loss(ask, role)
+    capsule = make_capsule(ask, symbol, space, loss_name)
+    notes = (*(data.notes if data else ()), *try_batch(ask, role, space, fixed, data, loss))
+    recipe = Recipe(
+        kind=ask.verb,
+        name=name,
+        run_id="",
+        target=Target(role=role, symbol=symbol, capsule_hash=capsule.hash, loss=loss_name),
+        data=data,
+        space=space,
+        fixed=fixed,
+        objectives=(objective,),
+        budget=read_budget(ask),
+        seed=ask.options["seed"],
+        sampler=ask.options.get("sampler", "auto"),
+        stopper=ask.options.get("stopper", "none"),
+        execution=execution,
+        enqueued=enqueued,
+        created_at=time.time(),
+        versions=versions(),
+        source={"line": ask.line, "data": ask.data_text},
+    )
+    return Submitted(home=ask.home, folder=start(ask.home, recipe, capsule), notes=notes)
+
+
+# -- what varies ------------------------------------------------------------------------------
+
+
+def read_space(ask: Ask, role: str) -> tuple[Space, dict[str, Any]]:
+    """What varies and what is fixed, from the signature, the cell, the dict and the settings.
+
+    Raises:
+        SpaceError: nobody takes a name, a range is impossible, or nothing varies in `tune`.
+    """
+    said = {**_given_space(ask), **ask.settings}
+    if callable(said.get("loss")):
+        del said["loss"]  # a function: see `read_loss`
+    if role == "objective":
+        _refuse_names(ask, said)
+        return Space(), {}
+    settings = SETTING_NAMES if role == "module" else ()
+    cell = {name: value for name, value in ask.cell.items() if name not in {"model", ask.symbol}}
+    space, fixed = gather(ask.model, cell=cell, space=said, settings=settings)
+    if ask.verb == "train":
+        _refuse_varying(ask, space, {**cell, **said})
+        return Space(), fixed  # the module itself knows the defaults of its signature
+    if ask.verb == "tune" and not space:
+        raise SpaceError(
+            f"nothing varies in {ask.symbol or ask.model.__name__}",
+            hint="add a dimension, such as lr = Float(1e-4, 1e-1, log=True), or use train",
+        )
+    return space, fixed
+
+
+def _given_space(ask: Ask) -> dict[str, Any]:
+    found = ask.options.get("space" if ask.verb == "tune" else "params")
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping):
+        raise SpaceError(
+            f"the {'space' if ask.verb == 'tune' else 'params'} is {found!r}, which is no dict",
+            hint='write {"lr": Float(1e-4, 0.1)}',
+        )
+    return dict(found)
+
+
+def _refuse_names(ask: Ask, said: Mapping[str, Any]) -> None:
+    """An objective asks for its values itself: what else is said would do nothing."""
+    dimensions = [name for name, value in ask.cell.items() if isinstance(value, Dimension)]
+    for name in (*said, *dimensions):
+        raise SpaceError(
+            f"nothing takes {name!r}: an objective asks for its values itself",
+            hint=f"write {name} = trial.suggest_float({name!r}, low, high) inside objective",
+        )
+
+
+def _refuse_varying(ask: Ask, space: Space, said: Mapping[str, Any]) -> None:
+    """One fit needs one value for each name: only what the signature lets vary has a default."""
+    defaults = read_parameters(ask.model).defaults
+    for name in space:
+        if name not in defaults or isinstance(said.get(name), Dimension):
+            raise SpaceError(
+                f"{name} varies, and a single fit needs one value for it",
+                hint=f"say {name} = ... in the cell, or use %%automl tune",
+            )
+
+
+def read_enqueued(ask: Ask, space: Space) -> tuple[dict[str, Any], ...]:
+    """Parameters that are tried first.
+
+    Raises:
+        SpaceError: they are not in the space.
+    """
+    found = ask.options.get("enqueue")
+    if found is None:
+        return ()
+    listed = [found] if isinstance(found, Mapping) else list(found)
+    for params in listed:
+        if not isinstance(params, Mapping):
+            raise SpaceError(
+                f"enqueue holds {params!r}, which is no dict", hint='write [{"lr": 0.01}]'
+            )
+        if space:  # an objective's space is not known before it runs
+            space.check(params, partial=True)
+    return tuple(space.labels(params) for params in listed)
+
+
+# -- what it is judged by, and on what ----------------------------------------------------------
+
+
+def read_data(ask: Ask, role: str) -> DataSpec | None:
+    """The data as a snapshot in the home.
+
+    Raises:
+        DataError: there is none, or it cannot be trained on.
+    """
+    value = ask.options["data"]
+    if value is None:
+        if role == "objective":
+            return None
+        raise DataError(
+            "there is no data to train on",
+            hint="say --data (X, y), or --data digits for a set that is built in",
+        )
+    if role == "objective":
+        raise DataError(
+            "an objective brings its own data",
+            hint="leave out --data, and use the data inside objective(trial)",
+        )
+    from nbautoml.data import snapshot
+
+    options = ask.options
+    return snapshot(
+        value,
+        home_data=ask.home.data_dir,
+        target=options["target"],
+        task=options["task"],
+        valid_fraction=options["valid"],
+        seed=options["seed"],
+        name=ask.data_text or "data",
+    )
+
+
+def read_objective(ask: Ask, role: str, data: DataSpec | None) -> Objective:
+    """The metric and its direction.
+
+    Raises:
+        RecipeError: an unknown metric, or one that does not suit the task or the estimator.
+    """
+    task = data.task if data else None
+    objective = objective_for(ask.options["metric"], task, ask.direction)
+    if role == "estimator":
+        from nbautoml.tune.estimators import SCORERS
+
+        if objective.metric not in SCORERS:
+            raise RecipeError(
+                f"{objective.metric} is not measured by cross-validation",
+                hint="one of: " + ", ".join(SCORERS),
+            )
+    return objective
+
+
+def read_loss(ask: Ask, role: str) -> tuple[str, Any]:
+    """A loss that the user wrote, with its name in the capsule; ("", None) for one of ours."""
+    found = ask.settings.get("loss", _given_space(ask).get("loss", ask.cell.get("loss")))
+    if not callable(found) or isinstance(found, Dimension) or role != "module":
+        return "", None
+    if ask.cell.get("loss") is found:
+        return "loss", found
+    try:
+        return symbol_of(found, namespace_for(ask.model)), found
+    except CapsuleError as error:
+        raise RecipeError(
+            f"the loss is {found!r}, which has no name here",
+            hint=f"give it a name in a cell, or use one of: {', '.join(LOSSES)}",
+        ) from error
+
+
+def read_budget(ask: Ask) -> Budget:
+    """How much may be spent."""
+    return Budget(
+        n_trials=ask.n_trials,
+        wall_seconds=ask.options["time"],
+        trial_seconds=ask.options.get("timeout_per_trial"),
+    )
+
+
+def read_execution(ask: Ask) -> Execution:
+    """How and where.
+
+    Raises:
+        RecipeError: a device that is not there.
+    """
+    from nbautoml.engine.devices import layout_for
+
+    options = ask.options
+    execution = Execution(
+        executor=options["executor"],
+        n_workers=options.get("workers"),
+        device=options["device"],
+        detach=options["detach"],
+    )
+    layout_for(execution, n_trials=ask.n_trials)
+    return execution
+
+
+def check_free(home: Home, name: str) -> None:
+    """Refuse a name that belongs to a run that is going on.
+
+    The store checks again, under its lock; here it is known before data is copied.
+    """
+    for info in home.runs():
+        if info.name == name and info.state in {"running", "paused"}:
+            raise RunNameTakenError(
+                f"a run named {name!r} is going on",
+                hint=f"call this one {home.free_name(name)!r}, or stop that one first: "
+                f"%automl stop {name}",
+            )
+
+
+# -- code ---------------------------------------------------------------------------------------
+
+
+def make_capsule(ask: Ask, symbol: str, space: Space, loss_name: str) -> Capsule:
+    """The source that workers run.
+
+    Raises:
+        CapsuleError: something that it needs cannot be shipped.
+    """
+    from nbautoml.capsule import build_capsule
+
+    namespace = dict(namespace_for(ask.model))
+    namespace.setdefault(symbol, ask.model)
+    roots = [symbol, *([loss_name] if loss_name else [])]
+    # A choice of classes (nn.ReLU, nn.GELU) is written into the record by name alone: the
+    # worker takes the classes from the cell's own dimension.
+    roots += [
+        name
+        for name, dimension in space.items()
+        if isinstance(dimension, Choice)
+        and namespace.get(name) is dimension
+        and any(not _is_jsonable(dimension.resolve(option)) for option in dimension.options)
+    ]
+    extra = (ask.cell_source,) if ask.cell_source else ()
+    return build_capsule(
+        roots,
+        namespace,
+        cells=sources_for(ask.model, extra),
+        data_names=data_names(ask, namespace),
+    )
+
+
+def _is_jsonable(value: Any) -> bool:
+    return value is None or isinstance(value, (str, int, float, bool))
+
+
+def data_names(ask: Ask, namespace: Mapping[str, Any]) -> set[str]:
+    """Names of what is the data: large values that a class refers to are meant, then."""
+    value = ask.options["data"]
+    parts = list(value) if isinstance(value, (tuple, list)) else [value]
+    if isinstance(value, Mapping):
+        parts = list(value.values())
+    names = names_in(ask.data_text)
+    for part in (value, *parts):
+        if part is not None and not isinstance(part, (str, int, float)):
+            names.update(names_of(part, namespace))
+    return names
+
+
+def try_batch(
+    ask: Ask,
+    role: str,
+    space: Space,
+    fixed: Mapping[str, Any],
+    data: DataSpec | None,
+    loss: Any,
+) -> tuple[str, ...]:
+    """One batch through the module on the CPU, before the first trial; returns oddities.
+
+    It runs here, in the kernel, which has torch loaded since it has the module. The device is
+    left alone: a CUDA context in the kernel would cost memory for as long as it lives.
+
+    Raises:
+        ModelError: the module fails; names the layer and both shapes where shapes do not fit.
+    """
+    if role != "module" or data is None:
+        return ()
+    from nbautoml.data import open_data
+    from nbautoml.train import dry_run
+
+    parameters = read_parameters(ask.model)
+    params = {**fixed, **space.resolve(_small_point(space, parameters.defaults))}
+    settings, arguments = split_params(params, parameters.names, accepts_any=parameters.accepts_any)
+    told = dry_run(
+        lambda: ask.model(**arguments),
+        open_data(data, ask.home.data_dir, device="cpu"),
+        _small(FitSettings.from_params(settings), data),
+        "cpu",
+        loss=loss,
+    )
+    return tuple(told.splitlines()[1:])
+
+
+def _small_point(space: Space, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """A point of the space that is quick to try: defaults where there are any, else low ends."""
+    params: dict[str, Any] = {}
+    for name in space.order:
+        if not space.is_active(name, params):
+            continue
+        dimension = space[name]
+        default = defaults.get(name)
+        if name in defaults and dimension.contains(default):
+            params[name] = default
+        elif isinstance(dimension, (Int, Float)):
+            params[name] = dimension.low
+        elif isinstance(dimension, Choice):
+            params[name] = dimension.options[0]
+    return space.labels(params)
+
+
+def _small(settings: FitSettings, data: DataSpec) -> FitSettings:
+    """The settings with a batch that a CPU takes in a moment, and without mixed precision."""
+    n_values = sum(item.n_values for item in data.inputs)
+    fitting = settings.batch_size * n_values <= TRY_VALUES
+    rows = settings.batch_size if fitting else min(settings.batch_size, TRY_ROWS)
+    return dataclasses.replace(settings, batch_size=rows, amp=False)
+
+
+def versions() -> dict[str, str]:
+    """What the run was made with."""
+    found = {"nbautoml": nbautoml.__version__, "python": platform.python_version()}
+    for package in ("torch", "optuna", "scikit-learn", "numpy"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = ""
+    found["platform"] = sys.platform
+    return found
