@@ -22,11 +22,13 @@ from nbautoml.errors import DataError
 __all__ = [
     "DENSE_LIMIT_BYTES",
     "Array",
+    "check_kind",
     "element_array",
     "is_frame",
     "is_pandas",
     "is_tensor",
     "quantity",
+    "shape_of",
     "to_array",
 ]
 
@@ -34,6 +36,7 @@ Array = npt.NDArray[Any]
 
 # A sparse matrix is made dense up to this size; beyond it a person should decide.
 DENSE_LIMIT_BYTES = 256 << 20
+_INT64 = np.iinfo(np.int64)
 _PROBED_ROWS = 1000  # of a list, to look for tensors among its elements
 
 
@@ -64,9 +67,24 @@ def is_frame(value: object) -> bool:
 
 def is_pandas(value: object) -> bool:
     """True for a pandas Series, Index, Categorical or extension array."""
+    if _is_of(value, "pandas", "MultiIndex"):
+        return False  # a table of labels, read as any other array
     return _is_of(value, "pandas", "Series", "Index", "Categorical") or _is_of(
         value, "pandas.api.extensions", "ExtensionArray"
     )
+
+
+def shape_of(value: object) -> tuple[int, ...] | None:
+    """The shape of an array, tensor or frame; None for anything else.
+
+    >>> shape_of(np.zeros((2, 3))), shape_of([1])
+    ((2, 3), None)
+    """
+    try:
+        shape = getattr(value, "shape", None)
+    except RuntimeError:
+        return None  # a nested tensor's raises
+    return tuple(shape) if isinstance(shape, tuple) else None
 
 
 def to_array(value: Any, what: str, notes: list[str]) -> Array:
@@ -93,7 +111,7 @@ def to_array(value: Any, what: str, notes: list[str]) -> Array:
         )
     if array.dtype.kind == "O":
         array = _from_objects(array, what, notes)
-    _check_kind(array, what)
+    check_kind(array, what)
     if array.ndim == 0:
         raise DataError(
             f"{what} is a single value ({array!s:.40}), not an array with one row per sample",
@@ -118,7 +136,8 @@ def _converted(value: Any, what: str, notes: list[str]) -> Array:
     return _from_other(value, what)
 
 
-def _check_kind(array: Array, what: str) -> None:
+def check_kind(array: Array, what: str) -> None:
+    """Raises a DataError unless an array holds numbers, booleans or text."""
     kind = array.dtype.kind
     if kind == "c":
         raise DataError(
@@ -254,8 +273,16 @@ def _stack(rows: Sequence[Array], what: str) -> Array:
     return np.stack(rows)
 
 
+def _list_length(row: object) -> int | None:
+    return len(row) if isinstance(row, (list, tuple)) else None
+
+
 def _ragged(rows: Sequence[Any], what: str) -> DataError:
-    sizes = [len(row) if hasattr(row, "__len__") else None for row in rows]
+    shapes = [shape_of(row) for row in rows]
+    sizes = [
+        (shape[0] if shape else None) if shape is not None else _list_length(row)
+        for row, shape in zip(rows, shapes, strict=True)
+    ]
     for number, size in enumerate(sizes):
         if size != sizes[0]:
             told = ["no length" if n is None else quantity(n, "value") for n in (sizes[0], size)]
@@ -294,10 +321,13 @@ def _from_objects(array: Array, what: str, notes: list[str]) -> Array:
     if all(isinstance(item, (numbers.Real, Decimal, np.bool_)) for item in items):
         whole = all(isinstance(item, numbers.Integral) for item in items)
         notes.append(f"{what}: array of Python objects read as {'whole ' if whole else ''}numbers")
+        fits = whole and all(_INT64.min <= item <= _INT64.max for item in items)
         try:
-            return array.astype(np.int64 if whole else np.float64)
-        except OverflowError:
-            return array.astype(np.float64)
+            return array.astype(np.int64 if fits else np.float64)
+        except OverflowError as error:
+            raise DataError(
+                f"{what} has numbers beyond the range of float64", hint="scale them"
+            ) from error
     counts = Counter(type(item).__name__ for item in items).most_common(4)
     told = ", ".join(f"{count} {kind}" for kind, count in counts)
     raise DataError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nbautoml.data.arrays import Array, is_frame, is_pandas, is_tensor, quantity
+from nbautoml.data.arrays import is_frame, is_pandas, is_tensor, quantity, shape_of, to_array
 from nbautoml.data.frames import pick_target, present_rows
 from nbautoml.data.named import LoadedSet, load_idx_folder, load_named, named_sets
 from nbautoml.data.samples import is_dataset, read_dataset
@@ -87,7 +87,7 @@ def read_form(value: Any, *, target: str | Sequence[str] | None, staging: Path) 
         )
     if isinstance(value, LoadedSet):
         return _loaded(value)
-    if hasattr(value, "data") and hasattr(value, "target") and isinstance(value, Mapping):
+    if isinstance(value, Mapping) and hasattr(value, "data") and hasattr(value, "target"):
         return _bunch(value)
     if is_dataset(value) or (_is_pair(value) and all(map(is_dataset, value))):
         return _datasets(value, staging)
@@ -116,8 +116,8 @@ def _told(value: Any) -> str:
     kind = type(value).__name__
     if isinstance(value, (tuple, list)):
         return f"a {kind} of {quantity(len(value), 'item')}"
-    shape = getattr(value, "shape", None)
-    return f"a {kind}" + (f" of shape {tuple(shape)}" if isinstance(shape, tuple) else "")
+    shape = shape_of(value)
+    return f"a {kind}" + ("" if shape is None else f" of shape {shape}")
 
 
 def _loaded(value: LoadedSet) -> Form:
@@ -168,16 +168,13 @@ def _without_missing(
         raise DataError(f"{names['']} is missing in all {len(keep)} rows")
     notes.append(f"{quantity(n_gone, 'row')} of {len(keep)} dropped: {names['']} is missing there")
     rows = np.flatnonzero(keep)
-    picked = {name: _rows_of(value, rows) for name, value in inputs.items()}
+    picked = {
+        name: value.iloc[rows]
+        if hasattr(value, "iloc")
+        else to_array(value, names[name], notes)[rows]
+        for name, value in inputs.items()
+    }
     return FormPart(picked, target.iloc[rows], names)
-
-
-def _rows_of(value: Any, rows: Array) -> Any:
-    if hasattr(value, "iloc"):
-        return value.iloc[rows]
-    if getattr(value, "shape", ()):
-        return value[rows]
-    return [value[row] for row in rows.tolist()] if hasattr(value, "__len__") else value
 
 
 def _datasets(value: Any, staging: Path) -> Form:
@@ -232,13 +229,13 @@ def _is_rows_and_target(item: Any) -> bool:
     """
     if not isinstance(item, tuple) or len(item) != 2:
         return False
-    return all(hasattr(x, "shape") or is_pandas(x) or isinstance(x, list) for x in item)
+    return all(shape_of(x) or is_pandas(x) or isinstance(x, list) for x in item)
 
 
 def _unknown(value: Any) -> DataError:
     if value is None:
         return DataError("the data is None", hint=f"give {_FORMS}")
-    if is_tensor(value) or hasattr(value, "shape"):
+    if is_tensor(value) or shape_of(value) is not None:
         return DataError(
             f"the data is {_told(value)}, without a target",
             hint="give (X, y); (X, X) reconstructs the input",
@@ -269,7 +266,9 @@ def _part(inputs: Any, target: Any, x: str, y: str, notes: list[str]) -> tuple[F
                     f"{x} is a dict with the key {name!r}, which cannot be an argument of forward",
                     hint="use the names of forward's parameters as keys",
                 )
-    elif isinstance(inputs, tuple) and (not inputs or any(hasattr(x, "shape") for x in inputs)):
+    elif isinstance(inputs, tuple) and (
+        not inputs or any(shape_of(x) or is_tensor(x) for x in inputs)
+    ):
         # A tuple of plain numbers or of rows of them is one input that happens to be a tuple.
         layout = "tuple"
         named = {f"x{at}": part for at, part in enumerate(inputs)}
@@ -288,8 +287,8 @@ def _part(inputs: Any, target: Any, x: str, y: str, notes: list[str]) -> tuple[F
 
 def _check_lengths(inputs: Mapping[str, Any], target: Any, names: Mapping[str, str]) -> None:
     for name, value in inputs.items():
-        shape = getattr(value, "shape", None)
-        if shape == () or not (shape or hasattr(value, "__len__")):
+        shape = shape_of(value)
+        if not shape and (shape == () or not isinstance(value, (list, tuple))):
             continue  # no rows at all: reported when it is read
         n_rows = int(shape[0]) if shape else len(value)
         if n_rows != len(target):

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from nbautoml.data.arrays import Array, element_array, quantity
+from nbautoml.data.arrays import Array, check_kind, element_array, quantity, shape_of
 from nbautoml.data.columns import npy_header, stored_dtype
 from nbautoml.errors import DataError
 
@@ -229,7 +229,7 @@ class _Reading:
         named: Mapping[Any, Any] = {"x": inputs}
         if isinstance(inputs, Mapping):
             self._layout, named = "dict", inputs
-        elif isinstance(inputs, (tuple, list)) and any(hasattr(x, "shape") for x in inputs):
+        elif isinstance(inputs, (tuple, list)) and any(shape_of(x) is not None for x in inputs):
             self._layout = "tuple"
             named = {f"x{at}": part for at, part in enumerate(inputs)}
         return {str(name): self._part(part, row) for name, part in named.items()}, self._label(
@@ -250,11 +250,13 @@ class _Reading:
                 hint="give the dataset a transform: torchvision.transforms.ToTensor()",
             )
         try:
-            return element_array(part, what)
+            array = element_array(part, what)
         except (ValueError, TypeError) as error:
             raise DataError(
                 f"{what} cannot be read as an array ({type(part).__name__}): {error}"
             ) from error
+        check_kind(array, what)
+        return array
 
     def _open(self, parts: Mapping[str, Array], target: Any) -> None:
         targets = {"target": target} if isinstance(target, np.ndarray) else {}

@@ -150,6 +150,7 @@ CASES = {
     "beyond float32": ((X.astype(float) * 1e300, Y), {}, ["X has", "infinite"], "scale"),
     "feature None": ((having(X, (3, 1), None), Y), {}, ["X has 1 missing value"], "fill"),
     "features of mixed types": ((having(X, (3, 1), "a"), Y), {}, ["39 float", "1 str"], "numbers"),
+    "beyond float64": (([[10**400]] * N, Y), {}, ["beyond the range of float64"], "scale"),
     "list of mixed types": (([[1, "a"]] * N, Y), {}, ["X mixes types"], "numbers"),
     "objects": ((np.array([object()] * N), Y), {}, ["20 object"], "numbers"),
     "text features": (([["a", "b"]] * N, Y), {}, ["X holds text"], "DataFrame"),
@@ -178,6 +179,9 @@ CASES = {
     "beyond int64": (
         (np.full((N, 1), 2**63, np.uint64), Y), {}, ["beyond int64", "9223372036854775808"], ""
     ),
+    "arrays of no dimension among rows": (
+        ([np.zeros(2), np.array(1.0)] * 10, Y), {}, ["row 0 has 2 values", "row 1 has no length"], "pad"
+    ),
     "set as features": (({1, 2}, Y), {}, ["X is a set"], "numpy"),
     "validation of other shape": (
         (X, Y, X[:4, :1], Y[:4]), {}, ["X_val has shape (1,)", "X (2,)"], "same features"
@@ -192,6 +196,7 @@ CASES = {
     # forms
     "nothing": (None, {}, ["the data is None"], "(X, y)"),
     "only features": (X, {}, ["ndarray of shape (20, 2)", "without a target"], "(X, y)"),
+    "only dates": (np.arange(N).astype("datetime64[D]"), {}, ["without a target"], "(X, y)"),
     "only a tensor": (torch.tensor(X), {}, ["Tensor of shape (20, 2)"], "(X, y)"),
     "three items": ((X, Y, X), {}, ["tuple of 3 items"], "((X1, X2), y)"),
     "a number": (3, {}, ["a int", "no form of data"], "named set"),
@@ -256,9 +261,10 @@ CASES = {
         dataset(lambda at: ({"a" if at else "b": X[at]}, 0)), {}, ["sample 1", "['a']", "['b']"], ""
     ),
     "samples of varying dtype": (
-        dataset(lambda at: (X[at] + (1j if at else 0), 0)), {}, ["sample 1 has dtype complex64"], ""
+        dataset(lambda at: (X[at] + 0.5 if at else Y[:2], 0)), {}, ["sample 1 has dtype float32"], ""
     ),
     "sample that is text": (dataset(lambda at: ("text", Y[at])), {}, ["holds text"], "encode"),
+    "complex samples": (dataset(lambda at: (X[at] + 1j, 0)), {}, ["complex"], "imag"),
     "sample that is an object": (dataset(lambda at: (object(), 0)), {}, ["a object"], "arrays"),
     "sample that raises": (Holey(), {}, ["sample 3", "ValueError: no such file"], "dataset[3]"),
     "labels missing in samples": (

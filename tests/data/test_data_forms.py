@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,6 +45,8 @@ def rows_of(data):
         (X, pd.Series(Y, dtype="Int64")),
         (X, pd.DataFrame({"label": Y})),
         (X, pd.Categorical(Y)),
+        (X, pd.Index(Y)),
+        (scipy.sparse.coo_matrix(X), pd.Series(Y)),
     ],
     ids=lambda value: "-".join(type(item).__name__ for item in value),
 )
@@ -51,6 +55,21 @@ def test_rows_arrive_unchanged(opened, value):
     np.testing.assert_allclose(rows_of(data), X)
     assert data.task == "binary"
     assert data.spec.inputs[0].dtype == "float32"
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+@pytest.mark.parametrize("make", [torch.Tensor.to_sparse_csr, scipy.sparse.coo_matrix, torch.clone])
+def test_rows_of_any_container_are_dropped_with_their_label(opened, make):
+    labels = pd.Series(["a", "b", None, "a"] * 5)
+    data = opened((make(torch.tensor(X)), labels))
+    np.testing.assert_array_equal(rows_of(data), X[labels.notna()])
+
+
+def test_nested_tensors_are_refused(snap, data_error):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])
+    assert "tensor that cannot be read" in data_error(lambda: snap((nested, [0, 1]))).message
 
 
 def test_labels_stay_with_their_rows(opened):
