@@ -1,0 +1,77 @@
+// How each column of the table is written, and how wide it is.
+
+import { type Format, formatOf, shortDuration } from '../format';
+import { cellsOf, type Field } from '../state/fields';
+import type { RunState } from '../state/run';
+import { isKey, type Translate } from '../strings';
+
+export interface ColumnLook {
+  readonly field: Field;
+  readonly title: string;
+  readonly isRight: boolean;
+  readonly width: number;
+  /** A row's cell as text. */
+  readonly text: (row: number) => string;
+}
+
+const CHAR_PX = 7.2;
+const PADDING_PX = 18;
+const SORT_MARK_PX = 14;
+const LIMITS: Readonly<Record<Field['kind'], readonly [number, number]>> = {
+  number: [58, 150],
+  int: [44, 120],
+  duration: [64, 110],
+  state: [116, 150],
+  text: [60, 220],
+};
+
+/** How wide a text is, about, in the digits of the table; Chinese signs take two. */
+function widthOf(text: string): number {
+  let units = 0;
+  for (const sign of text) units += sign.codePointAt(0)! > 0x2e7f ? 2 : 1;
+  return units * CHAR_PX;
+}
+
+function textFunction(state: RunState, field: Field, t: Translate): (row: number) => string {
+  const cells = cellsOf(state.rows, field.id);
+  if (!cells) return () => '';
+  if (field.kind === 'state') {
+    return (row) => {
+      const key = `trial.${state.rows.state[row]}`;
+      return isKey(key) ? t(key) : (state.rows.state[row] ?? '').replace('_', ' ');
+    };
+  }
+  if (cells.kind === 'text') return (row) => cells.data[row] ?? '';
+  const format: Format =
+    field.kind === 'duration' ? shortDuration : formatOf(cells.data, field.kind === 'int' ? 'int' : 'float');
+  return (row) => format(cells.data[row]!);
+}
+
+/** The looks of all columns. Widths follow the widest of some cells, or what the reader dragged. */
+export function columnLooks(
+  state: RunState,
+  fields: readonly Field[],
+  t: Translate,
+  dragged: ReadonlyMap<string, number>,
+): ColumnLook[] {
+  const { n } = state.rows;
+  const step = Math.max(1, Math.floor(n / 60));
+  return fields.map((field) => {
+    const text = textFunction(state, field, t);
+    const key = `field.${field.id}`;
+    const title = isKey(key) ? t(key) : field.label;
+    let widest = widthOf(title) + SORT_MARK_PX;
+    for (let row = 0; row < n; row += step) widest = Math.max(widest, widthOf(text(row)));
+    if (n > 0) widest = Math.max(widest, widthOf(text(n - 1)));
+    const [least, most] = LIMITS[field.kind];
+    const icon = field.kind === 'state' ? 20 : 0;
+    const fitting = Math.min(most, Math.max(least, widest + icon + PADDING_PX));
+    return {
+      field,
+      title,
+      isRight: field.kind !== 'text' && field.kind !== 'state',
+      width: Math.round(dragged.get(field.id) ?? fitting),
+      text,
+    };
+  });
+}
