@@ -11,7 +11,9 @@ In a script the same words are calls::
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -94,3 +96,19 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return list(__all__)
+
+
+class _Face(ModuleType):
+    """The package, whose calls stay calls.
+
+    ``nbautoml.tune`` and ``nbautoml.train`` are calls, and two packages inside have the same
+    names. Whenever one of these is imported, Python binds it in its parent, and the call would
+    be gone. ``from nbautoml.train.loop import fit`` works as ever.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _WHERE and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Face

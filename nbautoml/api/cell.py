@@ -92,11 +92,13 @@ def run_cell_body(shell: Any, body: str, *, n_lines_above: int = 1) -> CellBody:
             "the cell is empty",
             hint="define the model under the magic's line, or use %automl (one %) with --model",
         )
-    above = "\n" * n_lines_above
+    # IPython drops the empty lines that a cell begins with, and the line numbers with them.
+    lead = next(place for place, line in enumerate(body.splitlines()) if line.strip())
+    above = "\n" * (n_lines_above + lead)
     try:
         source = shell.transform_cell(body)
         shifted = above + source
-        filename = shell.compile.cache(shifted, _cell_number(shell), raw_code=above + body)
+        filename = shell.compile.cache(shifted, _cell_number(shell), raw_code=above + source)
         tree = shell.transform_ast(shell.compile.ast_parse(shifted, filename=filename))
         code = shell.compile(tree, filename, "exec")
     except SyntaxError as error:

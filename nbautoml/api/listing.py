@@ -112,7 +112,7 @@ def _facts(run: Run) -> dict[str, str]:
         "sampler": recipe.sampler,
         "stopper": recipe.stopper,
         **_said(recipe),
-        **{f"version of {name}": text for name, text in recipe.versions.items()},
+        **{f"with {name}": text for name, text in recipe.versions.items()},
     }
     return {name: text for name, text in facts.items() if text}
 

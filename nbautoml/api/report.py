@@ -26,6 +26,7 @@ _POLICY = (
     "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
 )
 _SLICES = 8
+_FAILURES = 20
 
 
 def write_report(run: Run, path: Path) -> Path:
@@ -45,6 +46,7 @@ def write_report(run: Run, path: Path) -> Path:
         f"<style>{_STYLE}</style></head><body><h1>{name}</h1>",
         to_html(snapshot, n_rows=len(snapshot["trials"]["number"])),
         _pictures(snapshot),
+        _section("Errors", _errors(run)),
         _section("What was asked", json.dumps(run.recipe.to_json(), indent=1, ensure_ascii=False)),
         _section("Code", _code(run)),
         _section("Log", "\n".join(line["text"] for line in snapshot["log"])),
@@ -75,6 +77,15 @@ def _pictures(snapshot: Snapshot) -> str:
         f'<h2>{_text(title)}</h2><p><img alt="{_text(title)}" src="{data_uri(svg)}"></p>'
         for title, svg in found
         if svg
+    )
+
+
+def _errors(run: Run) -> str:
+    """The newest failures, with the user's lines."""
+    with run.folder.reader() as reader:
+        failed = [row for row in reader.trials() if row.state == "failed"]
+    return "\n\n".join(
+        f"trial {row.number}: {row.error}\n{row.traceback}".rstrip() for row in failed[-_FAILURES:]
     )
 
 

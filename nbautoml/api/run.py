@@ -337,12 +337,16 @@ class Run:
         show(self)
 
     def show_once(self) -> Run:
-        """Show it now; as the value of this cell it is then not shown a second time."""
+        """Show it now; as the value of this cell it is then not shown a second time.
+
+        In a terminal only the value is shown: an output there cannot be updated.
+        """
         from nbautoml.api.showing import show
 
-        show(self)
         shell = current_shell()
-        self._shown_in = shell.execution_count if shell is not None else None
+        if shell is not None and getattr(shell, "kernel", None) is not None:
+            show(self)
+            self._shown_in = shell.execution_count
         return self
 
     # -- inside -----------------------------------------------------------------------------
