@@ -8,7 +8,7 @@ from typing import Any
 
 from nbautoml.widgets.curves import MAX_POINTS, thinned
 from nbautoml.widgets.protocol import Delta, Line, Saved, Snapshot, Trials
-from nbautoml.widgets.table import TrialTable, empty_trials
+from nbautoml.widgets.table import TrialTable
 
 __all__ = ["fit_delta", "fit_snapshot", "saved_bytes", "to_saved"]
 
@@ -122,7 +122,7 @@ def _fit_trials(head: Snapshot, table: TrialTable, numbers: list[int], room: int
         if n == len(numbers):
             order = _by_importance(table, numbers)
         n = min(n - 1, int(n * (room - fixed) / max(size - fixed, 1) * 0.99))
-    return empty_trials()
+    return table.columnar([], columns=columns)
 
 
 def _by_importance(table: TrialTable, numbers: list[int]) -> list[int]:

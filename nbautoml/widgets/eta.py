@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-__all__ = ["estimate_eta"]
+__all__ = ["NEWEST", "estimate_eta"]
 
-_NEWEST = 50  # of the finished trials: the sampler's later trials may be longer than its first
+NEWEST = 50  # of the finished trials: the sampler's later trials may be longer than its first
 
 
 def estimate_eta(
@@ -30,7 +30,8 @@ def estimate_eta(
         eta  = max(left / n_workers, longest of the running ones)     at most wall_left_s
 
     Args:
-        durations_s: of the trials that ended by themselves, in the order in which they ended.
+        durations_s: of the trials that ended by themselves, in the order in which they ended;
+            only the newest fifty count.
         running_s: how long each running trial has been running.
         running_shares: how far each of them is, 0 to 1 (epochs done of epochs to do).
         n_left: trials that have not begun; None when only the time limits the run.
@@ -42,7 +43,7 @@ def estimate_eta(
     7.0
     """
     if durations_s:
-        mean: float | None = fmean(durations_s[-_NEWEST:])
+        mean: float | None = fmean(durations_s[-NEWEST:])
     else:
         guesses = [
             spent / share

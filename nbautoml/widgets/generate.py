@@ -28,6 +28,8 @@ __all__ = ["TARGET", "main", "render"]
 
 TARGET = Path(__file__).parents[2] / "js" / "src" / "protocol.ts"
 
+_WIDTH = 110
+
 _HEAD = """\
 // Generated from nbautoml/widgets/protocol.py by `python -m nbautoml.widgets.generate`. Do not edit.
 
@@ -142,10 +144,16 @@ def _constants() -> list[str]:
         "COMMANDS": tuple(COMMANDS),
     }
     lines = [f"export const {name} = {_quoted(value)};\n" for name, value in values.items()]
-    for name, words in tables.items():
-        body = "".join(f"  {_quoted(word)},\n" for word in words)
-        lines.append(f"export const {name} = [\n{body}] as const;\n")
-    return lines
+    return lines + [_table(name, words) for name, words in tables.items()]
+
+
+def _table(name: str, words: tuple[str, ...]) -> str:
+    """A constant list, laid out as the front end's formatter does it."""
+    line = f"export const {name} = [{', '.join(map(_quoted, words))}] as const;\n"
+    if len(line) <= _WIDTH:
+        return line
+    body = "".join(f"  {_quoted(word)},\n" for word in words)
+    return f"export const {name} = [\n{body}] as const;\n"
 
 
 def _interface(kind: type) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from nbautoml.spec.recipe import Recipe
 from nbautoml.store.rows import LogRow, RunRow, TrialRow
-from nbautoml.widgets.eta import estimate_eta
+from nbautoml.widgets.eta import NEWEST, estimate_eta
 from nbautoml.widgets.labels import printable
 from nbautoml.widgets.protocol import FINAL_STATES, Header, LogEntry
 from nbautoml.widgets.table import TrialTable
@@ -91,7 +91,7 @@ def _eta_s(
     n_trials, wall = recipe.budget.n_trials, recipe.budget.wall_seconds
     n_begun = sum(counts.values()) - counts["waiting"]
     eta = estimate_eta(
-        durations_s=table.durations_s,
+        durations_s=table.durations_s(NEWEST),
         running_s=[max(now - (row.started_at or now), 0.0) for row in running],
         running_shares=[_share(row, recipe) for row in running],
         n_left=None if n_trials is None else max(n_trials - n_begun, 0),

@@ -42,6 +42,9 @@ _WRITER_SILENT_S = 90.0  # three signs of life were missed
 _SLOW_POLL_S = 2.0  # for runs that are over unless somebody resumes them
 _SELDOM_POLL_S = 60.0  # for those that nobody can resume; their folder may still go away
 _TICK_BYTES = 1_000_000
+# A look costs about a millisecond: a run that is quiet is looked at less and less often.
+_QUIET_POLL_S = 0.5
+_QUIET_FACTOR = 1.25
 
 
 class Channel(Protocol):
@@ -67,6 +70,7 @@ class _Watched:
     clients: dict[str, _Client] = field(default_factory=dict)
     writer: str = ""
     next_poll: float = 0.0
+    n_quiet: int = 0  # looks in a row that found nothing
     displays: int = 0
 
 
@@ -263,6 +267,9 @@ class Hub:
             is_ok = True
         except NbAutomlError as error:
             text, is_ok = str(error), False
+        except Exception as error:  # a button must not stay without an answer
+            logger.exception("a command of a panel failed")
+            text, is_ok = f"this failed inside nbautoml: {type(error).__name__}: {error}", False
         self._ack(channel, message["client"], message["cid"], ok=is_ok, text=text)
 
     def _curves(self, message: CurvesRequest, channel: Channel) -> None:
@@ -309,8 +316,9 @@ class Hub:
         for run_id, watched in list(self._watched.items()):
             if watched.next_poll > now or n_bytes > _TICK_BYTES:
                 continue
-            watched.next_poll = now + self._pause_s(watched, every_s)
             delta = self._read(run_id, watched, now)
+            watched.n_quiet = watched.n_quiet + 1 if delta is None else 0
+            watched.next_poll = now + self._pause_s(watched, every_s)
             if delta is not None and watched.clients:
                 n_bytes += len(json.dumps(delta))
                 for channel in _channels(watched.clients.values()):
@@ -324,7 +332,9 @@ class Hub:
     def _pause_s(watched: _Watched, every_s: float) -> float:
         if watched.tail.is_final:
             return _SELDOM_POLL_S if watched.tail.state == "finished" else _SLOW_POLL_S
-        return every_s if watched.clients else max(every_s, 1.0)
+        if not watched.clients:
+            return max(every_s, 1.0)
+        return min(every_s * _QUIET_FACTOR ** min(watched.n_quiet, 20), max(every_s, _QUIET_POLL_S))
 
     def _read(self, run_id: str, watched: _Watched, now: float) -> Delta | None:
         try:

@@ -50,6 +50,9 @@ class RunPanel(anywidget.AnyWidget):  # type: ignore[misc]
 
     _esm = _SCRIPT if _SCRIPT.is_file() else "export default {};"
     _css = _STYLE if _STYLE.is_file() else ""
+    _link: live.LiveLink | None = (
+        None  # none before it is made: `close` runs also on half-made ones
+    )
     run = traitlets.Unicode().tag(sync=True)
     _snapshot = traitlets.Dict().tag(sync=True)
 
@@ -60,8 +63,8 @@ class RunPanel(anywidget.AnyWidget):  # type: ignore[misc]
                 hint="install a released nbautoml, or build it in your clone: make front",
             )
         self._folder = folder
-        self._link = live.start(controller)
-        self._link.add_source(folder)
+        link = self._link = live.start(controller)
+        link.add_source(folder)
         self._channel = _PanelChannel(self)
         super().__init__(run=folder.id, _snapshot=dict(to_saved(build_snapshot(folder))))
         self.on_msg(self._received)
@@ -74,12 +77,14 @@ class RunPanel(anywidget.AnyWidget):  # type: ignore[misc]
 
     def close(self) -> None:
         """Close the comm; views of it are gone."""
-        self._link.forget(self._source)
+        if self._link is not None:
+            self._link.forget(self._source)
         super().close()
 
     def _received(self, _: Any, content: Any, __: Any) -> None:
         """A custom message came; runs on whichever shell thread it came in."""
-        self._link.post(content, self._channel, self._source)
+        if self._link is not None:
+            self._link.post(content, self._channel, self._source)
 
     @property
     def _source(self) -> str:

@@ -46,9 +46,12 @@ def curves_picture(
     lines = [thinned(line, max_points) for line in lines]
     is_step = name in snapshot["curves"]["step_names"]
     x = Axis.around(
-        (value for line in lines for value in line["x"]), label="step" if is_step else "epoch"
+        (value for line in lines for value in line["x"]),
+        label="step" if is_step else "epoch",
+        is_whole=True,
     )
-    plot = Plot(width=width, height=height, x=x, y=_robust_axis(lines, number, name))
+    title = f"{one_line(name, 60)} by {x.label}"
+    plot = Plot(width=width, height=height, x=x, y=_robust_axis(lines, number, name), title=title)
     for line in lines:
         is_best = line["trial"] == number
         plot.line(
@@ -108,8 +111,9 @@ def history_picture(snapshot: Snapshot, *, width: int = 420, height: int = 200) 
     plot = Plot(
         width=width,
         height=height,
-        x=Axis.around((number for number, _, _ in pairs), label="trial"),
+        x=Axis.around((number for number, _, _ in pairs), label="trial", is_whole=True),
         y=_robust_axis([line], None, header["metric"]),
+        title=f"{one_line(header['metric'] or 'value', 40)} of each trial, and the best so far",
     )
     for number, value, state in pairs[-_MAX_DOTS:]:
         is_whole = state == "complete"

@@ -197,12 +197,12 @@ class Tail:
         A delta that would be too large even without curves comes back with ``base`` -1, which
         no browser holds: each will ask for a snapshot, which is smaller.
         """
-        changes = self._reader.changes(self._cursor, max_points=_MAX_POINTS_A_TICK)
+        changes = self._reader.changes(self._cursor, max_points=_MAX_POINTS_A_TICK, max_logs=_N_LOG)
         if not changes and changes.cursor == self._cursor and changes.run == self._run:
             return None
         base = self.seq
         has_new_columns, has_new_names, lines = self._take(changes)
-        log = [log_entry(row) for row in changes.logs[-_N_LOG:]]
+        log = [log_entry(row) for row in changes.logs]
         self._log = (self._log + log)[-_N_LOG:]
         delta = self.header_delta(now=now)
         delta["base"] = base

@@ -18,7 +18,13 @@ class RecordReader(Protocol):
     def cursor(self) -> Cursor:
         """Where the record ends now."""
 
-    def changes(self, cursor: Cursor | None = None, *, max_points: int | None = None) -> Changes:
+    def changes(
+        self,
+        cursor: Cursor | None = None,
+        *,
+        max_points: int | None = None,
+        max_logs: int | None = None,
+    ) -> Changes:
         """What is new since then, of one moment."""
 
     def run(self) -> RunRow:

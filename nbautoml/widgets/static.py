@@ -6,11 +6,11 @@ one, and the picture is the address of an ``<img>``. Where even that is dropped 
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 from nbautoml.widgets.bounding import to_saved
 from nbautoml.widgets.labels import number_label, one_line, printable
+from nbautoml.widgets.markup import Markup, el
 from nbautoml.widgets.pictures import curves_picture, history_picture
 from nbautoml.widgets.protocol import MIME, Snapshot
 from nbautoml.widgets.summary import (
@@ -19,6 +19,7 @@ from nbautoml.widgets.summary import (
     facts,
     progress_line,
     shown_columns,
+    sparklines,
     taken_at_label,
 )
 from nbautoml.widgets.svg import data_uri
@@ -39,27 +40,25 @@ def mime_bundle(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def to_html(snapshot: Snapshot, *, n_rows: int = _N_ROWS) -> str:
-    """The run as plain HTML: what it is, the best trials, a small picture, and when that was."""
+    """The run as plain HTML: what it is, the best trials, when that was, and a small picture.
+
+    Only elements are used that even nbconvert's sanitiser keeps (it knows no ``<p>``, ``<th>``); the
+    picture comes last, because that one prints what it doesn't know.
+    """
     header = snapshot["header"]
-    columns = shown_columns(snapshot)
-    heads = ["trial", "state", header["metric"] or "value", "time", *(c["label"] for c in columns)]
-    order = best_first(snapshot)
-    rows = [_row("td", cells(snapshot, place, columns)) for place in order[:n_rows]]
-    parts = [
-        f"<p><b>{_safe(header['name'])}</b> · {_safe(progress_line(header))}</p>",
-        *(f"<p>{_safe(word)}: {_safe(line)}</p>" for word, line in facts(header)),
-    ]
+    heads, rows = _table(snapshot, n_rows)
+    parts = [el("div", el("b", _line(header["name"])), f" · {_line(progress_line(header))}")]
+    parts += [el("div", f"{word}: {_line(line)}") for word, line in facts(header)]
     if rows:
-        parts.append(
-            f"<table><thead>{_row('th', heads)}</thead><tbody>{''.join(rows)}</tbody></table>"
-        )
-    rest = _rest(snapshot, n_rows)
-    parts += [f"<p>{_safe(line)}</p>" for line in rest]
+        head = el("tr", *(el("td", el("b", _line(text))) for text in heads))
+        body = [el("tr", *(el("td", _line(text)) for text in row)) for row in rows]
+        parts.append(el("table", head, *body))
+    parts += [el("div", line) for line in _rest(snapshot, n_rows)]
+    parts.append(el("div", el("i", taken_at_label(snapshot))))
     picture = _picture(snapshot)
     if picture:
-        parts.append(f"<p>{picture}</p>")
-    parts.append(f"<p><i>{_safe(taken_at_label(snapshot))}</i></p>")
-    return f"<div>{''.join(parts)}</div>"
+        parts.append(picture)
+    return el("div", *parts)
 
 
 def to_text(snapshot: Snapshot, *, n_rows: int = 10) -> str:
@@ -69,16 +68,29 @@ def to_text(snapshot: Snapshot, *, n_rows: int = 10) -> str:
     """
     header = snapshot["header"]
     lines = [f"{one_line(header['name'], 60)} · {progress_line(header)}"]
-    lines += [f"  {word}: {line}"[:_TEXT_WIDTH] for word, line in facts(header)]
-    columns = shown_columns(snapshot)
-    metric = one_line(header["metric"] or "value", 20)
-    heads = ["trial", "state", metric, "time", *(one_line(c["label"], 16) for c in columns)]
-    rows = [cells(snapshot, place, columns) for place in best_first(snapshot)[:n_rows]]
+    lines += [f"  {word}: {line}" for word, line in facts(header)]
+    heads, rows = _table(snapshot, n_rows)
     if rows:
-        lines += _aligned([heads, *([one_line(cell, 24) for cell in row] for row in rows)])
+        short = [[one_line(cell, 24) for cell in row] for row in rows]
+        lines += _aligned([[one_line(head, 16) for head in heads], *short])
     lines += [f"  {line}" for line in _rest(snapshot, n_rows)]
     lines.append(f"  {taken_at_label(snapshot)}")
-    return "\n".join(lines)
+    return "\n".join(printable(line, _TEXT_WIDTH) for line in lines)
+
+
+def _table(snapshot: Snapshot, n_rows: int) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the best trials; with the curves in miniature, where there are any."""
+    columns = shown_columns(snapshot)
+    places = best_first(snapshot)[:n_rows]
+    rows = [cells(snapshot, place, columns) for place in places]
+    metric = snapshot["header"]["metric"] or "value"
+    heads = ["trial", "state", metric, "time", *(column["label"] for column in columns)]
+    curves = sparklines(snapshot, places)
+    if any(curves):
+        heads.insert(3, "curve")
+        for row, curve in zip(rows, curves, strict=True):
+            row.insert(3, curve)
+    return heads, rows
 
 
 def _rest(snapshot: Snapshot, n_rows: int) -> list[str]:
@@ -90,39 +102,35 @@ def _rest(snapshot: Snapshot, n_rows: int) -> list[str]:
     return found + ([f"and {n_hidden:,} more parameters"] if n_hidden else [])
 
 
-def _picture(snapshot: Snapshot) -> str:
+def _picture(snapshot: Snapshot) -> Markup | None:
     svg = curves_picture(snapshot, max_lines=50, max_points=30) or history_picture(snapshot)
     if svg is None:
-        return ""
+        return None
     header = snapshot["header"]
     best = header["best"]
-    words = f"{header['metric'] or 'value'} of the trials"
+    words = f"{_line(header['metric']) or 'value'} of the trials"
     if best is not None:
         words += f"; the best reached {number_label(best['value'])}"
-    return f'<img alt="{_safe(words)}" src="{data_uri(svg)}">'
+    return el("img", alt=words, src=data_uri(svg))
 
 
-def _row(tag: str, texts: list[str]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{_safe(text)}</{tag}>' for text in texts)}</tr>"
-
-
-def _safe(text: str) -> str:
-    """Text that stays text, in an element or in a quoted attribute."""
-    return escape(printable(one_line(text, 500)), quote=True)
+def _line(text: str) -> str:
+    return one_line(text, 500)
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
     """Rows with their columns aligned, as many columns as the width takes."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    left = {i for i, head in enumerate(rows[0]) if head in {"state", "curve"}}
     lines = []
     for row in rows:
         cells_ = [
-            cell.ljust(width) if i == 1 else cell.rjust(width)
+            cell.ljust(width) if i in left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         line = "  " + cells_[0]
         for cell in cells_[1:]:
-            if len(line) + 2 + len(cell) > _TEXT_WIDTH:
+            if len(line) + 2 + len(cell) > _TEXT_WIDTH - 2:
                 line += " …"
                 break
             line += "  " + cell

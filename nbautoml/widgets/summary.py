@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from nbautoml.widgets.curves import thinned
 from nbautoml.widgets.labels import duration_label, number_label, one_line, value_label
 from nbautoml.widgets.protocol import FINAL_STATES, Column, Header, Snapshot
 
-__all__ = ["best_first", "cells", "facts", "progress_line", "shown_columns", "taken_at_label"]
+__all__ = [
+    "best_first",
+    "cells",
+    "facts",
+    "progress_line",
+    "shown_columns",
+    "sparklines",
+    "taken_at_label",
+]
+
+_BARS = "▁▂▃▄▅▆▇█"
 
 _RANK = {"complete": 0, "stopped_early": 1, "running": 2, "waiting": 3, "failed": 4, "cancelled": 5}
 _STATE_WORDS = {"stopped_early": "stopped early"}
@@ -22,7 +34,7 @@ def progress_line(header: Header) -> str:
     counts: Any = header["counts"]
     n_done = sum(counts[state] for state in ("complete", "stopped_early", "failed", "cancelled"))
     n_all = header["n_trials"] or sum(counts.values())
-    parts = [_STATE_WORDS.get(header["state"], header["state"])]
+    parts = [one_line(_STATE_WORDS.get(header["state"], header["state"]), 20)]
     parts.append(f"{n_done} of {n_all} trials" if n_all != 1 else f"{n_done} of 1 trial")
     best = header["best"]
     if best is not None:
@@ -76,6 +88,27 @@ def best_first(snapshot: Snapshot) -> list[int]:
         return rank, 0.0 if value is None else sign * value, trials["number"][place]
 
     return sorted(range(len(trials["number"])), key=key)
+
+
+def sparklines(snapshot: Snapshot, places: Sequence[int], width: int = 10) -> list[str]:
+    """The objective's curve of each row in a few characters: the picture that no sanitiser drops.
+
+    All share one scale. Empty where nothing was measured.
+    """
+    trials, metric = snapshot["trials"], snapshot["curves"]["metric"]
+    found = {
+        line["trial"]: thinned(line, width)["y"]
+        for line in snapshot["curves"]["lines"]
+        if line["name"] == metric
+    }
+    rows = [found.get(trials["number"][place], []) for place in places]
+    values = [value for row in rows for value in row if value is not None]
+    low, high = (min(values), max(values)) if values else (0.0, 0.0)
+    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
+    return [
+        "".join(_BARS[round((v - low) * scale)] if v is not None else " " for v in row)
+        for row in rows
+    ]
 
 
 def shown_columns(snapshot: Snapshot, limit: int = 12) -> list[Column]:

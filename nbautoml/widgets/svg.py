@@ -12,8 +12,9 @@ from nbautoml.widgets.labels import number_label, one_line
 
 __all__ = ["BEST", "GREY", "PALETTE", "Axis", "Plot", "data_uri", "ticks"]
 
-# Okabe and Ito's colours (2008): told apart by colour-blind people, and visible on black and white.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+# After Okabe and Ito (2008): told apart by colour-blind people; the blue is a little lighter than
+# theirs, so that thin lines show on black as on white.
+PALETTE = ("#2488C8", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 BEST = "#D55E00"
 GREY = "#808080"
 
@@ -43,20 +44,28 @@ class Axis:
     high: float
     label: str = ""
     is_log: bool = False
+    is_whole: bool = False  # epochs, steps, numbers of trials: no marks between them
     names: tuple[str, ...] = ()
 
     @classmethod
     def around(
-        cls, values: Iterable[float | None], *, label: str = "", is_log: bool = False
+        cls,
+        values: Iterable[float | None],
+        *,
+        label: str = "",
+        is_log: bool = False,
+        is_whole: bool = False,
     ) -> Axis:
         """The axis that holds the values with a little air around them."""
         found = [v for v in values if v is not None and math.isfinite(v) and (v > 0 or not is_log)]
         low, high = (min(found), max(found)) if found else (1.0, 10.0) if is_log else (0.0, 1.0)
         if is_log:
-            air = (math.log10(high / low) or 1.0) * 0.04
-            return cls(low=low / 10**air, high=high * 10**air, label=label, is_log=True)
+            a, b = math.log10(low), math.log10(high)
+            air = (b - a or 1.0) * 0.04
+            ends = (max(a - air, -300.0), min(b + air, 300.0))
+            return cls(low=10 ** ends[0], high=10 ** ends[1], label=label, is_log=True)
         air = (high - low) * 0.04 or abs(low) * 0.1 or 1.0
-        return cls(low=low - air, high=high + air, label=label)
+        return cls(low=low - air, high=high + air, label=label, is_whole=is_whole)
 
     def share(self, value: float) -> float:
         """Where a value lies between the ends, 0 to 1; values outside lie at an end."""
@@ -73,7 +82,10 @@ class Axis:
         if self.names:
             return [(float(i), one_line(name, 12)) for i, name in enumerate(self.names)]
         if not self.is_log:
-            return [(value, number_label(value)) for value in ticks(self.low, self.high, n)]
+            found = ticks(self.low, self.high, n)
+            if self.is_whole:
+                found = [value for value in found if value == int(value)]
+            return [(value, number_label(value)) for value in found]
         first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
         stride = max((last - first) // n + 1, 1)
         powers = [10.0**power for power in range(first, last + 1, stride)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -44,7 +45,7 @@ class TrialTable:
 
     def __init__(self, recipe: Recipe) -> None:
         self.rows: dict[int, TrialRow] = {}
-        self.durations_s: list[float] = []  # of trials that ended by themselves, in that order
+        self._ended: list[tuple[float, float]] = []  # when trials ended by themselves, and how long
         self._counts: Counter[str] = Counter()
         self._objectives = recipe.objectives
         self._kinds: dict[str, str] = {name: _kind_of(item) for name, item in recipe.space.items()}
@@ -74,8 +75,8 @@ class TrialTable:
         """A trial that ended counts for the best and for the estimate, once."""
         if not row.is_finished or (known is not None and known.is_finished):
             return
-        if row.state != "cancelled" and row.duration_s is not None:
-            self.durations_s.append(row.duration_s)
+        if row.state != "cancelled" and row.duration_s is not None and row.ended_at is not None:
+            bisect.insort(self._ended, (row.ended_at, row.duration_s))
         if row.value is not None and self._beats(row, self._best):
             self._best = row
 
@@ -86,9 +87,15 @@ class TrialTable:
         is_whole, was_whole = row.state == "complete", best.state == "complete"
         if is_whole != was_whole:
             return is_whole
+        if row.value == best.value:
+            return row.number < best.number
         if not self._objectives:
             return row.value < best.value
         return self._objectives[0].is_better(row.value, best.value)
+
+    def durations_s(self, newest: int) -> list[float]:
+        """How long the newest trials that ended by themselves took, in the order of their ends."""
+        return [duration for _, duration in self._ended[-newest:]]
 
     @property
     def metrics(self) -> list[str]:

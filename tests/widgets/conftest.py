@@ -80,10 +80,10 @@ def make_recipe(name: str = "digits", **changes: Any) -> Recipe:
 class Recorder:
     """A run that is written as its supervisor would write it, with a clock of its own."""
 
-    def __init__(self, home: Home, recipe: Recipe) -> None:
+    def __init__(self, home: Home, recipe: Recipe, owner: Owner | None = None) -> None:
         self.folder: RunFolder = home.create_run(recipe, None)
         self.recipe = self.folder.recipe()
-        self.writer: Writer = self.folder.writer(Owner.this_process())
+        self.writer: Writer = self.folder.writer(owner or Owner.this_process())
         self.writer.create(self.recipe)
         self.now = T0
         self._random = random.Random(7)
@@ -189,8 +189,8 @@ def new_record(home: Home) -> Iterator[Callable[..., Recorder]]:
     """Makes runs; changes of the recipe as keywords."""
     made: list[Recorder] = []
 
-    def make(name: str = "digits", **changes: Any) -> Recorder:
-        made.append(Recorder(home, make_recipe(name, **changes)))
+    def make(name: str = "digits", owner: Owner | None = None, **changes: Any) -> Recorder:
+        made.append(Recorder(home, make_recipe(name, **changes), owner))
         return made[-1]
 
     yield make

@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import nbclient
+import nbformat
 import pytest
 from jupyter_client.manager import KernelManager
 
@@ -55,8 +57,7 @@ class Front:
         """Execute a cell, and come back once it runs."""
         asked = self.client.execute(code, store_history=False)
         self.wait_for(
-            lambda m: m["msg_type"] == "execute_input"
-            and m["parent_header"].get("msg_id") == asked
+            lambda m: m["msg_type"] == "execute_input" and m["parent_header"].get("msg_id") == asked
         )
 
     def send(self, kind: str, content: dict[str, Any], channel: str = "shell") -> str:
@@ -111,7 +112,9 @@ class Front:
                 except queue.Empty:
                     continue
                 return {**message, "channel": name}
-        raise AssertionError(f"nothing came in {TIMEOUT_S} s; seen: {[m['msg_type'] for m in self.seen]}")
+        raise AssertionError(
+            f"nothing came in {TIMEOUT_S} s; seen: {[m['msg_type'] for m in self.seen]}"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -229,9 +232,11 @@ def test_display_without_our_extension_shows_the_end(front: Front, recorder: Any
     recorder.end(0, 0.9)
     recorder.finish()
     front.wait_for(
-        lambda m: m["msg_type"] == "update_display_data"
-        and m["content"]["transient"] == first["content"]["transient"]
-        and "finished" in m["content"]["data"]["text/plain"]
+        lambda m: (
+            m["msg_type"] == "update_display_data"
+            and m["content"]["transient"] == first["content"]["transient"]
+            and "finished" in m["content"]["data"]["text/plain"]
+        )
     )
     front.subshell = subshell
 
@@ -241,3 +246,31 @@ def test_messages_carry_no_parts_that_json_lacks(front: Front, recorder: Any):
     comm_id = front.open_commands()
     front.say(comm_id, **hello(recorder.folder.id))
     json.dumps(front.event("snapshot", to="tab-1"), allow_nan=False)
+
+
+def test_executed_notebook_shows_the_end_of_its_run(home: Home, tmp_path: Any, monkeypatch: Any):
+    """Programs that execute notebooks keep only updates that come while a cell runs."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    recorder = (
+        f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
+        "from conftest import Recorder, make_recipe\n"
+        "record = Recorder(controller.home, make_recipe()).begin()\n"
+    )
+    watch = (
+        "import threading\nfrom IPython.display import display as publish\n"
+        "over = threading.Event()\n"
+        "def shown(bundle, **options):\n"
+        "    publish(bundle, **options)\n"
+        "    if 'finished' in bundle['text/plain']: over.set()\n"
+    )
+    cells = [
+        SETUP.format(path=str(home.path)) + recorder + watch,
+        "_ = display.show(record.folder, controller, shown)",
+        "_ = record.finish(); assert over.wait(60)",
+        "live.stop()",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(tmp_path))
+    [output] = notebook.cells[1].outputs
+    assert "finished" in output["data"]["text/plain"]
+    assert "widgets" not in notebook.metadata
