@@ -14,12 +14,7 @@ export const RUN_STATES = [
   'failed',
   'interrupted',
 ] as const;
-export const FINAL_STATES = [
-  'finished',
-  'stopped',
-  'failed',
-  'interrupted',
-] as const;
+export const FINAL_STATES = ['finished', 'stopped', 'failed', 'interrupted'] as const;
 export const TRIAL_STATES = [
   'waiting',
   'running',
@@ -28,14 +23,7 @@ export const TRIAL_STATES = [
   'failed',
   'cancelled',
 ] as const;
-export const COMMANDS = [
-  'Pause',
-  'Resume',
-  'Stop',
-  'Interrupt',
-  'CancelTrial',
-  'Enqueue',
-] as const;
+export const COMMANDS = ['Pause', 'Resume', 'Stop', 'Interrupt', 'CancelTrial', 'Enqueue'] as const;
 
 /** How many trials are in each state. */
 export interface Counts {
