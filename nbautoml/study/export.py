@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 _FEWEST_TRIALS = 4
+_MOST_TRIALS = 1000
 
 
 def optuna_study(
@@ -135,6 +136,8 @@ def importances(
     ]
     if len(entries) < _FEWEST_TRIALS:
         return {}
+    # Every k-th of many: a sample says the same, and this is drawn while a run goes on.
+    entries = entries[:: 1 + len(entries) // _MOST_TRIALS]
     known = {**inferred_space(entries, known=space or {}), **(space or {})}
     varied = [name for name in known if len({repr(e.params.get(name)) for e in entries}) > 1]
     if not varied:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.storages import InMemoryStorage
@@ -26,6 +26,8 @@ __all__ = [
 ]
 
 Trials = list[FrozenTrial]
+
+_MANY_STEPS = 32
 
 
 class Memory(InMemoryStorage):  # type: ignore[misc]
@@ -127,10 +129,6 @@ class _Steady:
         return self.steady_space
 
 
-class SteadyTPE(_Steady, TPESampler):  # type: ignore[misc]
-    """TPE over known dimensions."""
-
-
 class SteadyGP(_Steady, GPSampler):  # type: ignore[misc]
     """A Gaussian process over known dimensions."""
 
@@ -141,6 +139,57 @@ class SteadyCmaEs(_Steady, CmaEsSampler):  # type: ignore[misc]
 
 class SteadyNSGAII(_Steady, NSGAIISampler):  # type: ignore[misc]
     """NSGA-II over known dimensions."""
+
+
+class SteadyTPE(TPESampler):  # type: ignore[misc]
+    """TPE over known dimensions: each group of dimensions that exist together is drawn jointly.
+
+    A number with many steps is drawn as a continuous one and rounded. Optuna integrates the
+    density over each step instead, in a Python loop, which takes three quarters of an ask's time.
+
+    Attributes:
+        groups: dimensions, by the condition under which they exist.
+    """
+
+    groups: Sequence[dict[str, BaseDistribution]]
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The dimensions of all groups."""
+        return {name: dist for group in self.groups for name, dist in group.items()}
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        """Values for all groups; those that do not exist in this trial are not used."""
+        drawn: dict[str, Any] = {}
+        for group in self.groups:
+            smooth = {name: _smoothed(distribution) for name, distribution in group.items()}
+            for name, value in super().sample_relative(study, trial, smooth).items():
+                drawn[name] = value if smooth[name] is group[name] else _snapped(group[name], value)
+        return drawn
+
+
+def _smoothed(distribution: BaseDistribution) -> BaseDistribution:
+    """A number with many steps as a continuous one, half a step wider on both ends."""
+    step = getattr(distribution, "step", None)
+    if step is None or (distribution.high - distribution.low) / step < _MANY_STEPS:
+        return distribution
+    low, high = distribution.low - step / 2, distribution.high + step / 2
+    return FloatDistribution(low, high, log=distribution.log)
+
+
+def _snapped(distribution: BaseDistribution, value: float) -> float:
+    """The step of a distribution that is nearest to a value."""
+    step = distribution.step
+    n_steps = round((distribution.high - distribution.low) / step)
+    value = distribution.low + step * min(max(round((value - distribution.low) / step), 0), n_steps)
+    snapped: float = min(value, distribution.high)
+    return snapped
 
 
 class Graced(BasePruner):  # type: ignore[misc]

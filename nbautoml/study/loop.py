@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.errors import RecipeError
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Loop"]
 
 _NAME = "nbautoml"  # fixed, because Hyperband's brackets hang on it
-_SAMPLER_SEES = 250  # keeps TPE's ask near 8 ms, and its good set whole: see SamplerView
-_STOPPER_SEES = 1000
+_STOPPER_SEES = 500
+_REPLAYED = 1000
 _ALL = 10**9
 
 
@@ -54,8 +54,7 @@ class Loop:
                 pruner = Graced(pruner, stopper.n_startup, lambda: self.n_complete)
             self._study: Any = LiveStudy(_NAME, self._memory, sampler=self._lasting, pruner=pruner)
         signs = tuple(-1 if d == "maximize" else 1 for d in situation.directions)
-        shown = _ALL if sampler.sees_all else _SAMPLER_SEES
-        self._shown_to_sampler = SamplerView(signs, shown, self._failed)
+        self._shown_to_sampler = SamplerView(signs, sampler.shown or _ALL, self._failed)
         self._shown_to_stopper = StopperView(_STOPPER_SEES)
 
     @property
@@ -108,12 +107,21 @@ class Loop:
         with quiet():
             self._study.tell(trial, values, state=optuna_state(entry.state))
 
-    def take_over(self, entries: Iterable[Entry], space: Mapping[str, Dimension]) -> None:
-        """Finished trials of a record, as if they had been opened and closed here."""
-        place = self._replay if self._needs_replay else self._add
+    def take_over(self, entries: Sequence[Entry], space: Mapping[str, Dimension]) -> None:
+        """Finished trials of a record, as if they had been opened and closed here.
+
+        Books that a sampler or stopper keeps are replayed for the latest thousand: after as many
+        trials the older ones matter no more, and a resume has to be quick.
+        """
+        n_added = max(0, len(entries) - _REPLAYED) if self._needs_replay else len(entries)
         with quiet():
-            for entry in entries:
-                place(entry, space)
+            for entry in entries[:n_added]:
+                if self._sampler_info.needs_replay:
+                    self.n_complete += entry.state == "complete"  # it would not look at it again
+                else:
+                    self._add(entry, space)
+            for entry in entries[n_added:]:
+                self._replay(entry, space)
 
     def resume(self, entry: Entry) -> optuna.Trial:
         """A trial of a record that is not finished, open again with its curve."""
