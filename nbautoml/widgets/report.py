@@ -32,6 +32,7 @@ def report_html(
     capsule_source: str,
     *,
     importance: Mapping[str, float] | None = None,
+    failures: Mapping[int, str] | None = None,
 ) -> str:
     """The whole report.
 
@@ -40,6 +41,7 @@ def report_html(
         recipe: what was asked to run.
         capsule_source: the code that was trained.
         importance: share of each parameter in the spread of the results, where it was computed.
+        failures: by trial, the traceback of what went wrong: the newest few are enough.
     """
     header = snapshot["header"]
     title = f"{one_line(header['name'], 100)} · nbautoml"
@@ -65,6 +67,7 @@ def report_html(
             _space(recipe),
             _data(recipe),
             _trials(snapshot),
+            _failures(failures or {}),
             _code(capsule_source),
             _log(snapshot),
             _environment(recipe),
@@ -288,6 +291,14 @@ def _code(source: str) -> Markup:
     if not source.strip():
         return Markup()
     return _section("Code", el("pre", el("code", printable(source, 2_000_000))))
+
+
+def _failures(failures: Mapping[int, str]) -> Markup:
+    parts = [
+        join(el("h3", f"trial {number}"), el("pre", printable(text, 50_000)))
+        for number, text in sorted(failures.items())
+    ]
+    return _section("Failures", *parts) if parts else Markup()
 
 
 def _log(snapshot: Snapshot) -> Markup:

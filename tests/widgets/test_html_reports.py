@@ -122,7 +122,9 @@ def test_report_escapes_whatever_it_shows(new_record):
     snapshot = build_snapshot(record.folder, limit_bytes=None)
     for field in ("name", "state", "message", "data"):
         snapshot["header"][field] = PAYLOAD
-    report = report_html(snapshot, record.recipe, PAYLOAD, importance={PAYLOAD: 1.0})
+    report = report_html(
+        snapshot, record.recipe, PAYLOAD, importance={PAYLOAD: 1.0}, failures={1: PAYLOAD}
+    )
     read = Read(report)
     assert read.tags.count("script") == 1
     assert read.texts["script"] == SCRIPT

@@ -67,6 +67,13 @@ class Front:
         return str(message["header"]["msg_id"])
 
     def open_subshell(self) -> None:
+        """As a front end does, where the kernel has subshells (from ipykernel 7 on)."""
+        asked = self.client.kernel_info()
+        info = self.wait_for(
+            lambda m: m["channel"] == "shell" and m["parent_header"].get("msg_id") == asked
+        )
+        if "kernel subshells" not in info["content"].get("supported_features", ()):
+            return
         asked = self.send("create_subshell_request", {}, "control")
         reply = self.wait_for(
             lambda m: m["channel"] == "control" and m["parent_header"].get("msg_id") == asked
@@ -163,6 +170,8 @@ def hello(run_id: str, have: int | None = None, client: str = "tab-1") -> dict[s
 @pytest.fixture
 def blocked(front: Front, tmp_path: Any) -> Iterator[Front]:
     """The kernel while a cell blocks its main thread."""
+    if front.subshell is None:
+        pytest.skip("this ipykernel has no subshells: what comes while a cell blocks has to wait")
     door = tmp_path / "door"
     os.mkfifo(door)
     subshell, front.subshell = front.subshell, None
