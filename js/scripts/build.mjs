@@ -23,6 +23,7 @@ const common = {
   jsxImportSource: 'preact',
   target: 'es2022',
   legalComments: 'none',
+  charset: 'utf8',
   logLevel: 'warning',
   absWorkingDir: root,
 };

@@ -43,13 +43,16 @@ const ENGLISH = {
   'link.live': 'live',
   'link.as-of': 'as of {time}',
   'link.no-kernel': 'no kernel',
+  'link.not-loaded': 'nbautoml is not loaded',
   'link.no-answer': 'the kernel does not answer',
   'link.unknown': 'not known to this kernel',
   'link.version': 'the kernel has another version of nbautoml',
-  'reason.no-kernel': 'Buttons need a running kernel: run %load_ext nbautoml in it.',
-  'reason.no-answer': 'Buttons need an answering kernel: run %load_ext nbautoml in it.',
+  'reason.no-kernel': 'Buttons need a running kernel: start one and run %load_ext nbautoml.',
+  'reason.not-loaded': 'Run %load_ext nbautoml to connect this panel.',
+  'reason.no-answer': 'The kernel is busy, or nbautoml is not loaded in it: run %load_ext nbautoml.',
   'reason.unknown': 'This kernel finds no record of this run.',
-  'reason.version': 'Reload this page, or install the same version of nbautoml for the kernel and for Jupyter.',
+  'reason.version':
+    'Reload this page, or install the same version of nbautoml for the kernel and for Jupyter.',
   'reason.connecting': 'Connecting to the kernel.',
   'hint.resume': 'To go on:',
   'table.label': 'Trials of {name}',
@@ -74,7 +77,7 @@ const ENGLISH = {
   'curves.log': 'log',
   'curves.log-label': 'Logarithmic scale',
   'curves.reset': 'Reset zoom',
-  'curves.count': '{drawn} of {total} curves',
+  'curves.count': '{drawn} of {total} trials',
   'curves.cut': 'outliers cut off',
   'curves.cut-show': 'Show all',
   'curves.cut-hide': 'Cut outliers',
@@ -143,11 +146,13 @@ const CHINESE: Record<Key, string> = {
   'link.live': '实时',
   'link.as-of': '截至 {time}',
   'link.no-kernel': '没有内核',
+  'link.not-loaded': 'nbautoml 未加载',
   'link.no-answer': '内核没有回应',
   'link.unknown': '此内核不认识这次运行',
   'link.version': '内核中的 nbautoml 版本不同',
-  'reason.no-kernel': '按钮需要运行中的内核：请在其中执行 %load_ext nbautoml。',
-  'reason.no-answer': '按钮需要能回应的内核：请在其中执行 %load_ext nbautoml。',
+  'reason.no-kernel': '按钮需要运行中的内核：请启动内核并执行 %load_ext nbautoml。',
+  'reason.not-loaded': '执行 %load_ext nbautoml 即可连接此面板。',
+  'reason.no-answer': '内核正忙，或其中未加载 nbautoml：请执行 %load_ext nbautoml。',
   'reason.unknown': '此内核找不到这次运行的记录。',
   'reason.version': '请刷新页面，或为内核和 Jupyter 安装同一版本的 nbautoml。',
   'reason.connecting': '正在连接内核。',
@@ -174,7 +179,7 @@ const CHINESE: Record<Key, string> = {
   'curves.log': '对数',
   'curves.log-label': '对数坐标',
   'curves.reset': '重置缩放',
-  'curves.count': '{drawn} / {total} 条曲线',
+  'curves.count': '{drawn} / {total} 个试验',
   'curves.cut': '已截去离群值',
   'curves.cut-show': '显示全部',
   'curves.cut-hide': '截去离群值',
@@ -208,5 +213,6 @@ export function pageLanguage(): 'en' | 'zh' {
 /** The texts of one language, with `{name}` replaced. */
 export function translator(language: 'en' | 'zh'): Translate {
   const table: Record<Key, string> = language === 'zh' ? CHINESE : ENGLISH;
-  return (key, values) => table[key].replace(/\{(\w+)\}/gu, (whole, name: string) => String(values?.[name] ?? whole));
+  return (key, values) =>
+    table[key].replace(/\{(\w+)\}/gu, (whole, name: string) => String(values?.[name] ?? whole));
 }

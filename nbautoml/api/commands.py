@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nbautoml.errors import EngineError
 from nbautoml.events import Command, Pause, Resume
+from nbautoml.store.peek import peek
 
 if TYPE_CHECKING:
     from nbautoml.store import Home, RunFolder, RunInfo
@@ -16,6 +17,8 @@ __all__ = ["command_run", "resume_run"]
 # An acknowledgement comes within a batch, some 0.1 s; a kernel is not held up longer than this.
 ACK_LIMIT_S = 3.0
 ACK_POLL_S = 0.02
+# A cold supervisor takes a run within some four seconds.
+TAKEN_LIMIT_S = 15.0
 
 
 def command_run(folder: RunFolder, command: Command, info: RunInfo) -> None:
@@ -50,7 +53,9 @@ def command_run(folder: RunFolder, command: Command, info: RunInfo) -> None:
 
 
 def resume_run(home: Home, folder: RunFolder, info: RunInfo) -> None:
-    """Go on with a run that is paused, or whose supervisor is gone.
+    """Go on with a run that is paused, or whose supervisor is gone; returns once it goes on.
+
+    Until the new supervisor has entered the record, the run would read as it was left.
 
     Raises:
         EngineError: the run goes on already, or is finished.
@@ -63,6 +68,9 @@ def resume_run(home: Home, folder: RunFolder, info: RunInfo) -> None:
         command_run(folder, Resume(), info)
     else:
         resume(home, folder)
+        until = time.monotonic() + TAKEN_LIMIT_S
+        while peek(folder).state == info.state and time.monotonic() < until:
+            time.sleep(ACK_POLL_S)
 
 
 def _answer(folder: RunFolder, command_id: str) -> str:

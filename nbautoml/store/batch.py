@@ -30,7 +30,14 @@ from nbautoml.events import (
     TrialStarted,
 )
 from nbautoml.store.rows import FINISHED_STATES
-from nbautoml.store.texts import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS, checksum, clean, to_text
+from nbautoml.store.texts import (
+    MAX_ERROR_CHARS,
+    MAX_TRACEBACK_CHARS,
+    checksum,
+    clean,
+    point_checksum,
+    to_text,
+)
 
 __all__ = ["CHECKED_COLUMNS", "TRIAL_COLUMNS", "Batch", "OpenTrials", "Trial"]
 
@@ -59,6 +66,7 @@ class Trial:
     ended_at: float | None = None
     error: str = ""
     traceback: str = ""
+    n_points: int = 0
     dropped_seq: int = 0
     checksum: int | None = None
     seq: int = 0
@@ -76,6 +84,7 @@ class OpenTrials:
     seq: int = 0
     state: str = "queued"
     started_at: float | None = None
+    n_trials: int = 0
     trials: dict[int, Trial] = field(default_factory=dict)
     finished: set[int] = field(default_factory=set)
     commands: set[str] = field(default_factory=set)
@@ -92,6 +101,7 @@ class Batch:
     def __init__(self, known: OpenTrials, owner: str) -> None:
         self._known, self._owner = known, owner
         self.seq = known.seq
+        self.n_trials = known.n_trials
         self.run: dict[str, Any] = {}
         self.points: list[dict[str, Any]] = []
         self.logs: list[dict[str, Any]] = []
@@ -132,7 +142,7 @@ class Batch:
             else:
                 known.trials[number] = trial
         known.commands.update(row["command_id"] for row in self.commands)
-        known.seq = self.seq
+        known.seq, known.n_trials = self.seq, self.n_trials
         known.state = self.run.get("state", known.state)
         known.started_at = self.run.get("started_at", known.started_at)
 
@@ -217,6 +227,7 @@ class Batch:
         if number in self._staged or number in self._known.trials or number in self._known.finished:
             self._note(f"trial {number} was planned twice; the first plan stays", number)
             return
+        self.n_trials += 1
         self._staged[number] = Trial(
             number=number, params=to_text(event.params), planned_at=self._now, seq=self.seq
         )
@@ -245,6 +256,7 @@ class Batch:
             _point(number, attempt, name, 0, step, value)
             for step, value in zip(event.steps, event.values, strict=True)
         )
+        trial.n_points += len(event.steps)
         if event.steps:
             trial.step = max(trial.step, int(event.steps[-1]))
 
@@ -257,6 +269,7 @@ class Batch:
             _point(trial.number, trial.attempt, clean(name, 200), event.epoch, event.step, value)
             for name, value in event.metrics.items()
         )
+        trial.n_points += len(event.metrics)
         trial.epoch, trial.step = int(event.epoch), max(trial.step, int(event.step))
         trial.metrics = to_text(event.metrics)
 
@@ -346,11 +359,13 @@ def _number(value: float) -> float | None:
 def _point(
     trial: int, attempt: int, name: str, epoch: int, step: int, value: float
 ) -> dict[str, Any]:
+    number = _number(value)
     return {
         "trial": trial,
         "attempt": attempt,
         "name": name,
         "epoch": epoch,
         "step": step,
-        "value": _number(value),
+        "value": number,
+        "checksum": point_checksum(trial, name, epoch, step, number),
     }

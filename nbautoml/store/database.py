@@ -126,7 +126,7 @@ def guarded(url: str) -> Iterator[None]:
         raise _store_error(error, url) from error
     except SQLAlchemyError as error:
         raise StoreError(f"{masked(url)}: {_scrubbed(str(error), url)}") from error
-    except sqlite3.Error as error:
+    except sqlite_files.SQLITE_ERRORS as error:
         raise sqlite_files.sqlite_store_error(error, sqlite_path(url)) from error
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from typing import Any
 
 from nbautoml.errors import NbAutomlError
 from nbautoml.store.folder import RunFolder
 from nbautoml.store.owner import Owner
 from nbautoml.store.rows import LIVE_RUN_STATES, RunInfo
-from nbautoml.store.sqlite_files import connect_read_only, sqlite_store_error
+from nbautoml.store.sqlite_files import SQLITE_ERRORS, connect_read_only, sqlite_store_error
 from nbautoml.store.urls import SQLITE_PREFIX, sqlite_path
 
 __all__ = ["peek", "shown_state"]
@@ -72,7 +71,7 @@ def _local(folder: RunFolder) -> dict[str, Any]:
                 return {}
             key, state, message, pid, started, host, heartbeat, started_at, ended_at = row
             counts = connection.execute(_COUNTS, (key,)).fetchone()
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise sqlite_store_error(error, path) from error
     owner = Owner(pid, started, host) if pid is not None else None
     return {

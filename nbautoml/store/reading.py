@@ -14,7 +14,7 @@ from nbautoml.store.batch import CHECKED_COLUMNS
 from nbautoml.store.owner import Owner
 from nbautoml.store.peek import shown_state
 from nbautoml.store.rows import (
-    FINISHED_STATES,
+    OPEN_STATES,
     ArtifactRow,
     CommandRow,
     Cursor,
@@ -31,7 +31,7 @@ from nbautoml.store.schema import (
     run_table,
     trial_table,
 )
-from nbautoml.store.texts import checksum, from_text, many_from_text
+from nbautoml.store.texts import checksum, from_text, many_from_text, point_checksum
 
 __all__ = [
     "read_artifacts",
@@ -46,9 +46,10 @@ __all__ = [
 ]
 
 _N_CHECKED = len(CHECKED_COLUMNS)
+_PARSED = tuple(map(CHECKED_COLUMNS.index, ("params", "objective_values", "metrics")))
 _TRIALS = sa.select(*(trial_table.c[name] for name in CHECKED_COLUMNS), trial_table.c.checksum)
 _POINTS = sa.select(
-    *(point_table.c[name] for name in ("id", "trial", "name", "step", "epoch", "value"))
+    *(point_table.c[name] for name in ("id", "trial", "name", "step", "epoch", "value", "checksum"))
 )
 
 
@@ -95,20 +96,20 @@ def read_trials(connection: sa.Connection, run: int, since_seq: int) -> list[Tri
     """Trials that changed after ``since_seq``, in the order of their numbers.
 
     Raises:
-        StoreError: a finished trial is not what it was when it ended.
+        StoreError: a trial is missing, or a finished one is not what it was when it ended.
     """
     query = _TRIALS.where(trial_table.c.run == run)
     if since_seq:
         query = query.where(trial_table.c.seq > since_seq)
     rows = _fetched(connection, query.order_by(trial_table.c.number))
-    position = {name: index for index, name in enumerate(CHECKED_COLUMNS)}
-    parsed = {
-        name: many_from_text([row[position[name]] for row in rows])
-        for name in ("params", "objective_values", "metrics")
-    }
+    if not since_seq:
+        expected = sa.select(run_table.c.n_trials).where(run_table.c.key == run)
+        if connection.execute(expected).scalar() != len(rows):
+            raise _damaged("trials are missing")
+    parsed = [many_from_text([row[at] for row in rows]) for at in _PARSED]
     return [
         _trial(row, params, values, metrics)
-        for row, params, values, metrics in zip(rows, *parsed.values(), strict=True)
+        for row, params, values, metrics in zip(rows, *parsed, strict=True)
     ]
 
 
@@ -116,13 +117,15 @@ def _trial(
     row: tuple[Any, ...], params: dict[str, Any], values: list[float], metrics: dict[str, float]
 ) -> TrialRow:
     columns = dict(zip(CHECKED_COLUMNS, row, strict=False))
-    is_over = columns["state"] in FINISHED_STATES
-    if is_over and checksum(tuple(row[:_N_CHECKED])) != row[_N_CHECKED]:
-        raise StoreError(
-            f"the record is damaged: trial {columns['number']} is not what it was when it ended",
-            hint="take the run from a backup or an export",
-        )
-    del columns["objective_values"], columns["dropped_seq"]
+    is_whole = (
+        row[_N_CHECKED] is None
+        if columns["state"] in OPEN_STATES
+        else checksum(tuple(row[:_N_CHECKED])) == row[_N_CHECKED]
+    )
+    if not is_whole or not isinstance(params, dict) or not isinstance(metrics, dict):
+        raise _damaged(f"trial {columns['number']} is not what was written")
+    for name in ("objective_values", "dropped_seq", "n_points"):
+        del columns[name]
     columns |= {
         "params": params,
         "value": float(values[0]) if values else None,
@@ -130,6 +133,12 @@ def _trial(
         "metrics": metrics,
     }
     return TrialRow(**columns)
+
+
+def _damaged(what: str) -> StoreError:
+    return StoreError(
+        f"the record is damaged: {what}", hint="take the run from a backup or an export"
+    )
 
 
 def read_dropped(connection: sa.Connection, run: int, since_seq: int) -> list[int]:
@@ -160,17 +169,27 @@ def read_points(
         names = [name] if isinstance(name, str) else list(name)
         query = query.where(point_table.c.name.in_(names))
     rows = _fetched(connection, query.order_by(point_table.c.id).limit(limit))
+    if since_id == 0 and limit is None and name is None and trial is None:
+        _check_number_of_points(connection, run, len(rows))
     if not rows:
         return Points()
-    ids, trials, names_, steps, epochs, values = map(list, zip(*rows, strict=True))
+    ids, trials, names_, steps, epochs, values, checksums = zip(*rows, strict=True)
+    if tuple(map(point_checksum, trials, names_, epochs, steps, values)) != checksums:
+        raise _damaged("a point is not what was written")
     return Points(
-        ids=ids,
-        trials=trials,
-        names=names_,
-        steps=steps,
-        epochs=epochs,
+        ids=list(ids),
+        trials=list(trials),
+        names=list(names_),
+        steps=list(steps),
+        epochs=list(epochs),
         values=[math.nan if value is None else value for value in values],
     )
+
+
+def _check_number_of_points(connection: sa.Connection, run: int, n_points: int) -> None:
+    total = sa.select(sa.func.sum(trial_table.c.n_points)).where(trial_table.c.run == run)
+    if (connection.execute(total).scalar() or 0) != n_points:
+        raise _damaged("points are missing")
 
 
 def _fetched(connection: sa.Connection, query: sa.Select[Any]) -> list[tuple[Any, ...]]:

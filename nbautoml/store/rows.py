@@ -20,6 +20,7 @@ __all__ = [
 ]
 
 FINISHED_STATES = frozenset({"complete", "stopped_early", "failed", "cancelled"})
+OPEN_STATES = frozenset({"waiting", "running"})
 LIVE_RUN_STATES = frozenset({"queued", "running", "paused"})
 
 

@@ -2,7 +2,8 @@
 
 Every change is an event, and ``run.seq`` grows by one with each; a row carries the ``seq`` of its
 last change, so that a reader can ask for what is new. Values that are no number (NaN) are NULL:
-SQLite has no NaN of its own. Change a table here only together with a new file in
+SQLite has no NaN of its own. Finished trials and points have a checksum, ``n_trials`` and
+``n_points`` say how many rows there must be: a damaged file shows no wrong number. Change a table here only together with a new file in
 ``migrations/versions`` and `HEAD`; a test holds the two equal.
 """
 
@@ -76,6 +77,7 @@ run_table = Table(
     Column("created_at", Double, nullable=False),
     Column("started_at", Double),
     Column("ended_at", Double),
+    Column("n_trials", Integer, nullable=False),
     Column("seq", BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )
@@ -103,6 +105,7 @@ trial_table = Table(
     Column("ended_at", Double),
     Column("error", Text, nullable=False),
     Column("traceback", Text, nullable=False),
+    Column("n_points", BigInteger, nullable=False),
     Column("dropped_seq", BigInteger, nullable=False),
     Column("checksum", BigInteger),
     Column("seq", BigInteger, nullable=False),
@@ -122,6 +125,7 @@ point_table = Table(
     Column("epoch", Integer, nullable=False),
     Column("step", BigInteger, nullable=False),
     Column("value", Double),
+    Column("checksum", BigInteger, nullable=False),
     Index(None, "run", "trial"),
     sqlite_autoincrement=True,
 )

@@ -16,6 +16,7 @@ from nbautoml.store.files import FILE_MODE, explain_os_error, os_errors
 from nbautoml.store.places import is_on_network
 
 __all__ = [
+    "SQLITE_ERRORS",
     "connect_read_only",
     "connect_to_fill",
     "connect_to_write",
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 BUSY_TIMEOUT_S = 10.0
+# The driver fails to decode SQLite's own message when it quotes a damaged name.
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _COPY_LIMIT_BYTES = 2 * 1024**3
 
 
@@ -51,7 +54,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
         if journals:
             return _copied(path, journals)
         return _opened(_uri(path, "mode=ro&immutable=1"))
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise sqlite_store_error(error, path) from error
 
 
@@ -76,7 +79,7 @@ def connect_to_write(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode=TRUNCATE")
         else:
             connection.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise sqlite_store_error(error, path) from error
     return connection
 
@@ -121,7 +124,7 @@ def copy_whole(path: Path, target: Path) -> None:
         try:
             source.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise sqlite_store_error(error, target) from error
         finally:
             copy.close()
@@ -212,6 +215,8 @@ _SQLITE_REASONS = {
 def sqlite_store_error(error: BaseException, path: Path) -> StoreError:
     """The `StoreError` that says what an `sqlite3.Error` means."""
     name = getattr(error, "sqlite_errorname", None) or ""
+    if isinstance(error, UnicodeDecodeError):
+        name = "SQLITE_CORRUPT"
     for prefix, (reason, hint) in _SQLITE_REASONS.items():
         if name.startswith(prefix):
             return StoreError(f"{path}: {reason} ({error})", hint=hint)

@@ -5,16 +5,21 @@ The columns hold JSON with Python's NaN and Infinity, so that any float comes ba
 
 from __future__ import annotations
 
+import functools
 import json
+import struct
 import zlib
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["checksum", "clean", "from_text", "many_from_text", "to_text"]
+__all__ = ["checksum", "clean", "from_text", "many_from_text", "point_checksum", "to_text"]
 
 MAX_ERROR_CHARS = 2_000
 MAX_TRACEBACK_CHARS = 20_000
 MAX_LOG_CHARS = 10_000
+
+_POINT = struct.Struct("<qqqd")
+_NAN = float("nan")
 
 
 def to_text(value: Any) -> str:
@@ -60,6 +65,17 @@ def clean(value: Any, limit: int = MAX_LOG_CHARS) -> str:
         note = f" ... ({len(text):,} characters in all)"
         text = text[: limit - len(note)] + note if limit > 4 * len(note) else text[:limit]
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def point_checksum(trial: int, name: str, epoch: int, step: int, value: float | None) -> int:
+    """CRC-32 of a point, in half a microsecond: there may be a million of them."""
+    number = _NAN if value is None else value
+    return zlib.crc32(_POINT.pack(trial, epoch, step, number), _name_checksum(name))
+
+
+@functools.lru_cache(maxsize=1024)
+def _name_checksum(name: str) -> int:
+    return zlib.crc32(name.encode("utf-8", "surrogatepass"))
 
 
 def checksum(columns: tuple[Any, ...]) -> int:

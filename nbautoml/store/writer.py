@@ -115,6 +115,7 @@ class Writer:
                     plan="",
                     plan_details="{}",
                     created_at=recipe.created_at or time.time(),
+                    n_trials=0,
                     seq=0,
                 )
             )

@@ -36,6 +36,7 @@ _RUN = sa.update(run_table).where(
     run_table.c.owner_pid == sa.bindparam("b_owner_pid"),
     run_table.c.owner_host == sa.bindparam("b_owner_host"),
 )
+_PROGRESS_COLUMNS = ("epoch", "step", "metrics", "n_points", "seq")
 _PROGRESS = (
     sa.update(trial_table)
     .where(
@@ -44,7 +45,7 @@ _PROGRESS = (
         trial_table.c.state == "running",
         trial_table.c.owner == sa.bindparam("b_owner"),
     )
-    .values({name: sa.bindparam(name) for name in ("epoch", "step", "metrics", "seq")})
+    .values({name: sa.bindparam(name) for name in _PROGRESS_COLUMNS})
 )
 # A trial moves only from the very state that this writer knows: what another process did in
 # between (it should not be there) makes the transaction fail, and never doubles a result.
@@ -75,7 +76,7 @@ def write_batch(
     Raises:
         StoreError: another process wrote to the run, or owns it, since ``seq_before``.
     """
-    values = {**batch.run, "seq": batch.seq}
+    values = {**batch.run, "seq": batch.seq, "n_trials": batch.n_trials}
     if heartbeat is not None:
         values["heartbeat"] = heartbeat
     where = {
@@ -113,10 +114,7 @@ def _write_trials(connection: sa.Connection, batch: Batch, run: int) -> None:
                 "b_run": run,
                 "b_number": trial.number,
                 "b_owner": trial.owner,
-                "epoch": trial.epoch,
-                "step": trial.step,
-                "metrics": trial.metrics,
-                "seq": trial.seq,
+                **{name: getattr(trial, name) for name in _PROGRESS_COLUMNS},
             }
             for trial in progressed
         ]
@@ -180,7 +178,9 @@ def take_possession(
 
 def load_open_trials(connection: sa.Connection, run: sa.Row[Any]) -> OpenTrials:
     """What a writer must know to go on with a run."""
-    known = OpenTrials(seq=run.seq, state=run.state, started_at=run.started_at)
+    known = OpenTrials(
+        seq=run.seq, state=run.state, started_at=run.started_at, n_trials=run.n_trials
+    )
     columns = [trial_table.c[name] for name in TRIAL_COLUMNS]
     mine = trial_table.c.run == run.key
     is_open = trial_table.c.state.in_(_UNFINISHED)

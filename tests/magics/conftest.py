@@ -41,6 +41,8 @@ class Notebook:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setenv("NBAUTOML_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NBAUTOML_PREHEAT", "0")
+    # Supervisors and kernels start elsewhere, and the package may not be installed.
+    monkeypatch.setenv("PYTHONPATH", str(Path(nbautoml.__file__).parents[1]))
     monkeypatch.chdir(tmp_path)
     return Home()
 
@@ -82,8 +84,7 @@ class Kernel:
 
 
 @pytest.fixture
-def kernel(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
-    monkeypatch.setenv("PYTHONPATH", str(Path(nbautoml.__file__).parents[1]))
+def kernel(home: Home) -> Iterator[Kernel]:
     manager, client = start_new_kernel(kernel_name="python3")
     yield Kernel(client)
     client.stop_channels()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,3 +48,34 @@ def postgres() -> Iterator[PostgresServer]:
     server = PostgresServer(binaries)
     yield server
     server.close()
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[Callable[[], AbstractContextManager[Path]]]:
+    """A folder, and for a while the rights of somebody who is not root: root may write anywhere."""
+    place = Path(tempfile.mkdtemp(prefix="nbautoml-test-"))
+    place.chmod(0o755)
+
+    @contextmanager
+    def dropped() -> Iterator[Path]:
+        if os.geteuid() != 0:
+            yield place
+            return
+        os.seteuid(65534)
+        try:
+            yield place
+        finally:
+            os.seteuid(0)
+
+    @contextmanager
+    def dropped_after_handing_over() -> Iterator[Path]:
+        if os.geteuid() == 0:
+            for path in [place, *place.rglob("*")]:
+                shutil.chown(path, 65534)
+        with dropped():
+            yield place
+
+    yield dropped_after_handing_over
+    for path in [place, *place.rglob("*")]:
+        path.chmod(0o700)
+    shutil.rmtree(place)

@@ -3,8 +3,8 @@
 import uPlot from 'uplot';
 import { plainNumber } from '../format';
 import { align, type Curve, valueAt, yRange } from '../state/curves';
-import { drawSheet, type Emphasis } from './sheet';
 import type { Palette } from './palette';
+import { drawSheet, type Emphasis } from './sheet';
 
 export interface ChartLine {
   readonly trial: number;
@@ -68,7 +68,8 @@ export class CurvesChart {
 
   update(input: ChartInput): void {
     const begin = performance.now();
-    const isNew = this._plot === null || this._input.isLog !== input.isLog || this._input.xLabel !== input.xLabel;
+    const isNew =
+      this._plot === null || this._input.isLog !== input.isLog || this._input.xLabel !== input.xLabel;
     this._input = input;
     const { x, ys } = align(
       input.lines.map((line) => line.curve),
@@ -177,7 +178,8 @@ export class CurvesChart {
         {
           ...axis,
           gap: 6,
-          size: (_plot, values) => 14 + 6.5 * Math.max(3, ...(values ?? []).map((value) => value?.length ?? 0)),
+          size: (_plot, values) =>
+            14 + 6.5 * Math.max(3, ...(values ?? []).map((value) => value?.length ?? 0)),
           values: (_plot, splits) => splits.map((value) => (value === null ? '' : plainNumber(value))),
         },
       ],
@@ -204,7 +206,10 @@ export class CurvesChart {
     const range = yRange(curves, isLog, isCut);
     this.isCut = range.isCut;
     let [low, high] = [range.low, range.high];
-    if (low === high) [low, high] = isLog ? [low / 2, high * 2] : [low - 0.5 * (Math.abs(low) || 1), high + 0.5 * (Math.abs(high) || 1)];
+    if (low === high)
+      [low, high] = isLog
+        ? [low / 2, high * 2]
+        : [low - 0.5 * (Math.abs(low) || 1), high + 0.5 * (Math.abs(high) || 1)];
     const pad = isLog ? (high / low) ** 0.04 : 0.04 * (high - low);
     const first = x[0] ?? 0;
     const last = x[x.length - 1] ?? 1;

@@ -25,7 +25,7 @@ type Connection = Kernel.IKernelConnection & { readonly supportsSubshells?: bool
 const GONE: readonly Kernel.Status[] = ['restarting', 'autorestarting', 'terminating', 'dead', 'unknown'];
 
 export class KernelTransport implements Transport {
-  readonly channel = signal<Channel>({ kind: 'none' });
+  readonly channel = signal<Channel>({ kind: 'none', isKernel: false });
   private _kernel: Connection | null = null;
   private _commands: Comm | null = null;
   private _isWanted = false;
@@ -88,7 +88,9 @@ export class KernelTransport implements Transport {
 
   private _lose(): void {
     this._commands = null;
-    if (this.channel.peek().kind !== 'none') this.channel.value = { kind: 'none' };
+    const isKernel = this._kernel !== null && !GONE.includes(this._kernel.status);
+    const now = this.channel.peek();
+    if (now.kind !== 'none' || now.isKernel !== isKernel) this.channel.value = { kind: 'none', isKernel };
   }
 
   /** Events come in on a comm with a constant id that nobody opens: it needs no lookup and can't leak. */
@@ -165,7 +167,7 @@ export class KernelTransport implements Transport {
 
 /** For a renderer that belongs to no notebook: there is nobody to talk to. */
 export class NoTransport implements Transport {
-  readonly channel = signal<Channel>({ kind: 'none' });
+  readonly channel = signal<Channel>({ kind: 'none', isKernel: false });
   connect(): void {}
   send(): void {}
   dispose(): void {}

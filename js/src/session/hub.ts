@@ -31,7 +31,10 @@ export class Hub {
       if (message.to !== this.client) return;
       // An `Ack` names no run: the session that waits for it knows its `cid`.
       if (message.type === 'ack') for (const session of this._sessions.values()) session.receive(message);
-      else this._sessions.get(message.type === 'snapshot' ? message.snapshot.run : message.run)?.receive(message);
+      else
+        this._sessions
+          .get(message.type === 'snapshot' ? message.snapshot.run : message.run)
+          ?.receive(message);
       return;
     }
     // That the versions differ is said by the welcome.

@@ -19,12 +19,14 @@ export const TIME_LIMIT_MS = 5_000;
 /** How often a client of a run that goes on says that it is still there. */
 export const SIGN_OF_LIFE_MS = 30_000;
 
+export type Reason = 'no-kernel' | 'not-loaded' | 'no-answer' | 'unknown' | 'version';
+
 export type Link =
   /** The run is over and nobody has to be asked. */
   | { readonly kind: 'idle' }
   | { readonly kind: 'connecting' }
   | { readonly kind: 'live' }
-  | { readonly kind: 'static'; readonly reason: 'no-kernel' | 'no-answer' | 'unknown' | 'version' };
+  | { readonly kind: 'static'; readonly reason: Reason };
 
 export type Notice = { readonly kind: 'sent' | 'slow' } | { readonly kind: 'failed'; readonly text: string };
 
@@ -106,8 +108,8 @@ export class RunSession {
         } else if (this._link.peek().kind !== 'idle' || this._isFollowing()) {
           this._forgetHello();
           this._isWriter.value = false;
-          this._link.value =
-            channel.kind === 'opening' ? { kind: 'connecting' } : { kind: 'static', reason: 'no-kernel' };
+          const reason = channel.kind === 'none' && channel.isKernel ? 'not-loaded' : 'no-kernel';
+          this._link.value = channel.kind === 'opening' ? { kind: 'connecting' } : { kind: 'static', reason };
         }
       });
     });
@@ -154,13 +156,20 @@ export class RunSession {
     const cid = uuid();
     const timer = setTimeout(() => {
       this._hello = null;
-      this._link.value = { kind: 'static', reason: 'no-answer' };
+      this._link.value = this._isFollowing() ? { kind: 'static', reason: 'no-answer' } : { kind: 'idle' };
     }, TIME_LIMIT_MS);
     this._hello = { cid, timer };
     this._isGreeted = true;
     if (this._link.peek().kind !== 'live' && this._isFollowing()) this._link.value = { kind: 'connecting' };
     const have = this._state.peek()?.seq ?? null;
-    this._transport.send({ type: 'hello', v: PROTOCOL_VERSION, client: this._client, cid, run: this.run, have });
+    this._transport.send({
+      type: 'hello',
+      v: PROTOCOL_VERSION,
+      client: this._client,
+      cid,
+      run: this.run,
+      have,
+    });
   }
 
   private _forgetHello(): void {

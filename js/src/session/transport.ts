@@ -4,8 +4,8 @@ import type { ReadonlySignal } from '@preact/signals';
 import type { FromBrowser } from '../protocol';
 
 export type Channel =
-  /** Nobody there. */
-  | { readonly kind: 'none' }
+  /** Nobody there: no kernel, or one that has not loaded our extension. */
+  | { readonly kind: 'none'; readonly isKernel: boolean }
   | { readonly kind: 'opening' }
   /** `n` grows with each new connection, after which everybody says hello again. */
   | { readonly kind: 'open'; readonly n: number };

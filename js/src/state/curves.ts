@@ -60,12 +60,16 @@ function extended(curve: Curve | undefined, line: Line): Curve {
 export function withoutTrials(store: CurveStore, trials: readonly number[]): CurveStore {
   if (trials.length === 0) return store;
   const gone = new Set(trials);
-  const rest = (curves: ReadonlyMap<number, Curve>) => new Map([...curves].filter(([trial]) => !gone.has(trial)));
+  const rest = (curves: ReadonlyMap<number, Curve>) =>
+    new Map([...curves].filter(([trial]) => !gone.has(trial)));
   return new Map([...store].map(([name, curves]) => [name, rest(curves)]));
 }
 
 /** A copy of `store`, and a way to get at its inner maps, each copied on first use. */
-function writable(store: CurveStore): { next: Map<string, ReadonlyMap<number, Curve>>; of: (name: string) => Map<number, Curve> } {
+function writable(store: CurveStore): {
+  next: Map<string, ReadonlyMap<number, Curve>>;
+  of: (name: string) => Map<number, Curve>;
+} {
   const next = new Map(store);
   const copied = new Map<string, Map<number, Curve>>();
   const of = (name: string): Map<number, Curve> => {
@@ -85,7 +89,11 @@ function writable(store: CurveStore): { next: Map<string, ReadonlyMap<number, Cu
  *
  * A piece that does not begin its curve is left out where the older points are not held.
  */
-export function appendLines(store: CurveStore, lines: readonly Line[], keep: readonly number[] = []): CurveStore {
+export function appendLines(
+  store: CurveStore,
+  lines: readonly Line[],
+  keep: readonly number[] = [],
+): CurveStore {
   if (lines.length === 0) return store;
   const { next, of } = writable(store);
   for (const line of lines) {
@@ -201,7 +209,10 @@ export function yRange(curves: readonly Curve[], isLog: boolean, mayCut = true):
   if (values.length === 0) return { low: isLog ? 0.1 : 0, high: 1, isCut: false };
   if (!mayCut || isLog || values.length < 20) return { low, high, isCut: false };
   values.sort((a, b) => a - b);
-  const [q05, q95] = [0.05, 0.95].map((q) => values[Math.floor(q * (values.length - 1))]!) as [number, number];
+  const [q05, q95] = [0.05, 0.95].map((q) => values[Math.floor(q * (values.length - 1))]!) as [
+    number,
+    number,
+  ];
   const bulk = q95 - q05;
   let isCut = false;
   if (bulk > 0 && high - q95 > 3 * bulk) {

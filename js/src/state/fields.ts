@@ -1,8 +1,8 @@
 // What a column of the table shows, and the order of rows by it.
 
 import { TRIAL_STATES } from '../protocol';
-import type { RunState } from './run';
 import type { Cells, Rows } from './rows';
+import type { RunState } from './run';
 
 export interface Field {
   readonly id: string;

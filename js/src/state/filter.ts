@@ -56,7 +56,12 @@ function nearest(name: string, fields: readonly Field[]): string | null {
   return best?.label ?? null;
 }
 
-const ALIASES: Readonly<Record<string, string>> = { trial: 'number', number: 'number', value: 'value', time: 'duration_s' };
+const ALIASES: Readonly<Record<string, string>> = {
+  trial: 'number',
+  number: 'number',
+  value: 'value',
+  time: 'duration_s',
+};
 
 function fieldOf(name: string, fields: readonly Field[]): Field | undefined {
   const wanted = name.toLowerCase();
@@ -136,7 +141,9 @@ function holdsText(value: string | null, { field, operator, text, number }: Comp
     case '!=':
       return low !== wanted;
     default:
-      return value !== null && holdsNumber(Number(value), { field, operator, text, number, kind: 'comparison' });
+      return (
+        value !== null && holdsNumber(Number(value), { field, operator, text, number, kind: 'comparison' })
+      );
   }
 }
 

@@ -99,7 +99,8 @@ export function adopt(known: RunState | null, snapshot: Snapshot): RunState {
     const own = curves.get(name) ?? new Map<number, Curve>();
     for (const [trial, curve] of old) {
       const [before, now] = [rowOf(known.rows, trial), rowOf(rows, trial)];
-      const isSettled = before >= 0 && now >= 0 && hasEnded(known.rows.state[before]!) && hasEnded(rows.state[now]!);
+      const isSettled =
+        before >= 0 && now >= 0 && hasEnded(known.rows.state[before]!) && hasEnded(rows.state[now]!);
       if (isSettled && (own.get(trial)?.x.length ?? 0) < curve.x.length) own.set(trial, curve);
     }
     curves.set(name, own);

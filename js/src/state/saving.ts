@@ -2,8 +2,8 @@
 
 import { type Line, PROTOCOL_VERSION, type Saved, type Snapshot, toSaved } from '../protocol';
 import { thin } from './curves';
-import type { RunState } from './run';
 import { numberAt, rowOf, textAt } from './rows';
+import type { RunState } from './run';
 
 /** Bytes that a snapshot may take in a notebook file. */
 export const MAX_BYTES = 200_000;

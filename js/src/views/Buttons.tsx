@@ -82,11 +82,16 @@ export function Buttons({ model }: Props): JSX.Element {
   );
 }
 
-function StopQuestion({ model, onAnswer }: { model: PanelModel; onAnswer: (isYes: boolean) => void }): JSX.Element {
+function StopQuestion({
+  model,
+  onAnswer,
+}: {
+  model: PanelModel;
+  onAnswer: (isYes: boolean) => void;
+}): JSX.Element {
   const first = useRef<HTMLButtonElement>(null);
   useEffect(() => first.current?.focus(), []);
   return (
-    // biome-ignore lint/a11y/useSemanticElements: a fieldset would bring its own look and add no meaning
     <div
       class="nba-buttons nba-question"
       role="group"

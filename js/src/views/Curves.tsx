@@ -6,8 +6,8 @@ import { useEffect, useRef } from 'preact/hooks';
 import { CurvesChart, type HoverPlace } from '../chart/chart';
 import { readPalette } from '../chart/palette';
 import { plainNumber, plainValue } from '../format';
-import { rowOf } from '../state/rows';
 import { cellsOf } from '../state/fields';
+import { rowOf } from '../state/rows';
 import { chooseLines, emphasizedLines } from './lines';
 import type { PanelModel } from './model';
 
@@ -47,9 +47,11 @@ export function Curves({ model }: Props): JSX.Element {
       isCut.value = plot.isCut;
     });
     const stopHover = effect(() => plot.setHovered(model.hovered.value));
+    let frame = 0;
     const stopTheme = effect(() => {
       void model.isDark.value;
-      plot.setPalette(readPalette(node));
+      // The colours stand in the style of a parent, which is drawn first.
+      frame = requestAnimationFrame(() => plot.setPalette(readPalette(node)));
     });
     const sizes = new ResizeObserver(() => plot.resize());
     sizes.observe(node);
@@ -57,6 +59,7 @@ export function Curves({ model }: Props): JSX.Element {
       stopDrawing();
       stopHover();
       stopTheme();
+      cancelAnimationFrame(frame);
       sizes.disconnect();
       plot.destroy();
       chart.current = null;
@@ -113,9 +116,7 @@ export function Curves({ model }: Props): JSX.Element {
             {t('curves.reset')}
           </button>
         )}
-        <span class="nba-faint nba-end">
-          {drawn.value.total > 0 && t('curves.count', drawn.value)}
-        </span>
+        <span class="nba-faint nba-end">{drawn.value.total > 0 && t('curves.count', drawn.value)}</span>
       </div>
       <div
         class="nba-plot"
@@ -124,7 +125,9 @@ export function Curves({ model }: Props): JSX.Element {
         aria-label={t('curves.label', { name, x, count: drawn.value.drawn, best })}
       >
         {drawn.value.drawn === 0 && (
-          <div class="nba-nothing">{t(names.length > 0 && model.isFinal ? 'curves.none-saved' : 'curves.none')}</div>
+          <div class="nba-nothing">
+            {t(names.length > 0 && model.isFinal ? 'curves.none-saved' : 'curves.none')}
+          </div>
         )}
         {hover.value && <Tip model={model} hover={hover.value} x={x} />}
       </div>
@@ -187,14 +190,17 @@ function Tip({ model, hover, x }: Props & { hover: Hover; x: string }): JSX.Elem
   const row = rowOf(state.rows, hover.trial);
   const params = model.fields.value.filter((field) => field.group === 'param');
   const shown = params
-    .map((field) => [field.label, row < 0 ? null : (cellsOf(state.rows, field.id)?.data[row] ?? null)] as const)
+    .map(
+      (field) => [field.label, row < 0 ? null : (cellsOf(state.rows, field.id)?.data[row] ?? null)] as const,
+    )
     .filter(([, value]) => value !== null && !Number.isNaN(value))
     .slice(0, 6);
   return (
     <div
       class={`nba-tip ${hover.isRight ? 'nba-tip-left' : ''}`}
       aria-hidden="true"
-      style={{ '--nba-left': `${hover.left}px`, '--nba-top': `${hover.top}px` }}>
+      style={{ '--nba-left': `${hover.left}px`, '--nba-top': `${hover.top}px` }}
+    >
       <div>
         <b>#{hover.trial}</b> {plainNumber(hover.y)}{' '}
         <span class="nba-faint">

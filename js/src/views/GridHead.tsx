@@ -16,15 +16,11 @@ export function GridHead({ model, looks, width, onDrag }: Props): JSX.Element {
   const sort = model.sort.value;
   return (
     <div class="nba-head" role="rowgroup" style={{ width: `${width}px` }}>
-      {/* biome-ignore lint/a11y/useFocusableInteractive: its headings have the focus */}
-      {/* biome-ignore lint/a11y/useSemanticElements: see the grid */}
       <div class="nba-head-row" role="row" aria-rowindex={1}>
         {looks.map(({ field, title, isRight, width: own }) => {
           const isSorted = sort.id === field.id;
           const direction = sort.isDescending ? 'descending' : 'ascending';
           return (
-            // biome-ignore lint/a11y/useFocusableInteractive: the button in it has the focus
-            // biome-ignore lint/a11y/useSemanticElements: see the grid
             <div
               key={field.id}
               role="columnheader"

@@ -142,7 +142,8 @@ function timeText(model: PanelModel, header: HeaderData, elapsed: number, since:
   if (header.started_at !== null && !(header.n_trials === null && header.wall_seconds !== null)) {
     parts.push(t('progress.ran', { time: longDuration(elapsed) }));
   }
-  if (header.eta_s !== null && header.state === 'running') {
+  // Of a saved copy the estimate is stale.
+  if (header.eta_s !== null && header.state === 'running' && model.link.value.kind === 'live') {
     const left = Math.max(1, header.eta_s - since);
     // An estimate has no odd seconds.
     const rounded = left < 10 ? left : left < 60 ? Math.round(left / 5) * 5 : Math.round(left / 15) * 15;
@@ -198,7 +199,9 @@ export function Params({ params }: { params: Record<string, unknown> }): JSX.Ele
 function About({ model }: Props): JSX.Element {
   const { t } = model;
   const { header } = model.state.value;
-  const search = [header.sampler, header.stopper].filter((name) => name !== '' && name !== 'none').join(' + ');
+  const search = [header.sampler, header.stopper]
+    .filter((name) => name !== '' && name !== 'none')
+    .join(' + ');
   const parts: [Key, string][] = [
     ['about.data', [header.data, header.task].filter(Boolean).join(', ')],
     ['about.device', header.device],
@@ -206,15 +209,14 @@ function About({ model }: Props): JSX.Element {
     ['about.search', search],
   ];
   return (
-    <dl class="nba-about">
+    <ul class="nba-about">
       {parts
         .filter(([, text]) => text !== '')
         .map(([key, text]) => (
-          <div key={key} title={`${t(key)}: ${text}`}>
-            <dt>{t(key)}</dt>
-            <dd>{text}</dd>
-          </div>
+          <li key={key} title={`${t(key)}: ${text}`}>
+            <span class="nba-faint">{t(key)}</span> <span class="nba-text">{text}</span>
+          </li>
         ))}
-    </dl>
+    </ul>
   );
 }

@@ -81,7 +81,6 @@ function Resizer({ model }: Props): JSX.Element {
     model.bodyHeight.value = Math.round(Math.max(LEAST_PX, Math.min(MOST_PX, px)));
   };
   return (
-    // biome-ignore lint/a11y/useSemanticElements: a rule that can be moved
     <div
       class="nba-resizer"
       role="separator"

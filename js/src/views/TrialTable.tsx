@@ -11,7 +11,7 @@ import {
 import type { JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { rowOf } from '../state/rows';
-import { type ColumnLook, columnLooks } from './columns';
+import { type ColumnLook, columnLooks, isProvisional } from './columns';
 import { GridHead } from './GridHead';
 import { Icon } from './icons';
 import type { PanelModel } from './model';
@@ -91,7 +91,6 @@ export function TrialTable({ model }: Props): JSX.Element {
             dragged.value = new Map(dragged.peek()).set(id, px);
           }}
         />
-        {/* biome-ignore lint/a11y/useSemanticElements: 100,000 rows can't be a table element's */}
         <div
           class="nba-rows"
           role="rowgroup"
@@ -156,7 +155,8 @@ interface RowProps extends Props {
 }
 
 function Row({ model, looks, row, index, start, prefix }: RowProps): JSX.Element {
-  const { rows, header } = model.state.value;
+  const state = model.state.value;
+  const { rows, header } = state;
   const trial = rows.number[row]!;
   const colour = model.picked.value.get(trial);
   const isBest = header.best?.trial === trial;
@@ -169,8 +169,6 @@ function Row({ model, looks, row, index, start, prefix }: RowProps): JSX.Element
     `nba-trial-${rows.state[row]}`,
   ];
   return (
-    // biome-ignore lint/a11y/useFocusableInteractive: the grid keeps the focus and names the active row
-    // biome-ignore lint/a11y/useSemanticElements: see the grid
     <div
       role="row"
       id={`${prefix}-${trial}`}
@@ -183,12 +181,10 @@ function Row({ model, looks, row, index, start, prefix }: RowProps): JSX.Element
       {looks.map(({ field, isRight, text }) => {
         const content = text(row);
         return (
-          // biome-ignore lint/a11y/useSemanticElements: see the grid
-          // biome-ignore lint/a11y/useFocusableInteractive: see the row
           <div
             key={field.id}
             role="gridcell"
-            class={`nba-cell nba-cell-${field.kind} ${isRight ? 'nba-right' : ''} ${field.id === 'number' ? 'nba-first' : ''}`}
+            class={`nba-cell ${isRight ? 'nba-right' : ''} ${cellMark(field.id, isBest, isProvisional(state, row))}`}
             title={content.length > 16 ? content : undefined}
           >
             {field.id === 'number' && (
@@ -206,6 +202,12 @@ function Row({ model, looks, row, index, start, prefix }: RowProps): JSX.Element
       })}
     </div>
   );
+}
+
+function cellMark(id: string, isBest: boolean, isRunning: boolean): string {
+  if (id === 'number') return 'nba-first';
+  if (id === 'value' && isBest) return 'nba-best-cell';
+  return id === 'value' && isRunning ? 'nba-provisional' : '';
 }
 
 function Nothing({ model }: Props): JSX.Element {

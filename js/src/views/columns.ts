@@ -2,6 +2,7 @@
 
 import { type Format, formatOf, shortDuration } from '../format';
 import { cellsOf, type Field } from '../state/fields';
+import { numberAt } from '../state/rows';
 import type { RunState } from '../state/run';
 import { isKey, type Translate } from '../strings';
 
@@ -42,9 +43,27 @@ function textFunction(state: RunState, field: Field, t: Translate): (row: number
     };
   }
   if (cells.kind === 'text') return (row) => cells.data[row] ?? '';
+  if (field.id === 'value') return valueText(state, cells.data);
   const format: Format =
     field.kind === 'duration' ? shortDuration : formatOf(cells.data, field.kind === 'int' ? 'int' : 'float');
   return (row) => format(cells.data[row]!);
+}
+
+/** A trial that runs has no value yet: what it measured last stands in its place. */
+function valueText(state: RunState, values: Float64Array): (row: number) => string {
+  const { rows, header } = state;
+  const latest = rows.cells[`metric:${header.metric}`];
+  const shown = values.slice();
+  if (latest?.kind === 'number') {
+    for (let row = 0; row < rows.n; row++) if (isProvisional(state, row)) shown[row] = latest.data[row]!;
+  }
+  const format = formatOf(shown);
+  return (row) => format(shown[row]!);
+}
+
+/** Whether the value of a row is only what was measured last. */
+export function isProvisional({ rows }: RunState, row: number): boolean {
+  return rows.state[row] === 'running' && Number.isNaN(numberAt(rows, 'value', row));
 }
 
 /** The looks of all columns. Widths follow the widest of some cells, or what the reader dragged. */
@@ -64,7 +83,8 @@ export function columnLooks(
     for (let row = 0; row < n; row += step) widest = Math.max(widest, widthOf(text(row)));
     if (n > 0) widest = Math.max(widest, widthOf(text(n - 1)));
     const [least, most] = LIMITS[field.kind];
-    const icon = field.kind === 'state' ? 20 : 0;
+    // The state has an icon, the number a colour, the value of the best a star.
+    const icon = field.kind === 'state' ? 20 : field.id === 'number' || field.id === 'value' ? 16 : 0;
     const fitting = Math.min(most, Math.max(least, widest + icon + PADDING_PX));
     return {
       field,

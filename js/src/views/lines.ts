@@ -14,7 +14,7 @@ export interface Chosen {
   readonly lines: readonly ChartLine[];
   /** Trials that should have a curve here, but whose curve is not held. */
   readonly missing: readonly number[];
-  /** Trials that have a curve, drawn or not. */
+  /** Trials that may have a curve, drawn or not. */
   readonly n: number;
 }
 
@@ -73,8 +73,7 @@ export function chooseLines(
   // The better ones lie above the worse, what runs above all.
   const height = ({ level }: ChartLine) => (level === 'running' ? N_LEVELS : level);
   lines.sort((a, b) => height(a) - height(b));
-  const n = ranked.filter((row) => curves.has(trialOf(row))).length;
-  return { lines, missing, n };
+  return { lines, missing, n: ranked.length };
 }
 
 /** The curves that stand out: the best one, and the picked ones in their colours. */

@@ -1,7 +1,7 @@
 // What one view of a run shows: the run's state, and what its reader chose. The views are functions of this.
 
 import { computed, type ReadonlySignal, type Signal, signal } from '@preact/signals';
-import type { Link, Notice, RunSession } from '../session/session';
+import type { Link, Notice, Reason, RunSession } from '../session/session';
 import { defaultSort, type Field, fieldsOf, order, type Sort } from '../state/fields';
 import { type Filter, parseFilter, shownRows } from '../state/filter';
 import { isFinal, type RunState } from '../state/run';
@@ -60,7 +60,9 @@ export class PanelModel {
     this.ageOf = () => session.age;
     this.fields = computed(() => fieldsOf(this.state.value));
     this.filter = computed(() => parseFilter(this.filterText.value, this.fields.value));
-    this.sort = computed(() => this.chosenSort.value ?? defaultSort(this.state.value, isFinal(this.state.value)));
+    this.sort = computed(
+      () => this.chosenSort.value ?? defaultSort(this.state.value, isFinal(this.state.value)),
+    );
     this.name = computed(() => {
       const { names, metric } = this.state.value;
       const chosen = this.chosenName.value;
@@ -89,7 +91,7 @@ export class PanelModel {
   }
 
   /** Why the buttons don't work; null where they do. */
-  readonly whyNot = computed<'connecting' | 'no-kernel' | 'no-answer' | 'unknown' | 'version' | null>(() => {
+  readonly whyNot = computed<'connecting' | Reason | null>(() => {
     const link = this.link.value;
     if (link.kind === 'static') return link.reason;
     return link.kind === 'connecting' ? 'connecting' : null;

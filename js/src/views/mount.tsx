@@ -61,7 +61,12 @@ export function mountPanel(node: HTMLElement, session: RunSession, language = pa
   };
 }
 
-function startPanel(node: HTMLElement, session: RunSession, state: RunState, language: 'en' | 'zh'): PanelModel {
+function startPanel(
+  node: HTMLElement,
+  session: RunSession,
+  state: RunState,
+  language: 'en' | 'zh',
+): PanelModel {
   const model = new PanelModel(
     state,
     session,
@@ -83,7 +88,10 @@ function watchTheme(node: HTMLElement, onChange: () => void): () => void {
     onChange();
     setTimeout(onChange, 300);
   });
-  const watched = { attributes: true, attributeFilter: ['data-jp-theme-name', 'data-jp-theme-light', 'class'] };
+  const watched = {
+    attributes: true,
+    attributeFilter: ['data-jp-theme-name', 'data-jp-theme-light', 'class'],
+  };
   observer.observe(node.ownerDocument.body, watched);
   observer.observe(node.ownerDocument.documentElement, watched);
   const media = window.matchMedia?.('(prefers-color-scheme: dark)');

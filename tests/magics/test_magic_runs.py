@@ -1,0 +1,200 @@
+"""Whole runs through the magic: a cell in, a trained model out; and a new kernel that finds it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+import nbautoml
+from nbautoml.engine import client
+from nbautoml.errors import CapsuleError, EngineError, RunNameTakenError
+
+pytestmark = pytest.mark.slow
+
+SETUP = """
+import torch
+from torch import nn
+from sklearn.datasets import load_digits
+torch.set_num_threads(1)
+found = load_digits()
+X = torch.tensor(found.data, dtype=torch.float32) / 16
+y = torch.tensor(found.target)
+"""
+NET = """
+class Net(nn.Module):
+    def __init__(self, hidden: Int(8, 16) = 8):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+
+    def forward(self, x):
+        return self.layers(x)
+
+lr = Float(1e-3, 1e-1, log=True)
+"""
+TUNE = "%%automl tune small --data (X, y) --trials 2 --epochs 2\n" + NET
+LONG = "%%automl tune long --data (X, y) --trials 2 --epochs 4000 --workers 1\n" + NET
+
+
+@pytest.fixture
+def cells(notebook) -> Iterator:
+    """A notebook with data; no process of its runs may be left behind."""
+    notebook.run(SETUP)
+    yield notebook
+    client.forget_warm()
+    ours = [p for p in psutil.Process().children(recursive=True) if _is_ours(p)]
+    _, alive = psutil.wait_procs(ours, timeout=20)
+    for process in alive:
+        process.kill()
+    assert not alive, "processes were left behind"
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    try:
+        return any("nbautoml" in word for word in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def test_a_cell_becomes_a_run_and_the_run_a_trained_model(cells):
+    cells.run(TUNE)
+    assert cells.error is None
+    small = cells.names["small"].wait()
+    assert small.state == "finished"
+    assert list(small.trials["state"]) == ["complete", "complete"]
+    model = small.best_model
+    assert type(model) is cells.names["Net"]
+    accuracy = (model(cells.names["X"]).argmax(1) == cells.names["y"]).float().mean().item()
+    assert accuracy == pytest.approx(small.best.value, abs=0.1)
+
+
+def test_the_written_cell_reaches_the_metric_again(cells):
+    cells.run(TUNE)
+    small = cells.names["small"].wait()
+    cells.run(f"%automl code small --trial {small.best.number}")
+    written = cells.shell.rl_next_input
+    assert "nbautoml" not in written.replace("run small", "")
+    said = cells.run(written)
+    assert cells.error is None
+    assert f"{small.best.value:.4f}"[:5] in said
+
+
+def test_wait_ends_with_the_run_and_train_gives_one_trial(cells):
+    cells.run(
+        "%%automl train one --data (X, y) --epochs 1 --wait --lr 0.01" + NET.replace("lr =", "mu =")
+    )
+    assert "nothing takes 'mu'" in str(cells.error)
+    cells.run("%automl train one --model Net --data (X, y) --epochs 1 --hidden 9 --lr 0.01 --wait")
+    one = cells.names["one"]
+    assert (one.state, len(one.trials)) == ("finished", 1)
+    assert one.recipe.fixed == {"epochs": 1, "hidden": 9, "lr": 0.01}
+    assert one.best_model.layers[0].out_features == 9
+
+
+def test_train_goes_on_where_tune_ended(cells):
+    cells.run(TUNE)
+    cells.names["small"].wait()
+    cells.run("%automl train last --model Net --data (X, y) --params {small.best.params} --wait")
+    assert cells.error is None
+    assert (
+        cells.names["last"].best_model.layers[0].out_features
+        == (cells.names["small"].best.params["hidden"])
+    )
+
+
+def test_a_run_is_paused_resumed_and_stopped(cells):
+    cells.run(LONG)
+    long = cells.names["long"]
+    while not len(long.curves):
+        long.wait(timeout=0.1)
+    assert "paused" in cells.run("%automl pause long")
+    cells.run("%automl resume long")
+    assert long.state == "running"
+    cells.run(LONG)
+    assert isinstance(cells.error, RunNameTakenError)
+    assert "long_2" in cells.error.hint
+    cells.run("%automl stop long")
+    assert long.wait().state == "stopped"
+    cells.run("%automl stop long")
+    assert isinstance(cells.error, EngineError)
+
+
+def test_refusals_of_the_supervisor_are_errors(cells):
+    cells.run(LONG)
+    long = cells.names["long"]
+    while not len(long.curves):
+        long.wait(timeout=0.1)
+    with pytest.raises(EngineError, match="trial 77 is not running"):
+        long.cancel(77)
+    long.stop().wait()
+
+
+def test_a_removed_run_is_unbound_and_comes_back(cells):
+    cells.run(TUNE)
+    cells.names["small"].wait()
+    assert "nbautoml.restore" in cells.run("%automl rm small")
+    assert "small" not in cells.names
+    nbautoml.restore(cells.shell.user_ns.get("_none", "small"))
+    cells.run("%automl show small")
+    assert len(cells.names["small"].trials) == 2
+
+
+def test_a_class_that_changed_since_is_not_given_foreign_weights(cells):
+    cells.run(TUNE)
+    small = cells.names["small"].wait()
+    cells.run(NET.replace("nn.ReLU()", "nn.Tanh()"))
+    with pytest.warns(UserWarning, match="Net has changed since the run"):
+        model = small.best_model
+    assert type(model) is not cells.names["Net"]
+    assert "ReLU" in repr(model)
+
+
+def test_another_kernel_runs_the_code_of_a_run_only_when_told(cells):
+    cells.run(TUNE)
+    cells.names["small"].wait()
+    cells.run("del Net")
+    again = nbautoml.load("small")
+    with pytest.raises(CapsuleError, match="submitted by another process") as caught:
+        _ = again.best_model
+    assert "run_code=True" in caught.value.hint
+    assert "ReLU" in repr(again.model(run_code=True))
+
+
+def test_an_objective_and_an_estimator_are_tuned_too(cells):
+    cells.run(
+        "%%automl tune curve --trials 3 --minimize --wait\n"
+        "def objective(trial):\n    return trial.suggest_float('x', -1, 1) ** 2\n"
+    )
+    assert cells.names["curve"].best.value < 1
+    assert cells.names["curve"].study.best_params.keys() == {"x"}
+    cells.run(
+        "%%automl tune tree --data (found.data, found.target) --trials 2 --wait\n"
+        "from sklearn.tree import DecisionTreeClassifier\n"
+        "model = DecisionTreeClassifier\nmax_depth = Int(2, 8)\n"
+    )
+    assert cells.error is None
+    assert cells.names["tree"].best.value > 0.2
+
+
+def test_inline_trains_here_and_shows_the_users_prints(cells):
+    said = cells.run(
+        "%%automl tune here --trials 2 --executor inline\n"
+        "def objective(trial):\n    print('tried', trial.number)\n    return trial.suggest_int('n', 0, 9)\n"
+    )
+    assert "tried 1" in said
+    assert cells.names["here"].state == "finished"
+
+
+def test_an_interrupted_run_is_told_at_the_next_load(cells):
+    from nbautoml.events import Interrupt
+
+    cells.run(LONG)
+    long = cells.names["long"]
+    while not len(long.curves):
+        long.wait(timeout=0.1)
+    client.send(long.folder, Interrupt())
+    assert long.wait().state == "interrupted"
+    assert "%automl resume long" in cells.run("%reload_ext nbautoml")
+    cells.run("%automl resume long")
+    assert cells.names["long"].stop().wait().state == "stopped"
