@@ -98,7 +98,10 @@ class Node:
             folder = found.parent if os.name == "nt" else found.parents[1] / "lib"
             self._npm = [str(found), str(folder / "node_modules" / "npm" / "bin" / "npm-cli.js")]
         self._node = str(found)
-        self._env = {**os.environ, "PATH": f"{found.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+        self._env = {
+            **os.environ,
+            "PATH": f"{found.parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        }
 
     def install(self, *, is_full: bool) -> None:
         """What the lock file names, once; without the tools of tests and checks unless ``is_full``."""
@@ -120,7 +123,15 @@ class Node:
 
 
 def _install_node() -> Path | None:
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "install", NODE_WHEEL]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "-q",
+        "install",
+        NODE_WHEEL,
+    ]
     subprocess.run(command, check=True)
     importlib.invalidate_caches()
     return node_of_wheel()
@@ -197,7 +208,9 @@ def check() -> None:
     for path in (JS / "package.json", JS / "labextension" / "package.json"):
         version = json.loads(path.read_text())["version"]
         if version != python_version():
-            raise BuildError(f"{path.relative_to(ROOT)} has version {version}, not {python_version()}")
+            raise BuildError(
+                f"{path.relative_to(ROOT)} has version {version}, not {python_version()}"
+            )
     node = Node(may_install=True)
     node.install(is_full=True)
     node.script("node_modules/@biomejs/biome/bin/biome", "check", ".")
@@ -217,7 +230,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="format, lint, types, versions")
     parser.add_argument("--test", action="store_true", help="run the tests of the front end")
     parser.add_argument("--force", action="store_true", help="build also what is current")
-    parser.add_argument("--no-link", action="store_true", help="leave this environment's JupyterLab alone")
+    parser.add_argument(
+        "--no-link", action="store_true", help="leave this environment's JupyterLab alone"
+    )
     options = parser.parse_args(arguments)
     try:
         if options.check:

@@ -32,7 +32,9 @@ def main() -> int:
         nonlocal n_done
         n_done += cell.cell_type == "code"
         first = cell.source.splitlines()[0][:70] if cell.source else ""
-        print(f"[{time.monotonic() - started:5.1f} s] cell {n_done} of {n_code}: {first}", flush=True)
+        print(
+            f"[{time.monotonic() - started:5.1f} s] cell {n_done} of {n_code}: {first}", flush=True
+        )
 
     client.on_cell_executed = tell
     client.execute()

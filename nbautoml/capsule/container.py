@@ -17,7 +17,7 @@ from typing import Any
 from nbautoml.capsule.values import unpack
 from nbautoml.errors import CapsuleError
 
-__all__ = ["Captured", "Capsule", "import_capsule"]
+__all__ = ["Capsule", "Captured", "import_capsule"]
 
 VERSION = 1
 SOURCE, MANIFEST = "capsule.py", "manifest.json"
@@ -105,8 +105,13 @@ class Capsule:
             "roots": list(self.roots),
             "files": {path: hashlib.sha256(data).hexdigest() for path, data in files.items()},
             "captured": [
-                {"name": name, "tree": found.tree, "files": sorted(found.files), "place": i,
-                 "description": found.description}
+                {
+                    "name": name,
+                    "tree": found.tree,
+                    "files": sorted(found.files),
+                    "place": i,
+                    "description": found.description,
+                }
                 for i, (name, found) in enumerate(self.captured.items())
             ],
         }

@@ -80,8 +80,10 @@ def _container(value: Any, inner: Callable[[Any], str]) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(inner(item) for item in value) + "]"
     if isinstance(value, tuple):
-        return "(" + "".join(f"{inner(item)}, " for item in value).rstrip(" ") + ")" if len(value) == 1 else (
-            "(" + ", ".join(inner(item) for item in value) + ")"
+        return (
+            "(" + "".join(f"{inner(item)}, " for item in value).rstrip(" ") + ")"
+            if len(value) == 1
+            else ("(" + ", ".join(inner(item) for item in value) + ")")
         )
     items = ", ".join(sorted(inner(item) for item in value))
     if isinstance(value, frozenset):

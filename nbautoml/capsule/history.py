@@ -143,8 +143,14 @@ def lambda_at(function: types.FunctionType) -> str | None:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):
         return None
-    found = [n for n in ast.walk(tree) if isinstance(n, ast.Lambda) and n.lineno == code.co_firstlineno]
-    same = [n for n in found if [a.arg for a in n.args.args] == list(code.co_varnames[: code.co_argcount])]
+    found = [
+        n for n in ast.walk(tree) if isinstance(n, ast.Lambda) and n.lineno == code.co_firstlineno
+    ]
+    same = [
+        n
+        for n in found
+        if [a.arg for a in n.args.args] == list(code.co_varnames[: code.co_argcount])
+    ]
     return ast.get_source_segment(text, same[0]) if len(same) == 1 else None
 
 

@@ -152,11 +152,14 @@ class Maker:
         if source is None:
             raise NotCapturableError("the source of this lambda was not found: write it with def")
         held = closure_of(value)
-        return self._item(name, f"{name} = {source}", value, held, Snippet(source, ast.Pass(), 1, ""))
+        return self._item(
+            name, f"{name} = {source}", value, held, Snippet(source, ast.Pass(), 1, "")
+        )
 
     def _defined(self, name: str, value: Any, snippet: Snippet) -> Item:
         """A def or class; under another name when an alias is asked for, inside a factory when it
-        is a closure."""
+        is a closure.
+        """
         source = snippet.source
         defined = getattr(snippet.node, "name", name)
         is_decorated = bool(getattr(snippet.node, "decorator_list", []))
@@ -256,7 +259,8 @@ class Maker:
 
     def _rebuilt(self, name: str, value: Any, error: NotCapturableError) -> Item:
         """An object that is made again by its own statement: modules with their weights, and
-        objects that come out equal."""
+        objects that come out equal.
+        """
         item = self._replayed(name, value)
         if item is not None:
             return item

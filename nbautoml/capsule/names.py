@@ -74,7 +74,12 @@ def needs_of(source: str, *, are_annotations_lazy: bool = False) -> Needs:
 
 
 def _walk(
-    table: symtable.SymbolTable, at_once: set[str], later: set[str], made: set[str], *, is_lazy: bool
+    table: symtable.SymbolTable,
+    at_once: set[str],
+    later: set[str],
+    made: set[str],
+    *,
+    is_lazy: bool,
 ) -> None:
     """Sort a scope's global names by when they are needed."""
     is_function = table.get_type() == "function"

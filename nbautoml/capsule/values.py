@@ -129,7 +129,9 @@ def _pack_frame(value: Any, files: dict[str, bytes], depth: int) -> dict[str, An
     if isinstance(value, pd.Index):
         return {"kind": "frame", "form": "index", "column": _column(value, files, depth)}
     index = None
-    if not (isinstance(value.index, pd.RangeIndex) and value.index.equals(pd.RangeIndex(len(value)))):
+    if not (
+        isinstance(value.index, pd.RangeIndex) and value.index.equals(pd.RangeIndex(len(value)))
+    ):
         index = _column(value.index, files, depth)
     if isinstance(value, pd.Series):
         name = _pack(value.name, files, depth + 1)

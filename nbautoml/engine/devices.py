@@ -56,7 +56,9 @@ def count_gpus() -> int:
     if tool is None:
         return 0
     try:
-        found = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=10, check=False)
+        found = subprocess.run(
+            [tool, "-L"], capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return 0
     return sum(line.startswith("GPU ") for line in found.stdout.splitlines())

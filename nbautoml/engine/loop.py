@@ -146,7 +146,9 @@ class RunLoop:
         elif isinstance(message, Printed):
             self._log_prints(message)
         elif isinstance(message, Finished):
-            self._task_over(message.worker, message.error or "ended without a result", message.traceback)
+            self._task_over(
+                message.worker, message.error or "ended without a result", message.traceback
+            )
         elif isinstance(message, Died):
             self._worker_died(message)
 
@@ -209,7 +211,8 @@ class RunLoop:
             refusal = self._obey(command)
             name = type(command).__name__
             self._record(
-                [CommandObeyed(command_id=command_id, command=name, refusal=refusal)], is_urgent=True
+                [CommandObeyed(command_id=command_id, command=name, refusal=refusal)],
+                is_urgent=True,
             )
         self._write_if_due()
 

@@ -101,7 +101,8 @@ class Control:
 
 class Pool(Protocol):
     """An executor. Obligations: `poll` returns messages of one worker in the order they were
-    sent; after `close` nothing of the pool is left running."""
+    sent; after `close` nothing of the pool is left running.
+    """
 
     n_free: int
 

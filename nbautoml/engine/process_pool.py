@@ -44,7 +44,9 @@ PRELOAD = (
     "nbautoml.train.loop",
     "nbautoml.data.folder",
 )
-LIMIT_GRACE_S = 5.0  # a trial over its limit ends itself at its next batch; else its worker is killed
+LIMIT_GRACE_S = (
+    5.0  # a trial over its limit ends itself at its next batch; else its worker is killed
+)
 MAX_LINES_A_POLL = 40
 MAX_LINE = 2000
 READ_BYTES = 65536
@@ -165,9 +167,7 @@ class ProcessPool:
     def answer_question(self, worker: int, answer: Mapping[str, Any]) -> None:
         """Answer a question."""
         if worker in self._workers:
-            self._send(
-                self._workers[worker], {"type": "answer_question", "answer": dict(answer)}
-            )
+            self._send(self._workers[worker], {"type": "answer_question", "answer": dict(answer)})
 
     def control(self, control: Control) -> None:
         """Pass control on to all workers."""

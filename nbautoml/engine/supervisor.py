@@ -51,9 +51,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path)
     asked = parser.parse_args(words)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pool = ProcessPool(
-        Layout(devices=("cpu",), n_threads=1), run_folder=Path(), home_data=Path()
-    )
+    pool = ProcessPool(Layout(devices=("cpu",), n_threads=1), run_folder=Path(), home_data=Path())
     if asked.warm:
         pool.warm()
         _preload()
@@ -144,9 +142,7 @@ def _opened(folder: RunFolder) -> Iterator[_Session]:
             driver = driver_for(recipe)
             with folder.reader() as reader:
                 first_events = driver.restore(reader)
-            yield _Session(
-                recipe=recipe, writer=writer, driver=driver, first_events=first_events
-            )
+            yield _Session(recipe=recipe, writer=writer, driver=driver, first_events=first_events)
         except NbAutomlError as error:
             writer.apply([RunStateChanged(time=time.time(), state="failed", message=str(error))])
             raise

@@ -166,9 +166,7 @@ def worker_main(pipe: Connection, output: Connection) -> None:
         output: where prints of the user's code go; the supervisor reads and bounds them.
     """
     _become_quiet_child(output)
-    context = PipeContext(
-        pipe, run_folder=Path(), home_data=Path(), device="cpu", n_threads=1
-    )
+    context = PipeContext(pipe, run_folder=Path(), home_data=Path(), device="cpu", n_threads=1)
     try:
         context.send({"type": "ready"})
         while (task := context.next_task()) is not None:

@@ -40,7 +40,9 @@ def plain(value: Any) -> Any:
 
 def to_json(message: Any) -> dict[str, Any]:
     """The message as a JSON object with its type's name under ``type``."""
-    body = {field.name: plain(getattr(message, field.name)) for field in dataclasses.fields(message)}
+    body = {
+        field.name: plain(getattr(message, field.name)) for field in dataclasses.fields(message)
+    }
     return {"type": type(message).__name__, **body}
 
 
@@ -86,7 +88,9 @@ def from_json(found: Any, types: Mapping[str, type[T]]) -> T:
     if unknown:
         raise WireError(f"{name} has no field {unknown[0][:80]!r}")
     try:
-        return kind(**{key: _revived(found[key], str(fields[key].type)) for key in fields if key in found})
+        return kind(
+            **{key: _revived(found[key], str(fields[key].type)) for key in fields if key in found}
+        )
     except (TypeError, ValueError) as error:
         raise WireError(f"{name}: {error}") from error
 

@@ -89,7 +89,9 @@ class TuneDriver:
         if rows:
             curves = self._intermediate_values(reader)
             self._study.restore([(row, curves.get(row.number, {})) for row in rows])
-            spent_s = sum((row.ended_at or 0) - (row.started_at or 0) for row in rows if row.ended_at)
+            spent_s = sum(
+                (row.ended_at or 0) - (row.started_at or 0) for row in rows if row.ended_at
+            )
         for row in rows:
             self._n_planned += 1
             self._params[row.number] = dict(row.params)
@@ -106,7 +108,7 @@ class TuneDriver:
         return [LogLine(text=self._study.explanation)] if self._recipe.kind == "tune" else []
 
     def _intermediate_values(self, reader: Reader) -> dict[int, dict[int, float]]:
-        """trial -> epoch -> value of the first objective."""
+        """Trial -> epoch -> value of the first objective."""
         curves: dict[int, dict[int, float]] = {}
         points = reader.points(name=self._recipe.objectives[0].metric)
         for trial, epoch, value in zip(points.trials, points.epochs, points.values, strict=True):
@@ -196,7 +198,7 @@ class TuneDriver:
         if self._fatal:
             return Verdict(state="failed", message=self._fatal)
         is_all = self._n_trials is not None and self._n_planned >= self._n_trials
-        if n_running or self._again and not self._is_time_over():
+        if n_running or (self._again and not self._is_time_over()):
             return None
         if is_all or self._study.is_exhausted or self._is_time_over():
             if self._n_good:

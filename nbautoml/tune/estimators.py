@@ -61,7 +61,9 @@ def _score_one(
     metric = session.recipe.objectives[0].metric
     name, sign = SCORERS[metric]
     is_classes = session.recipe.data is not None and session.recipe.data.task != "regression"
-    folds = (StratifiedKFold if is_classes else KFold)(N_FOLDS, shuffle=True, random_state=trial.seed)
+    folds = (StratifiedKFold if is_classes else KFold)(
+        N_FOLDS, shuffle=True, random_state=trial.seed
+    )
     scores: list[float] = []
     number = trial.number
     try:

@@ -69,7 +69,9 @@ def session_for(context: TaskContext) -> Session:
     return _session(context.run_folder, context.home_data, context.device)
 
 
-@functools.lru_cache(maxsize=2)  # a worker serves one run; the second place eases a change of device
+@functools.lru_cache(
+    maxsize=2
+)  # a worker serves one run; the second place eases a change of device
 def _session(run_folder: Path, home_data: Path, device: str) -> Session:
     from nbautoml.data import open_data
 

@@ -50,7 +50,9 @@ def train_modules(task: Task, context: TaskContext) -> None:
         context.emit(ended)
 
 
-def make_builder(target: Callable[..., Any], arguments: dict[str, Any]) -> Callable[[], torch.nn.Module]:
+def make_builder(
+    target: Callable[..., Any], arguments: dict[str, Any]
+) -> Callable[[], torch.nn.Module]:
     """A function without arguments that makes a fresh module."""
 
     def build() -> torch.nn.Module:
@@ -63,7 +65,9 @@ def make_builder(target: Callable[..., Any], arguments: dict[str, Any]) -> Calla
 class _Reporter:
     """Listener of a fit: events out, "go on?" back."""
 
-    def __init__(self, trial: TrialSpec, task: Task, session: Session, context: TaskContext) -> None:
+    def __init__(
+        self, trial: TrialSpec, task: Task, session: Session, context: TaskContext
+    ) -> None:
         self._trial, self._context = trial.number, context
         self._metric = session.recipe.objectives[0].metric
         self._limit_s = task.limit_s
@@ -118,9 +122,7 @@ def _train_one(trial: TrialSpec, task: Task, session: Session, context: TaskCont
     except DivergedError as error:
         return TrialEnded(trial=number, state="failed", error=error.message)
     except ModelError as error:
-        return TrialEnded(
-            trial=number, state="failed", error=error.message, traceback=error.frames
-        )
+        return TrialEnded(trial=number, state="failed", error=error.message, traceback=error.frames)
     except NbAutomlError as error:
         return TrialEnded(trial=number, state="failed", error=str(error))
     except (Exception, SystemExit) as error:

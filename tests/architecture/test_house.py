@@ -35,9 +35,7 @@ def test_layers_and_circles_are_kept():
 
 
 def test_import_loads_nothing_heavy():
-    found = run_python(
-        f"import sys, nbautoml; print([m for m in {HEAVY} if m in sys.modules])"
-    )
+    found = run_python(f"import sys, nbautoml; print([m for m in {HEAVY} if m in sys.modules])")
     assert found.strip() == "[]"
 
 

@@ -9,7 +9,11 @@ import sys
 
 
 def main() -> int:
-    if shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser"):
+    if (
+        shutil.which("chromium")
+        or shutil.which("google-chrome")
+        or shutil.which("chromium-browser")
+    ):
         return 0
     apt = shutil.which("apt-get")
     if apt is None:

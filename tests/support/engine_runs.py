@@ -18,7 +18,7 @@ from nbautoml.capsule import build_capsule
 from nbautoml.data import load_named, snapshot
 from nbautoml.engine import client
 from nbautoml.spec import Budget, Float, Int, Space, objective_for
-from nbautoml.spec.recipe import Execution, Recipe, Target
+from nbautoml.spec.recipe import Recipe, Target
 from nbautoml.store import Home, RunFolder
 from nbautoml.store.home import new_run_id
 
@@ -45,9 +45,7 @@ class Runs:
         self._n_modules = 0
 
     def recipe(self, *, data: str | None = "digits", **changes: object) -> Recipe:
-        spec = (
-            snapshot(load_named(data), home_data=self.home.data_dir, name=data) if data else None
-        )
+        spec = snapshot(load_named(data), home_data=self.home.data_dir, name=data) if data else None
         recipe = Recipe(
             kind="tune",
             name="run",
