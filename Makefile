@@ -4,6 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -q
 OUT := out
+CODE := nbautoml tests benchmarks notebooks js hatch_build.py
 PYTHON ?= python3
 
 .PHONY: setup demo lab check format test test-fast bench browser clean front help
@@ -33,12 +34,12 @@ lab: setup  ## JupyterLab with the notebooks, on this machine only
 	$(VENV)/bin/jupyter lab --ip 127.0.0.1 --notebook-dir notebooks $(LAB_FLAGS)
 
 format:  ## rewrite the code in the one format
-	$(VENV)/bin/ruff format nbautoml tests benchmarks notebooks js
-	$(VENV)/bin/ruff check --fix nbautoml tests benchmarks notebooks js
+	$(VENV)/bin/ruff format $(CODE)
+	$(VENV)/bin/ruff check --fix $(CODE)
 
 check: setup  ## format, lint, types, layers, generated files
-	$(VENV)/bin/ruff format --check nbautoml tests benchmarks notebooks js
-	$(VENV)/bin/ruff check nbautoml tests benchmarks notebooks js
+	$(VENV)/bin/ruff format --check $(CODE)
+	$(VENV)/bin/ruff check $(CODE)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(PY) -m nbautoml.widgets.generate --check

@@ -28,7 +28,7 @@ def main() -> int:
     n_code = sum(cell.cell_type == "code" for cell in notebook.cells)
     n_done = 0
 
-    def tell(cell, cell_index, **_):
+    def tell(cell, **_):
         nonlocal n_done
         n_done += cell.cell_type == "code"
         first = cell.source.splitlines()[0][:70] if cell.source else ""

@@ -9,10 +9,10 @@ import atexit
 import contextlib
 import functools
 import json
-import os
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,9 +30,18 @@ _START = "import sys; from nbautoml.engine.supervisor import main; sys.exit(main
 _RESUMABLE = ("interrupted", "stopped", "failed", "queued")
 
 _lock = threading.Lock()
-_warm: subprocess.Popen[str] | None = None
-_children: list[subprocess.Popen[str]] = []
-_ours: dict[Path, bool] = {}  # folder of a run that this process started -> is it detached
+
+
+@dataclass
+class _Started:
+    """What this process has started."""
+
+    warm: subprocess.Popen[str] | None = None
+    children: list[subprocess.Popen[str]] = field(default_factory=list)
+    is_detached: dict[Path, bool] = field(default_factory=dict)  # by the run's folder
+
+
+_started = _Started()
 
 
 def submit(home: Home, recipe: Recipe, capsule: Capsule) -> RunFolder:
@@ -83,43 +92,41 @@ def send(folder: RunFolder, command: Command) -> str:
 
 def preheat(home: Home) -> None:
     """Start a warm supervisor in the background, so that the next run begins at once."""
-    global _warm
     with _lock:
-        if _warm is not None and _warm.poll() is None:
+        if _started.warm is not None and _started.warm.poll() is None:
             return
         _reap()
-        _warm = _popen(["--warm"], cwd=home.path.parent, stdin=subprocess.PIPE)
+        _started.warm = _popen(["--warm"], cwd=home.path.parent, stdin=subprocess.PIPE)
 
 
 def forget_warm() -> None:
     """End the warm supervisor, if there is one."""
-    global _warm
     with _lock:
-        if _warm is not None:
-            _close_input(_warm)
+        if _started.warm is not None:
+            _close_input(_started.warm)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                _warm.wait(5)
-            _warm = None
+                _started.warm.wait(5)
+            _started.warm = None
+        _reap()
 
 
 def _hand_over(home: Home, folder: RunFolder, *, is_detached: bool) -> None:
     """Give the run to the warm supervisor, else to a new one."""
-    global _warm
     with _lock:
         _reap()
-        candidate, _warm = _warm, None
+        candidate, _started.warm = _started.warm, None
         if candidate is None or not _order(candidate, home, folder):
             words = ["--home", str(home.path), "--run", str(folder.path)]
             candidate = _popen(words, cwd=Path.cwd(), stdin=subprocess.DEVNULL)
-        _children.append(candidate)
-        _ours[folder.path] = is_detached
+        _started.children.append(candidate)
+        _started.is_detached[folder.path] = is_detached
 
 
 def _order(warm: subprocess.Popen[str], home: Home, folder: RunFolder) -> bool:
     """Send the folder to a warm supervisor; False when it is gone."""
     if warm.poll() is not None or warm.stdin is None:
         return False
-    order = {"home": str(home.path), "run": str(folder.path), "cwd": os.getcwd()}
+    order = {"home": str(home.path), "run": str(folder.path), "cwd": str(Path.cwd())}
     try:
         warm.stdin.write(json.dumps(order) + "\n")
         warm.stdin.flush()
@@ -157,7 +164,7 @@ def _let_go_at_exit() -> None:
 
 def _reap() -> None:
     """Collect the exit codes of supervisors that ended, so that none stays a zombie."""
-    _children[:] = [child for child in _children if child.poll() is None]
+    _started.children[:] = [child for child in _started.children if child.poll() is None]
 
 
 def _close_input(process: subprocess.Popen[str]) -> None:
@@ -171,9 +178,9 @@ def _let_go() -> None:
 
     A killed kernel never comes here, and then its runs go on.
     """
-    if _warm is not None:
-        _close_input(_warm)
-    for path, is_detached in _ours.items():
+    if _started.warm is not None:
+        _close_input(_started.warm)
+    for path, is_detached in _started.is_detached.items():
         if not is_detached and path.is_dir():
             with contextlib.suppress(OSError):
                 RunFolder(path).inbox.drop(Interrupt())

@@ -273,7 +273,7 @@ class RunLoop:
                 self._writer.apply(self._pending)
                 break
             except StoreError as error:
-                logger.error("cannot write the record, trying again: %s", error)
+                logger.warning("cannot write the record, trying again: %s", error)
                 if not self._control.is_paused:
                     self._set_control(is_paused=True)
                 if self._ending is not None:

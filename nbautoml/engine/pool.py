@@ -100,11 +100,15 @@ class Control:
 
 
 class Pool(Protocol):
-    """An executor. Obligations: `poll` returns messages of one worker in the order they were
-    sent; after `close` nothing of the pool is left running.
+    """An executor.
+
+    Obligations: `poll` returns messages of one worker in the order they were sent; after `close`
+    nothing of the pool is left running.
     """
 
-    n_free: int
+    @property
+    def n_free(self) -> int:
+        """How many tasks could be started now."""
 
     def start(self, task: Task) -> tuple[int, str]:
         """Give the task to a free worker; returns its process id and device."""

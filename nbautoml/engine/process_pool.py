@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -28,6 +28,7 @@ from nbautoml.engine.pool import (
     Ready,
     Reported,
 )
+from nbautoml.engine.printed import PrintedLines
 from nbautoml.engine.worker import worker_main
 from nbautoml.events import RunControl, Task, event_from_json
 
@@ -44,12 +45,8 @@ PRELOAD = (
     "nbautoml.train.loop",
     "nbautoml.data.folder",
 )
-LIMIT_GRACE_S = (
-    5.0  # a trial over its limit ends itself at its next batch; else its worker is killed
-)
-MAX_LINES_A_POLL = 40
-MAX_LINE = 2000
-READ_BYTES = 65536
+# A trial over its limit ends itself at its next batch; else its worker is killed.
+LIMIT_GRACE_S = 5.0
 
 
 def worker_context() -> BaseContext:
@@ -67,14 +64,12 @@ class _Worker:
     process: Any
     pipe: Connection
     output: Connection
+    printed: PrintedLines
     device: str
     is_ready: bool = False
     task: Task | None = None
     started_at: float = 0.0
     is_overdue: bool = False
-    partial: bytes = b""
-    n_left_out: int = 0
-    lines: list[str] = field(default_factory=list)
 
     @property
     def pid(self) -> int:
@@ -141,20 +136,18 @@ class ProcessPool:
         for source in connection.wait(list(sources), timeout_s) if sources else ():
             worker = sources[source]
             if source is worker.output:
-                self._read_output(worker)
+                worker.printed.read()
             elif source is worker.pipe:
                 said.extend(self._read_pipe(worker))
             elif worker not in dead:
                 dead.append(worker)
         for worker in dead:
             said.extend(self._read_pipe(worker))
-            self._read_output(worker)
+            worker.printed.read()
         for worker in self._workers.values():
-            if worker.lines or worker.n_left_out:
-                said.append(
-                    Printed(worker=worker.pid, lines=worker.lines, n_left_out=worker.n_left_out)
-                )
-                worker.lines, worker.n_left_out = [], 0
+            lines, n_left_out = worker.printed.take(is_last=worker in dead)
+            if lines or n_left_out:
+                said.append(Printed(worker=worker.pid, lines=lines, n_left_out=n_left_out))
         said.extend(self._bury(worker) for worker in dead)
         self._kill_overdue()
         return said
@@ -198,7 +191,8 @@ class ProcessPool:
         theirs.close()
         their_output.close()
         os.set_blocking(output.fileno(), False)
-        worker = _Worker(process=process, pipe=ours, output=output, device="cpu")
+        printed = PrintedLines(output.fileno())
+        worker = _Worker(process, ours, output, printed, device="cpu")
         self._workers[worker.pid] = worker
         if self._control.is_paused or self._control.cancelled:
             self._send(worker, self._control_message())
@@ -214,7 +208,7 @@ class ProcessPool:
 
     def _free_device(self) -> str:
         in_use = [w.device for w in self._workers.values() if w.task is not None]
-        return min(self._layout.devices, key=lambda device: in_use.count(device))
+        return min(self._layout.devices, key=in_use.count)
 
     def _send(self, worker: _Worker, message: Mapping[str, Any]) -> None:
         try:
@@ -248,21 +242,6 @@ class ProcessPool:
             return Finished(worker=pid, error=found["error"], traceback=found["traceback"])
         worker.is_ready = True
         return Ready(worker=pid)
-
-    def _read_output(self, worker: _Worker) -> None:
-        """Take what was printed; past a bound, lines are counted and not kept."""
-        try:
-            chunk = os.read(worker.output.fileno(), READ_BYTES)
-        except (BlockingIOError, OSError):
-            return
-        *whole, worker.partial = (worker.partial + chunk).split(b"\n")
-        if len(worker.partial) > READ_BYTES:
-            whole, worker.partial = [*whole, worker.partial], b""
-        for line in whole:
-            if len(worker.lines) < MAX_LINES_A_POLL:
-                worker.lines.append(line.decode("utf-8", "replace")[:MAX_LINE])
-            else:
-                worker.n_left_out += 1
 
     def _bury(self, worker: _Worker) -> Died:
         worker.process.join(5)

@@ -86,9 +86,9 @@ def _supervise(home: Home, folder: RunFolder, pool: ProcessPool) -> int:
         execution, n_trials = session.recipe.execution, session.recipe.budget.n_trials
         layout = layout_for(execution, n_trials=n_trials)
         pool.assign(layout, run_folder=folder.path, home_data=home.data_dir)
-        loop = RunLoop(folder, session.writer, session.driver, lambda handle, look: pool)
+        loop = RunLoop(folder, session.writer, session.driver, lambda _handle, _look: pool)
 
-        def on_sigterm(signum: int, frame: FrameType | None) -> None:
+        def on_sigterm(_signum: int, _frame: FrameType | None) -> None:
             nonlocal is_terminated
             is_terminated = True
             loop.interrupt("the supervisor was asked to end (SIGTERM)")

@@ -232,6 +232,5 @@ def _max_epochs(recipe: Recipe) -> int | None:
     epochs = recipe.space.get("epochs", recipe.fixed.get("epochs", FitSettings().epochs))
     if isinstance(epochs, Int):
         return epochs.high
-    if isinstance(epochs, Choice):
-        return max(int(option) for option in epochs.options)
-    return int(epochs)
+    counts = epochs.options if isinstance(epochs, Choice) else [epochs]
+    return max(int(str(count)) for count in counts)

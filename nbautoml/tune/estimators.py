@@ -9,6 +9,7 @@ import numpy as np
 
 from nbautoml.errors import NbAutomlError
 from nbautoml.events import EpochEnded, RunControl, Task, TaskContext, TrialEnded, TrialSpec
+from nbautoml.tune.failures import cancelled, failed
 from nbautoml.tune.session import Session, session_for
 
 __all__ = ["SCORERS", "cross_validate"]
@@ -37,15 +38,14 @@ def cross_validate(task: Task, context: TaskContext) -> None:
 
 def _rows(session: Session) -> tuple[np.ndarray, np.ndarray]:
     """All rows, training and validation together: the folds do the validating."""
-    if session.data is None:
-        raise NbAutomlError("an estimator needs data")
-    parts = [session.data.train.all(), session.data.valid.all()]
-    inputs = [part[0] for part in parts]
-    if any(isinstance(item, (tuple, dict)) for item in inputs):
+    data = session.opened_data
+    parts = [data.train.all(), data.valid.all()]
+    tables = [inputs.cpu().numpy() for inputs, _ in parts if not isinstance(inputs, (tuple, dict))]
+    if not tables:
         raise NbAutomlError(
             "an estimator takes one table, the data has several inputs", hint="join them into one"
         )
-    rows = np.concatenate([item.cpu().numpy() for item in inputs])
+    rows = np.concatenate(tables)
     target = np.concatenate([part[1].cpu().numpy() for part in parts])
     return rows.reshape(len(rows), -1), target
 
@@ -55,8 +55,6 @@ def _score_one(
 ) -> TrialEnded:
     from sklearn.metrics import get_scorer
     from sklearn.model_selection import KFold, StratifiedKFold
-
-    from nbautoml.train import user_frames
 
     metric = session.recipe.objectives[0].metric
     name, sign = SCORERS[metric]
@@ -78,13 +76,11 @@ def _score_one(
             context.emit(EpochEnded(trial=number, epoch=fold, step=fold, metrics={metric: mean}))
             answer = context.report(number, fold, mean)
             if answer is RunControl.CANCEL:
-                return TrialEnded(trial=number, state="cancelled", error="cancelled by command")
+                return cancelled(number)
             if answer is RunControl.STOP_EARLY and fold < N_FOLDS:
                 return TrialEnded(trial=number, state="stopped_early", values=[mean])
-    except (Exception, SystemExit) as error:
-        told = user_frames(error, [str(session.capsule_dir)])
-        text = f"{type(error).__name__}: {error}"[:2000]
-        return TrialEnded(trial=number, state="failed", error=text, traceback=told)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  the user's code may raise anything
+        return failed(number, error, session.capsule_dir)
     metrics = {metric: float(np.mean(scores)), f"{metric}_std": float(np.std(scores))}
     return TrialEnded(trial=number, state="complete", values=[metrics[metric]], metrics=metrics)
 

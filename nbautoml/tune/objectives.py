@@ -22,6 +22,7 @@ from nbautoml.events import (
     TrialEnded,
     TrialSpec,
 )
+from nbautoml.tune.failures import cancelled, failed
 from nbautoml.tune.session import Session, session_for
 
 __all__ = ["AskingTrial", "run_objectives"]
@@ -114,8 +115,6 @@ def run_objectives(task: Task, context: TaskContext) -> None:
 
 
 def _run_one(trial: TrialSpec, session: Session, context: TaskContext) -> TrialEnded:
-    from nbautoml.train import user_frames
-
     objectives = session.recipe.objectives
     asking = AskingTrial(trial, objectives[0].metric, context)
     number = trial.number
@@ -124,16 +123,14 @@ def _run_one(trial: TrialSpec, session: Session, context: TaskContext) -> TrialE
         answer = session.target(asking)
         values = [float(v) for v in (answer if isinstance(answer, (tuple, list)) else [answer])]
     except CancelledError:
-        return TrialEnded(trial=number, state="cancelled", error="cancelled by command")
-    except (Exception, SystemExit) as error:
+        return cancelled(number)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  the user's code may raise anything
         # Optuna's own exception, told by its name: the package is the study's to import.
         if type(error).__name__ == "TrialPruned":
             last = asking.last_value
             values = [] if last is None else [last]
             return TrialEnded(trial=number, state="stopped_early", values=values)
-        told = user_frames(error, [str(session.capsule_dir)])
-        text = f"{type(error).__name__}: {error}"[:2000]
-        return TrialEnded(trial=number, state="failed", error=text, traceback=told)
+        return failed(number, error, session.capsule_dir)
     problem = _problem(values, len(objectives))
     if problem:
         return TrialEnded(trial=number, state="failed", error=problem)

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.capsule import import_capsule
+from nbautoml.errors import DataError
 from nbautoml.spec import Choice, Float, Int, Space, split_params
 from nbautoml.spec.reading import Parameters, read_parameters
 from nbautoml.spec.recipe import Recipe
@@ -35,6 +36,19 @@ class Session:
     def target(self) -> Any:
         """The class or function that is trained."""
         return getattr(self.capsule, self.recipe.target.symbol)
+
+    @property
+    def opened_data(self) -> TrainData:
+        """The run's data.
+
+        Raises:
+            DataError: the run was submitted without any.
+        """
+        if self.data is None:
+            raise DataError(
+                f"a run of {self.recipe.target.role}s needs data", hint="--data NAME says which"
+            )
+        return self.data
 
     @functools.cached_property
     def parameters(self) -> Parameters:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nbautoml.errors import DivergedError, ModelError, NbAutomlError
+from nbautoml.errors import NbAutomlError
 from nbautoml.events import (
     EpochEnded,
     RunControl,
@@ -25,6 +25,7 @@ from nbautoml.events import (
 )
 from nbautoml.spec.fit import FitSettings
 from nbautoml.store import save_artifact
+from nbautoml.tune.failures import cancelled, failed
 from nbautoml.tune.session import Session, session_for
 
 if TYPE_CHECKING:
@@ -99,17 +100,15 @@ class _Reporter:
 
 
 def _train_one(trial: TrialSpec, task: Task, session: Session, context: TaskContext) -> TrialEnded:
-    from nbautoml.train import TrialCancelled, fit, user_frames
+    from nbautoml.train import TrialCancelled, fit
 
     reporter = _Reporter(trial, task, session, context)
     number = trial.number
     try:
-        if session.data is None:
-            raise NbAutomlError("a run of modules needs data")
         settings, arguments = session.split(trial.params)
         result = fit(
             make_builder(session.target, arguments),
-            session.data,
+            session.opened_data,
             FitSettings(**settings),
             objective=session.recipe.objectives[0],
             seed=trial.seed,
@@ -118,19 +117,11 @@ def _train_one(trial: TrialSpec, task: Task, session: Session, context: TaskCont
             loss=session.loss,
         )
     except TrialCancelled:
-        return TrialEnded(trial=number, state="cancelled", error="cancelled by command")
-    except DivergedError as error:
-        return TrialEnded(trial=number, state="failed", error=error.message)
-    except ModelError as error:
-        return TrialEnded(trial=number, state="failed", error=error.message, traceback=error.frames)
-    except NbAutomlError as error:
-        return TrialEnded(trial=number, state="failed", error=str(error))
-    except (Exception, SystemExit) as error:
-        told = user_frames(error, [str(session.capsule_dir)])
-        text = f"{type(error).__name__}: {error}"[:2000]
-        return TrialEnded(trial=number, state="failed", error=text, traceback=told)
+        return cancelled(number)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  the user's code may raise anything
+        return failed(number, error, session.capsule_dir)
     if _should_keep(result.value, task, session):
-        _keep_weights(result, number, session, context)
+        _keep_weights(result, number, context)
     return TrialEnded(
         trial=number,
         state="stopped_early" if reporter.is_stopped_early else "complete",
@@ -146,10 +137,10 @@ def _should_keep(value: float, task: Task, session: Session) -> bool:
     if best is None:
         return True
     is_max = session.recipe.objectives[0].direction == "maximize"
-    return value > best if is_max else value < best
+    return value > float(best) if is_max else value < float(best)
 
 
-def _keep_weights(result: FitResult, number: int, session: Session, context: TaskContext) -> None:
+def _keep_weights(result: FitResult, number: int, context: TaskContext) -> None:
     from safetensors.torch import save
 
     tensors = {name: tensor.contiguous().clone() for name, tensor in result.state_dict.items()}

@@ -22,6 +22,7 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
     _, alive = psutil.wait_procs(ours, timeout=15)
     for process in alive:
         process.kill()
+    client.forget_warm()
     assert not alive, f"left behind: {[_line(p) for p in alive]}"
 
 

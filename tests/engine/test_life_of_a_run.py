@@ -253,7 +253,7 @@ def test_prints_of_the_model_reach_the_log_and_are_bounded(runs):
     texts = logs_of(folder)
     assert any("of the model" in text for text in texts)
     assert any("left out" in text for text in texts)
-    assert len(texts) < 1000
+    assert len(texts) < 400
 
 
 def test_a_trial_over_its_time_fails_and_the_next_one_runs(runs):

@@ -108,8 +108,7 @@ def supervisor_pid(folder: RunFolder) -> int:
 
     def find() -> int | None:
         with folder.reader() as reader:
-            owner = reader.run().owner
-        return owner.pid if owner else None
+            return reader.run().owner_pid
 
     return int(until(find, what="a supervisor"))
 

@@ -1,0 +1,37 @@
+"""An error of the user's code as a trial's end: one line, and the user's frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nbautoml.errors import ModelError, NbAutomlError
+from nbautoml.events import TrialEnded
+
+__all__ = ["cancelled", "failed"]
+
+MAX_TEXT = 2000
+
+
+def failed(trial: int, error: BaseException, capsule_dir: Path) -> TrialEnded:
+    """The end of a trial whose work raised.
+
+    Args:
+        trial: its number.
+        error: what was raised; it is not kept, so that no tensor of its frames is.
+        capsule_dir: the user's own files, whose frames are shown.
+    """
+    from nbautoml.train import user_frames
+
+    if isinstance(error, ModelError):
+        text, told = error.message, error.frames
+    elif isinstance(error, NbAutomlError):
+        text, told = str(error), ""
+    else:
+        text = f"{type(error).__name__}: {error}"[:MAX_TEXT]
+        told = user_frames(error, [str(capsule_dir)])
+    return TrialEnded(trial=trial, state="failed", error=text, traceback=told)
+
+
+def cancelled(trial: int) -> TrialEnded:
+    """The end of a trial that a command ended."""
+    return TrialEnded(trial=trial, state="cancelled", error="cancelled by command")
