@@ -36,7 +36,7 @@ from nbautoml.train.seeds import batch_order, isolated_rng, step_seed, step_seed
 from nbautoml.train.setup import Setup, prepare
 from nbautoml.train.steplog import StepLog, diverged, stride_for
 
-__all__ = ["evaluate", "fit", "metric_names", "train_epoch"]
+__all__ = ["check_metrics", "evaluate", "fit", "metric_names", "threshold_of", "train_epoch"]
 
 
 def fit(
@@ -81,7 +81,7 @@ def fit(
         raise DataError("there are no validation rows", hint="give some, or a split above 0")
     with isolated_rng(place):
         setup = prepare(build, data, settings, seed=seed, device=place, loss=loss)
-        return _run(setup, names, objective, listener, _threshold(loss))
+        return _run(setup, names, objective, listener, threshold_of(loss))
 
 
 def metric_names(
@@ -108,7 +108,8 @@ def metric_names(
     return names
 
 
-def _threshold(loss: Loss | None) -> float:
+def threshold_of(loss: Loss | None) -> float:
+    """The score above which a module that is trained with a loss means "yes"."""
     # A module that is trained with BCELoss gives probabilities, all others raw scores.
     return 0.5 if isinstance(loss, nn.BCELoss) else 0.0
 
@@ -126,7 +127,7 @@ def _run(
         waited += train_epoch(setup, epoch, log, listener.on_batch)
         step = epoch * setup.n_batches
         metrics = {"train_loss": log.mean, **evaluate(setup, names, threshold=threshold)}
-        _check_metrics(metrics, objective, step)
+        check_metrics(metrics, objective, step)
         if judge.is_better(epoch, metrics):
             best = keep_weights(setup.module, best)
         asked = time.perf_counter()
@@ -264,7 +265,13 @@ def evaluate(setup: Setup, names: tuple[str, ...], *, threshold: float = 0.0) ->
     return tally.result()
 
 
-def _check_metrics(metrics: dict[str, float], objective: Objective, step: int) -> None:
+def check_metrics(metrics: dict[str, float], objective: Objective, step: int) -> None:
+    """Refuse what no fit can go on with.
+
+    Raises:
+        DivergedError: the validation loss is NaN or infinite.
+        DataError: the objective is not defined on these rows.
+    """
     if not math.isfinite(metrics["loss"]):
         raise diverged(metrics["loss"], step, "the validation loss")
     if math.isnan(metrics[objective.metric]):

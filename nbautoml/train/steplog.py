@@ -81,6 +81,14 @@ class StepLog:
             return
         losses: list[float] = torch.stack(self.losses).flatten().tolist()
         self.losses.clear()
+        self.take(losses)
+
+    def take(self, losses: list[float]) -> None:
+        """Check and report the losses of the next steps, fetched already.
+
+        Raises:
+            DivergedError: as `flush`.
+        """
         first = self._next_step
         self._next_step = first + len(losses)
         self.deadline = time.perf_counter() + CHUNK_SECONDS

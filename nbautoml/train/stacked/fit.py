@@ -1,0 +1,366 @@
+"""`StackedFit`: many trials of one structure trained as one, slots filled again as trials end.
+
+::
+
+    add(member) ... -> step_epoch():  let members in, put rows in order
+                                      every member's own batch order -> K x B rows a batch
+                                      masks, forward, losses (K,), backward, one update
+                                      validate all, tell each listener, let ended members go
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nbautoml.errors import DataError
+from nbautoml.spec.fit import OPTIMIZERS
+from nbautoml.spec.objective import Objective
+from nbautoml.train.batches import TrainData, eval_batch_size
+from nbautoml.train.judge import Judge
+from nbautoml.train.loop import check_metrics, metric_names, threshold_of
+from nbautoml.train.losses import Loss
+from nbautoml.train.result import FitResult
+from nbautoml.train.seeds import batch_order
+from nbautoml.train.stacked.groups import Group
+from nbautoml.train.stacked.losses import StackedLoss
+from nbautoml.train.stacked.members import Member, Ready, ready
+from nbautoml.train.stacked.metrics import StackedTally
+from nbautoml.train.stacked.noise import Noise
+from nbautoml.train.stacked.optimizers import Updater
+from nbautoml.train.stacked.reasons import CannotStack
+from nbautoml.train.stacked.tape import tensors_of
+from nbautoml.train.stacked.weights import Start, Weights
+from nbautoml.train.steplog import CHUNK_SECONDS, StepLog, stride_for
+
+__all__ = ["Ended", "StackedFit"]
+
+Ended = tuple[int, "FitResult | Exception"]
+"""A trial's number, and its result or what ended it."""
+
+
+@dataclass(kw_only=True)
+class _Slot:
+    """A member in training."""
+
+    ready: Ready
+    log: StepLog
+    judge: Judge
+    epoch: int = 0
+    best: Start | None = None
+    duration_s: float = 0.0
+    waited_s: float = 0.0
+    failure: Exception | None = None
+    ended_by: str = ""
+    rates: list[float] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class _Epoch:
+    """What the steps of an epoch use."""
+
+    loss: StackedLoss
+    updater: Updater
+    grad: Tensor
+    noises: dict[int, Noise]
+    kept: list[Tensor]
+    losses: list[Tensor]
+    deadline: float
+
+
+class StackedFit:
+    """Trains up to ``width`` trials as one.
+
+    Each trial gets the numbers that `nbautoml.train.fit` would give it: weights, batch order
+    and dropout follow from its own seed, whoever else is in the stack and since when.
+
+    Args:
+        data: what to train and validate on.
+        objective: decides which epoch of a trial is its best.
+        device: where the data lies.
+        metrics: names to measure each epoch; None for the usual ones.
+        width: most members at a time. On a CPU some 16 small models keep the caches' speed.
+        loss: the user's own loss for one trial, if any.
+
+    Raises:
+        RecipeError, DataError: as `nbautoml.train.fit`.
+    """
+
+    def __init__(
+        self,
+        data: TrainData,
+        *,
+        objective: Objective,
+        device: str,
+        metrics: tuple[str, ...] | None = None,
+        width: int,
+        loss: Loss | None = None,
+    ) -> None:
+        if data.valid.n == 0:
+            raise DataError("there are no validation rows", hint="give some, or a split above 0")
+        self.width = width
+        self._data, self._objective, self._loss = data, objective, loss
+        self._device = torch.device(device)
+        self._names = metric_names(data.task, objective, metrics)
+        self._group: Group | None = None
+        self._weights: Weights | None = None
+        self._slots: list[_Slot] = []
+        self._waiting: list[_Slot] = []
+
+    @property
+    def n_free(self) -> int:
+        """How many members may still be added."""
+        return self.width - len(self._slots) - len(self._waiting)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The trials in the stack."""
+        return tuple(slot.ready.member.number for slot in [*self._slots, *self._waiting])
+
+    def add(self, member: Member) -> None:
+        """Let a trial in; it starts with the next epoch.
+
+        Raises:
+            CannotStack: its module or settings don't fit, or no slot is free; the reason says which.
+        """
+        if self.n_free < 1:
+            raise CannotStack(f"all {self.width} slots are taken")
+        self.add_ready(ready(member, self._data, self._device, self._loss))
+
+    def add_ready(self, entering: Ready) -> None:
+        """`add` for a member that was built already, to find its group.
+
+        Raises:
+            CannotStack: as `add`.
+        """
+        if not self._slots and not self._waiting:
+            if self._group is None or self._group.key != entering.key:
+                self._group = Group(entering, self._data, self._loss)
+                self._weights = Weights(self._group.layout, entering.start)
+        elif self._group is not None and self._group.key != entering.key:
+            raise CannotStack("its layers, batch size or loss differ from those of the stack")
+        settings, setup = entering.member.settings, entering.setup
+        stride = stride_for(setup.n_batches, setup.n_steps)
+        self._waiting.append(
+            _Slot(
+                ready=entering,
+                log=StepLog(stride, entering.member.listener.on_steps),
+                judge=Judge(objective=self._objective, patience=settings.patience),
+                rates=entering.tape.rates,
+            )
+        )
+
+    def run(self) -> Iterator[Ended]:
+        """Train until nobody is left; members may be added while this goes on."""
+        while self._slots or self._waiting:
+            yield from self.step_epoch()
+
+    def step_epoch(self) -> list[Ended]:
+        """One epoch of all members: the trials that ended with it."""
+        self._let_in()
+        if not self._slots or self._group is None:
+            return []
+        begin = time.perf_counter()
+        before = [slot.waited_s for slot in self._slots]
+        with torch.enable_grad():
+            self._train()
+        metrics = self._evaluate()
+        spent = time.perf_counter() - begin
+        spent -= sum(slot.waited_s for slot in self._slots) - sum(before)
+        for at, (slot, found) in enumerate(zip(self._slots, metrics, strict=True)):
+            slot.duration_s += spent / len(self._slots)
+            if slot.failure is None:
+                self._judge(at, slot, found)
+        return self._let_go()
+
+    def _let_in(self) -> None:
+        if not self._waiting or self._weights is None:
+            return
+        together = [*self._slots, *self._waiting]
+        # Rows of one optimiser lie together, so that each is one update.
+        order = sorted(
+            range(len(together)),
+            key=lambda at: OPTIMIZERS.index(together[at].ready.member.settings.optimizer),
+        )
+        new = [slot.ready.start for slot in self._waiting]
+        self._weights.choose(range(len(self._slots)), new, order)
+        self._slots, self._waiting = [together[at] for at in order], []
+
+    def _let_go(self) -> list[Ended]:
+        ended: list[Ended] = []
+        stay: list[int] = []
+        for at, slot in enumerate(self._slots):
+            if slot.failure is not None:
+                ended.append((slot.ready.member.number, slot.failure))
+            elif slot.ended_by:
+                ended.append((slot.ready.member.number, self._result(slot)))
+            else:
+                stay.append(at)
+        if ended and self._weights is not None:
+            self._slots = [self._slots[at] for at in stay]
+            self._weights.choose(stay, [], range(len(stay)))
+        return ended
+
+    def _train(self) -> None:
+        assert self._group is not None and self._weights is not None  # somebody is in
+        setup, weights = self._group.setup, self._weights
+        epoch = self._start_epoch()
+        part, n = self._data.train, len(self._slots)
+        size = setup.batch_sizes[0]
+        order = self._order(size, should_drop=setup.should_drop_last)
+        for at, (inputs, target) in enumerate(part.batches(n * size, order=order)):
+            self._ask(epoch)
+            n_rows = len(target) // n
+            stacked = [item.unflatten(0, (n, n_rows)) for item in tensors_of(inputs)]
+            masks = self._masks(epoch, n_rows, at)
+            program = self._group.program(n_rows, is_training=True)
+            values = {**weights.kept, **weights.leaves}
+            with setup.precision.autocast():
+                output = program(stacked, values, masks)
+                losses = epoch.loss(output, target.unflatten(0, (n, n_rows)))
+            self._update(epoch, losses, at)
+        self._flush(epoch)
+
+    def _update(self, epoch: _Epoch, losses: Tensor, at: int) -> None:
+        assert self._weights is not None  # somebody is in
+        leaves = list(self._weights.leaves.values())
+        found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
+        n = len(losses)
+        with torch.no_grad():
+            flat = [
+                (torch.zeros_like(leaf) if grad is None else grad).reshape(n, -1)
+                for grad, leaf in zip(found, leaves, strict=True)
+            ]
+            torch.cat(flat, 1, out=epoch.grad)
+            epoch.updater.step(at)
+        epoch.losses.append(losses.detach())
+
+    def _start_epoch(self) -> _Epoch:
+        assert self._group is not None and self._weights is not None  # somebody is in
+        setup, weights = self._group.setup, self._weights
+        settings = [slot.ready.member.settings for slot in self._slots]
+        n_batches = setup.n_batches
+        grad = torch.empty_like(weights.flat)
+        updater = Updater(settings, weights.flat, grad, weights.first, weights.second)
+        done = [slot.epoch * n_batches for slot in self._slots]
+        updater.start_epoch(done, n_batches, [item.epochs * n_batches for item in settings])
+        for slot, before in zip(self._slots, done, strict=True):
+            slot.epoch += 1
+            slot.log.start_epoch(before + 1, n_batches, setup.batch_sizes)
+        return _Epoch(
+            loss=self._group.loss([item.label_smoothing for item in settings]),
+            updater=updater, grad=grad, noises={}, kept=list(weights.kept.values()), losses=[],
+            deadline=time.perf_counter() + CHUNK_SECONDS,
+        )  # fmt: skip
+
+    def _order(self, size: int, *, should_drop: bool) -> Tensor:
+        """Rows so that every K x B of them are one batch of each member, in its own order."""
+        n = self._data.train.n
+        orders = torch.stack(
+            [batch_order(n, slot.ready.member.seed, slot.epoch) for slot in self._slots]
+        )
+        n_full = n - n % size
+        full = orders[:, :n_full].unflatten(1, (-1, size)).transpose(0, 1).reshape(-1)
+        return full if should_drop else torch.cat([full, orders[:, n_full:].reshape(-1)])
+
+    def _masks(self, epoch: _Epoch, n_rows: int, at: int) -> list[Tensor | None]:
+        noise = epoch.noises.get(n_rows)
+        if noise is None:
+            assert self._group is not None  # somebody is in
+            tape = self._group.program(n_rows, is_training=True).tape
+            seeds = [slot.ready.member.seed for slot in self._slots]
+            noise = Noise(tape, [slot.rates for slot in self._slots], seeds, self._device)
+            epoch.noises[n_rows] = noise
+        if noise.is_empty:
+            return []
+        n_batches = self._slots[0].ready.setup.n_batches
+        return noise.draw([(slot.epoch - 1) * n_batches + at + 1 for slot in self._slots])
+
+    def _ask(self, epoch: _Epoch) -> None:
+        now = begin = time.perf_counter()
+        for slot in self._slots:
+            if slot.failure is None:
+                try:
+                    slot.ready.member.listener.on_batch()
+                except Exception as error:  # noqa: BLE001  an order to end this trial, handed on
+                    slot.failure = error
+        now = time.perf_counter()
+        self._slots[0].waited_s += now - begin
+        if now > epoch.deadline:
+            self._flush(epoch)
+
+    def _flush(self, epoch: _Epoch) -> None:
+        if not epoch.losses:
+            return
+        columns = torch.stack(epoch.losses, dim=1).tolist()
+        epoch.losses.clear()
+        epoch.deadline = time.perf_counter() + CHUNK_SECONDS
+        for slot, losses in zip(self._slots, columns, strict=True):
+            if slot.failure is None:
+                try:
+                    slot.log.take(losses)
+                except Exception as error:  # noqa: BLE001  divergence or the listener's, handed on
+                    slot.failure = error
+
+    def _evaluate(self) -> list[dict[str, float]]:
+        assert self._group is not None and self._weights is not None  # somebody is in
+        setup, data, n = self._group.setup, self._data, len(self._slots)
+        tally = StackedTally(
+            self._names, data.task, max(len(data.classes), 1), threshold_of(self._loss)
+        )
+        loss = self._group.loss([0.0])
+        values = {**self._weights.kept, **self._weights.leaves}
+        size = setup.settings.batch_size
+        rows = max(size, eval_batch_size(data.spec, size) // n)
+        with torch.no_grad(), setup.precision.autocast():
+            for inputs, target in data.valid.batches(rows):
+                program = self._group.program(len(target), is_training=False)
+                shared: list[Any] = [item.expand(n, *item.shape) for item in tensors_of(inputs)]
+                output = program(shared, values, [])
+                tally.add(output, target, loss(output, target.expand(n, *target.shape)))
+        return tally.result()
+
+    def _judge(self, at: int, slot: _Slot, found: dict[str, float]) -> None:
+        member, setup = slot.ready.member, slot.ready.setup
+        step = slot.epoch * setup.n_batches
+        metrics = {"train_loss": slot.log.mean, **found}
+        try:
+            check_metrics(metrics, self._objective, step)
+            if slot.judge.is_better(slot.epoch, metrics):
+                assert self._weights is not None  # somebody is in
+                slot.best = self._weights.copy_row(at, slot.best)
+            asked = time.perf_counter()
+            should_stop = member.listener.on_epoch(slot.epoch, step, metrics)
+            slot.waited_s += time.perf_counter() - asked
+        except Exception as error:  # noqa: BLE001  divergence or the listener's, handed on
+            slot.failure = error
+            return
+        if should_stop:
+            slot.ended_by = "stopped"
+        elif slot.judge.is_out_of_patience(slot.epoch):
+            slot.ended_by = "patience"
+        elif slot.epoch == member.settings.epochs:
+            slot.ended_by = "epochs"
+
+    def _result(self, slot: _Slot) -> FitResult:
+        assert self._weights is not None  # somebody was in
+        judge, setup = slot.judge, slot.ready.setup
+        best = slot.best
+        state = {} if best is None else self._weights.state_dict(setup.module, best)
+        return FitResult(
+            value=judge.value,
+            best_epoch=judge.best_epoch,
+            n_epochs=slot.epoch,
+            n_steps=slot.epoch * setup.n_batches,
+            metrics=judge.metrics,
+            state_dict=state,
+            stopped=slot.ended_by == "stopped",
+            ended_by=slot.ended_by,
+            duration_s=slot.duration_s,
+            notes=(*setup.notes, f"stacked up to {self.width} wide"),
+        )

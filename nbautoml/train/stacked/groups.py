@@ -1,0 +1,129 @@
+"""What the members of a stack have in common, tried out on the first of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Sequence
+
+import torch
+from torch import Tensor
+
+from nbautoml.train.batches import TrainData, first_batch
+from nbautoml.train.frames import one_line
+from nbautoml.train.losses import Loss
+from nbautoml.train.seeds import isolated_rng
+from nbautoml.train.stacked.losses import StackedLoss, stacked_loss
+from nbautoml.train.stacked.members import Ready
+from nbautoml.train.stacked.noise import Noise
+from nbautoml.train.stacked.program import Program
+from nbautoml.train.stacked.reasons import CannotStack
+from nbautoml.train.stacked.tape import record, tensors_of
+from nbautoml.train.stacked.weights import Layout, Start
+
+__all__ = ["Group"]
+
+TOLERANCE = 2e-3  # of the largest value: rounding differs, a wrong rule is off by more
+
+
+class Group:
+    """Programs, layout and loss of members with the same key.
+
+    Args:
+        first: the member that opens the group; its module serves to tape further batch sizes.
+        data: what is trained on.
+        loss: the user's own loss, if any.
+
+    Attributes:
+        key: what members must agree in.
+        layout: of the trained weights.
+
+    Raises:
+        CannotStack: the stacked step fails, or differs from the module's own.
+    """
+
+    def __init__(self, first: Ready, data: TrainData, loss: Loss | None) -> None:
+        self.key: Hashable = first.key
+        self.setup = first.setup
+        self._data, self._loss = data, loss
+        size = self.setup.batch_sizes[0]
+        self._programs: dict[tuple[bool, int], Program] = {(True, size): Program(first.tape)}
+        module = self.setup.module
+        parameters = dict(module.named_parameters())
+        used = [name for name in first.tape.weights if name in parameters]
+        asked = {name: parameters[name] for name in used if parameters[name].requires_grad}
+        try:
+            gradients = self._reference(first, list(asked.values()))
+            trained = {
+                name: grad for name, grad in zip(asked, gradients, strict=True) if grad is not None
+            }
+            self.layout = Layout.of(module, [name for name in parameters if name in trained])
+            self._try_out(first, {name: trained[name] for name in self.layout.columns})
+        except CannotStack:
+            raise
+        except Exception as error:  # torch.vmap and the user's functions may raise anything
+            raise CannotStack(f"its stacked step raised {one_line(error)}") from error
+
+    def loss(self, smoothing: Sequence[float]) -> StackedLoss:
+        """The training loss, each member with its label smoothing."""
+        device = self.setup.device
+        share = torch.tensor(list(smoothing), device=device) if any(smoothing) else None
+        chosen = self.setup.settings.loss if self._loss is None else self._loss
+        return stacked_loss(self._data.task, chosen, share)
+
+    def program(self, n_rows: int, *, is_training: bool) -> Program:
+        """The program for batches of a size; taped when it is first asked for."""
+        found = self._programs.get((is_training, n_rows))
+        if found is None:
+            found = self._tape(n_rows, is_training=is_training)
+            self._programs[is_training, n_rows] = found
+        return found
+
+    def _tape(self, n_rows: int, *, is_training: bool) -> Program:
+        setup = self.setup
+        part = self._data.train if is_training else self._data.valid
+        setup.module.train(is_training)
+        with isolated_rng(setup.device), warnings.catch_warnings(), setup.precision.autocast():
+            warnings.simplefilter("ignore")
+            with torch.set_grad_enabled(is_training):
+                tape, _ = record(setup.module, first_batch(part, n_rows)[0])
+        return Program(tape)
+
+    def _reference(self, first: Ready, weights: Sequence[Tensor]) -> Sequence[Tensor | None]:
+        with self.setup.precision.autocast():
+            loss = self.setup.loss(first.output, first.target)
+        return torch.autograd.grad(loss, weights, allow_unused=True)
+
+    def _try_out(self, first: Ready, gradients: dict[str, Tensor]) -> None:
+        """A step of a stack of two, the second with other weights: the first must not notice."""
+        setup, member = self.setup, first.member
+        stacked: Start = {}
+        for name, value in first.start.items():
+            other = value * 0.5 if value.is_floating_point() else value
+            stacked[name] = torch.stack([value, other])
+        leaves = {name: stacked[name].requires_grad_() for name in gradients}
+        noise = Noise(first.tape, [first.tape.rates] * 2, [member.seed, member.seed + 1], setup.device)
+        inputs = [torch.stack([item, item]) for item in tensors_of(first.inputs)]
+        target = torch.stack([first.target, first.target])
+        smoothing = member.settings.label_smoothing
+        program = self._programs[True, setup.batch_sizes[0]]
+        with setup.precision.autocast():
+            output = program(inputs, stacked, noise.draw([1, 1]))
+            loss = self.loss([smoothing, smoothing])(output, target)
+        found = torch.autograd.grad(loss.sum(), list(leaves.values()), allow_unused=True)
+        _compare("output", output[0], first.output, setup.precision.dtype)
+        for name, grad in zip(leaves, found, strict=True):
+            if grad is None:
+                raise CannotStack(f"no gradient reaches {name} in the stack")
+            _compare(f"gradient of {name}", grad[0], gradients[name], setup.precision.dtype)
+
+
+def _compare(what: str, found: Tensor, expected: Tensor, dtype: torch.dtype | None) -> None:
+    found, expected = found.detach().float(), expected.detach().float()
+    if found.shape != expected.shape:
+        raise CannotStack(f"its stacked {what} has another shape")
+    scale = expected.abs().max().clamp_min(1e-6) if expected.numel() else torch.ones(())
+    allowed = TOLERANCE if dtype is None else 0.1
+    # Not ">": a NaN on one side only must be refused as well.
+    off = (found - expected).abs().max() / scale if expected.numel() else torch.zeros(())
+    if not bool(off <= allowed) and bool(expected.isfinite().all()):
+        raise CannotStack(f"its stacked {what} differs by {float(off):.1e} from its own")

@@ -1,0 +1,134 @@
+"""From a trial to a member of a stack: built from its seed, its forward pass taped."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from nbautoml.errors import NbAutomlError
+from nbautoml.spec.fit import FitSettings
+from nbautoml.train.batches import TrainData, first_batch
+from nbautoml.train.frames import one_line
+from nbautoml.train.losses import Loss, default_loss
+from nbautoml.train.result import Listener
+from nbautoml.train.seeds import isolated_rng, step_seed, step_seeder
+from nbautoml.train.setup import Setup, prepare
+from nbautoml.train.stacked.reasons import CannotStack
+from nbautoml.train.stacked.tape import Tape, record
+from nbautoml.train.stacked.weights import Start, start_of
+
+__all__ = ["Member", "Ready", "ready"]
+
+EVAL_ROWS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A trial that is to be trained in a stack.
+
+    Attributes:
+        number: of the trial.
+        build: makes its module.
+        settings: how it is fitted.
+        seed: of its weights, batch order and dropout.
+        listener: is told of its steps and epochs, as by `nbautoml.train.fit`.
+    """
+
+    number: int
+    build: Callable[[], nn.Module]
+    settings: FitSettings
+    seed: int
+    listener: Listener
+
+
+@dataclass(kw_only=True)
+class Ready:
+    """A member, built.
+
+    Attributes:
+        member: whose.
+        setup: as the one-by-one trainer would use it.
+        start: weights and buffers as built.
+        tape: of a training step; rates of its dropout are this trial's.
+        output: what forward gave in that step.
+        target: that step's target.
+        inputs: that step's inputs.
+        key: equal for members that can share a stack.
+    """
+
+    member: Member
+    setup: Setup
+    start: Start
+    tape: Tape
+    output: Tensor = field(repr=False)
+    target: Tensor = field(repr=False)
+    inputs: object = field(repr=False)
+    key: Hashable = field(repr=False)
+
+
+def ready(member: Member, data: TrainData, device: torch.device, loss: Loss | None) -> Ready:
+    """Build a member's module from its seed and tape one training step (which changes nothing).
+
+    Raises:
+        CannotStack: why this trial must be trained on its own; what its module raises is such a
+            reason too, since on its own it will raise it again, where it can be told properly.
+    """
+    try:
+        with isolated_rng(device), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the one-by-one trainer has shown them, or will
+            return _ready(member, data, device, loss)
+    except CannotStack:
+        raise
+    except NbAutomlError as error:
+        raise CannotStack(error.message, hint=error.hint) from error
+    except Exception as error:  # a user's module may raise anything
+        raise CannotStack(f"it raised {one_line(error)}") from error
+
+
+def _ready(member: Member, data: TrainData, device: torch.device, loss: Loss | None) -> Ready:
+    settings = member.settings
+    setup = prepare(
+        member.build, data, settings, seed=member.seed, device=device, loss=loss
+    )
+    if setup.precision.scaler is not None:
+        raise CannotStack("float16 with scaled gradients is not known to a stack")
+    module = setup.module
+    _refuse_hooks(module)
+    start = start_of(module)
+    module.train()
+    inputs, target = first_batch(data.train, settings.batch_size)
+    step_seeder(device)(step_seed(member.seed, 1))
+    with setup.precision.autocast():
+        tape, output = record(module, inputs)
+    module.eval()
+    few, _ = first_batch(data.valid, EVAL_ROWS)
+    with torch.no_grad(), setup.precision.autocast():
+        in_use, _ = record(module, few)
+    module.train()
+    key = (
+        tape.key(),
+        in_use.key(),
+        tuple((name, value.shape, value.dtype) for name, value in start.items()),
+        tuple(name for name, weight in module.named_parameters() if weight.requires_grad),
+        min(settings.batch_size, data.train.n),
+        setup.should_drop_last,
+        None if loss is not None else settings.loss or default_loss(data.task),
+        str(setup.precision.dtype),
+    )
+    return Ready(
+        member=member, setup=setup, start=start, tape=tape, output=output, target=target,
+        inputs=inputs, key=key,
+    )  # fmt: skip
+
+
+def _refuse_hooks(module: nn.Module) -> None:
+    for name, layer in module.named_modules():
+        if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:  # noqa: SLF001
+            if not isinstance(layer, nn.modules.lazy.LazyModuleMixin):
+                raise CannotStack(f"layer {name or 'of the whole module'} has hooks")
+        if any(weight._backward_hooks for weight in layer.parameters(recurse=False)):  # noqa: SLF001
+            raise CannotStack(f"weights of layer {name!r} have hooks")

@@ -1,0 +1,231 @@
+"""The seven optimisers over one matrix: a row a trial, a column a weight, each row its own settings.
+
+``flat`` and ``grad`` are ``(K, P)``; per-trial settings are ``(K, 1)`` and broadcast. The rules are
+those of `torch.optim` with its defaults (Adam's eps 1e-8, RMSprop's alpha 0.99 and eps 1e-8,
+Adagrad's eps 1e-10); what changes with the step (learning rate, bias corrections) is tabulated for
+an epoch at once, so that a step computes no scalars.
+
+Microseconds a trial and step, Adam on 4,810 weights, 64 trials, one thread: this form 3.7,
+`torch._fused_adam_` called for each row 3.3 (and 10 at 16 trials, its calls then dominate).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nbautoml.spec.fit import FitSettings
+from nbautoml.train.schedules import lr_factor
+
+__all__ = ["FAMILIES", "Rows", "Updater"]
+
+ADAM_EPS, RMSPROP_ALPHA, RMSPROP_EPS, ADAGRAD_EPS = 1e-8, 0.99, 1e-8, 1e-10
+
+
+@dataclass
+class Rows:
+    """The rows of one family of optimisers.
+
+    Attributes:
+        flat: weights, ``(k, P)``.
+        grad: their gradients; may be written into.
+        first: momentum, or the mean of gradients.
+        second: the mean (or sum) of squared gradients.
+        lr: ``(k, 1)``, the step's learning rate.
+        factor: ``(k, 1)``, Adam: lr times its bias corrections.
+        eps: ``(k, 1)``, Adam: eps times its bias correction.
+        momentum: ``(k, 1)``.
+        beta1: ``(k, 1)``, one minus the first of ``betas``.
+        beta2: ``(k, 1)``, one minus the second.
+        decay: ``(k, 1)`` weight decay; None where no row has any.
+    """
+
+    flat: Tensor
+    grad: Tensor
+    first: Tensor
+    second: Tensor
+    lr: Tensor
+    factor: Tensor
+    eps: Tensor
+    momentum: Tensor
+    beta1: Tensor
+    beta2: Tensor
+    decay: Tensor | None
+
+
+def sgd(rows: Rows) -> None:
+    """``w -= lr g``."""
+    _decay_gradient(rows)
+    rows.flat.addcmul_(rows.grad, rows.lr, value=-1)
+
+
+def momentum(rows: Rows) -> None:
+    """``b = mu b + g``, ``w -= lr b``."""
+    _decay_gradient(rows)
+    rows.first.mul_(rows.momentum).add_(rows.grad)
+    rows.flat.addcmul_(rows.first, rows.lr, value=-1)
+
+
+def nesterov(rows: Rows) -> None:
+    """``b = mu b + g``, ``w -= lr (g + mu b)``."""
+    _decay_gradient(rows)
+    rows.first.mul_(rows.momentum).add_(rows.grad)
+    rows.grad.addcmul_(rows.first, rows.momentum)
+    rows.flat.addcmul_(rows.grad, rows.lr, value=-1)
+
+
+def adam(rows: Rows) -> None:
+    """Kingma and Ba, algorithm 1; weight decay is added to the gradient."""
+    _decay_gradient(rows)
+    _adam(rows)
+
+
+def adamw(rows: Rows) -> None:
+    """Loshchilov and Hutter: weights decay by ``lr * decay`` beside the step."""
+    if rows.decay is not None:
+        rows.flat.mul_(1 - rows.lr * rows.decay)
+    _adam(rows)
+
+
+def _adam(rows: Rows) -> None:
+    # lr m / c1 / (sqrt(v / c2) + eps)  =  (lr sqrt(c2) / c1) m / (sqrt(v) + eps sqrt(c2))
+    grad = rows.grad
+    rows.first.lerp_(grad, rows.beta1)
+    rows.second.lerp_(grad.mul_(grad), rows.beta2)
+    torch.sqrt(rows.second, out=grad)
+    grad.add_(rows.eps)
+    torch.div(rows.first, grad, out=grad)
+    rows.flat.addcmul_(grad, rows.factor, value=-1)
+
+
+def rmsprop(rows: Rows) -> None:
+    """Hinton's lecture 6e, with torch's momentum on the scaled gradient."""
+    _decay_gradient(rows)
+    rows.second.mul_(RMSPROP_ALPHA).addcmul_(rows.grad, rows.grad, value=1 - RMSPROP_ALPHA)
+    rows.grad.div_(rows.second.sqrt().add_(RMSPROP_EPS))
+    rows.first.mul_(rows.momentum).add_(rows.grad)
+    rows.flat.addcmul_(rows.first, rows.lr, value=-1)
+
+
+def adagrad(rows: Rows) -> None:
+    """Duchi et al.: the sum of squares instead of a mean."""
+    _decay_gradient(rows)
+    rows.second.addcmul_(rows.grad, rows.grad)
+    rows.grad.div_(rows.second.sqrt().add_(ADAGRAD_EPS))
+    rows.flat.addcmul_(rows.grad, rows.lr, value=-1)
+
+
+def _decay_gradient(rows: Rows) -> None:
+    if rows.decay is not None:
+        rows.grad.addcmul_(rows.flat, rows.decay)
+
+
+FAMILIES: Mapping[str, Callable[[Rows], None]] = {
+    "sgd": sgd,
+    "momentum": momentum,
+    "nesterov": nesterov,
+    "adam": adam,
+    "adamw": adamw,
+    "rmsprop": rmsprop,
+    "adagrad": adagrad,
+}
+"""By the name that `FitSettings.optimizer` has."""
+
+
+class Updater:
+    """Updates all rows, family by family.
+
+    Args:
+        settings: of each row; rows of one optimiser must lie together.
+        flat: weights, ``(K, P)``.
+        grad: where gradients are put before `step`.
+        first: state, zero in the rows of new trials.
+        second: likewise.
+    """
+
+    def __init__(
+        self,
+        settings: Sequence[FitSettings],
+        flat: Tensor,
+        grad: Tensor,
+        first: Tensor,
+        second: Tensor,
+    ) -> None:
+        self._settings, self._grad = list(settings), grad
+        self._tables: tuple[Tensor, Tensor, Tensor] | None = None
+        clips = [math.inf if item.clip is None else item.clip for item in settings]
+        self._clip = None if all(map(math.isinf, clips)) else _column(clips, flat)
+        self._groups: list[tuple[Callable[[Rows], None], slice, Rows]] = []
+        for name, place in _runs([item.optimizer for item in settings]):
+            own = settings[place]
+            empty = flat.new_empty(0)
+            decays = [item.weight_decay for item in own]
+            rows = Rows(
+                flat=flat[place], grad=grad[place], first=first[place], second=second[place],
+                lr=empty, factor=empty, eps=empty,
+                momentum=_column([item.momentum for item in own], flat),
+                beta1=_column([1 - item.betas[0] for item in own], flat),
+                beta2=_column([1 - item.betas[1] for item in own], flat),
+                decay=_column(decays, flat) if any(decays) else None,
+            )  # fmt: skip
+            self._groups.append((FAMILIES[name], place, rows))
+
+    def start_epoch(self, done: Sequence[int], n_steps: int, totals: Sequence[int]) -> None:
+        """Tabulate what changes from step to step.
+
+        Args:
+            done: steps that each row has made before.
+            n_steps: steps of this epoch.
+            totals: steps of each row's whole fit.
+        """
+        lr = np.empty((n_steps, len(self._settings)))
+        factor, eps = np.ones_like(lr), np.ones_like(lr)
+        for at, (item, before, total) in enumerate(zip(self._settings, done, totals, strict=True)):
+            steps = np.arange(before + 1, before + n_steps + 1)
+            lr[:, at] = item.lr
+            if item.schedule is not None or item.warmup:
+                lr[:, at] *= [
+                    lr_factor(item.schedule, item.warmup, int(step), total) for step in steps
+                ]
+            if item.optimizer in {"adam", "adamw"}:
+                root = np.sqrt(1 - item.betas[1] ** steps)
+                factor[:, at] = lr[:, at] * root / (1 - item.betas[0] ** steps)
+                eps[:, at] = ADAM_EPS * root
+        grad = self._grad
+        self._tables = tuple(  # type: ignore[assignment]
+            torch.from_numpy(table).to(grad.device, grad.dtype).unsqueeze(2)
+            for table in (lr, factor, eps)
+        )
+
+    def step(self, at: int) -> None:
+        """The epoch's step ``at`` (from 0), with the gradients that lie in ``grad``."""
+        assert self._tables is not None  # `start_epoch` comes first
+        if self._clip is not None:
+            norm = torch.linalg.vector_norm(self._grad, dim=1, keepdim=True)
+            self._grad.mul_((self._clip / norm.add_(1e-6)).clamp_(max=1.0))
+        lr, factor, eps = (table[at] for table in self._tables)
+        is_one = len(self._groups) == 1
+        for update, place, rows in self._groups:
+            rows.lr, rows.factor, rows.eps = (
+                (lr, factor, eps) if is_one else (lr[place], factor[place], eps[place])
+            )
+            update(rows)
+
+
+def _runs(names: Sequence[str]) -> list[tuple[str, slice]]:
+    found: list[tuple[str, slice]] = []
+    start = 0
+    for at in range(1, len(names) + 1):
+        if at == len(names) or names[at] != names[start]:
+            found.append((names[start], slice(start, at)))
+            start = at
+    return found
+
+
+def _column(values: Sequence[float], like: Tensor) -> Tensor:
+    return torch.tensor(list(values), dtype=torch.float64).to(like.device, like.dtype).unsqueeze(1)

@@ -1,0 +1,335 @@
+"""What a forward pass does, written down as it happens.
+
+A `Tape` is the list of torch functions that one call of a module made, with references in the
+place of tensors::
+
+    forward(x) = self.out(F.relu(self.fc(x)))
+
+    v0  input 0                          v3 = linear(v0, v1, v2)
+    v1  fc.weight     v2  fc.bias        v4 = relu(v3)          ...
+
+Functions are seen as torch's ``__torch_function__`` sees them: one entry for ``F.linear`` or
+``F.multi_head_attention_forward``, whatever they do inside. Two trials can share a stack when
+their tapes agree in all but the numbers that a stack keeps for each trial (dropout rates).
+
+What a tape cannot hold is refused while it is written: reading a tensor's value (``item()``, an
+``if`` on data), random numbers other than dropout, state that forward keeps in Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode, resolve_name
+
+from nbautoml.train.batches import Inputs, call_module
+from nbautoml.train.stacked.reasons import CannotStack
+
+__all__ = ["Op", "Ref", "Tape", "record", "tensors_of"]
+
+MAX_CONSTANT = 1_000_000  # numbers of a tensor that is neither weight, buffer nor input
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The place of a tensor in the arguments of an `Op`."""
+
+    index: int
+
+
+@dataclass
+class Op:
+    """One function call.
+
+    Attributes:
+        function: what was called.
+        args: its arguments, tensors replaced by `Ref`.
+        kwargs: likewise.
+        outputs: values that it made, in the order of `tensors_of` its result; None for those
+            that are no tensors.
+        shapes: their shapes.
+        noise: for dropout: shape and strides of what is drawn; None for all others.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    noise: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+
+
+@dataclass
+class Tape:
+    """A forward pass.
+
+    Attributes:
+        inputs: value of each input.
+        weights: value by name of each parameter and buffer that was used.
+        constants: value and tensor of what else was used.
+        ops: the calls in their order.
+        output: value of the result.
+        n_values: how many values there are.
+        rates: dropout's rate in each op that has noise, in their order: each trial's own.
+    """
+
+    inputs: tuple[int, ...] = ()
+    weights: dict[str, int] = field(default_factory=dict)
+    constants: dict[int, torch.Tensor] = field(default_factory=dict)
+    ops: list[Op] = field(default_factory=list)
+    output: int = -1
+    n_values: int = 0
+    rates: list[float] = field(default_factory=list)
+
+    def key(self) -> Hashable:
+        """Equal for two forward passes that do the same with different numbers."""
+        lines = [
+            (_name(op.function), _frozen(op.args), _frozen(op.kwargs), op.outputs, op.shapes)
+            for op in self.ops
+        ]
+        constants = tuple((index, _digest(value)) for index, value in self.constants.items())
+        return (self.inputs, tuple(self.weights.items()), constants, tuple(lines), self.output)
+
+
+def tensors_of(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors in a result or an argument, depth first."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_of(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tensors_of(item)
+
+
+def record(module: nn.Module, inputs: Inputs) -> tuple[Tape, torch.Tensor]:
+    """One forward pass, with the module in the mode (training or not) it is in: tape and output.
+
+    Buffers that forward changes are changed by this as well; the caller keeps a copy.
+
+    Raises:
+        CannotStack: forward does what a stack cannot do.
+        Exception: what the module raises comes through.
+    """
+    recorder = _Recorder(module, inputs)
+    before = _python_state(module)
+    with recorder:
+        output = call_module(module, inputs)
+    changed = _changed(before, _python_state(module))
+    if changed:
+        raise CannotStack(f"forward changes {changed}, which a stack of trials would share")
+    return recorder.finish(output), output
+
+
+class _Recorder(TorchFunctionMode):
+    def __init__(self, module: nn.Module, inputs: Inputs) -> None:
+        super().__init__()
+        self.tape = Tape()
+        self._known: dict[int, int] = {}
+        self._names: dict[int, str] = {}
+        self._alive: list[torch.Tensor] = []  # an id means nothing once its tensor is gone
+        for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+            self._names[id(tensor)] = name
+        self.tape.inputs = tuple(self._new(tensor) for tensor in tensors_of(inputs))
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = _name(func)
+        short = name.rsplit(".", 1)[-1]
+        _refuse(short, name, args, kwargs)
+        # Before the call: what gives back its own input becomes a new value by that.
+        place = (self._replaced(args), self._replaced(kwargs))
+        noise = _noise_of(short, args, kwargs)
+        source = None if noise is None else self._replaced(noise[1])
+        result = func(*args, **kwargs)
+        made = list(tensors_of(result))
+        if not made and short not in {"__setitem__"}:
+            return result  # a shape, a dtype: a plain number from here on
+        op = Op(
+            function=func,
+            args=place[0],
+            kwargs=place[1],
+            outputs=tuple(self._new(tensor) for tensor in made),
+            shapes=tuple(tuple(tensor.shape) for tensor in made),
+        )
+        if noise is not None:
+            rate, x = noise
+            op.noise = (tuple(x.shape), tuple(x.stride()))
+            op.args, op.kwargs = (source,), {}
+            self.tape.rates.append(rate)
+        self.tape.ops.append(op)
+        return result
+
+    def finish(self, output: Any) -> Tape:
+        """The tape, ended by what forward returned."""
+        if not isinstance(output, torch.Tensor):
+            raise CannotStack(f"forward returns a {type(output).__name__}, not one tensor")
+        self.tape.output = self._see(output)
+        self.tape.n_values = len(self._alive)
+        return self.tape
+
+    def _new(self, tensor: torch.Tensor) -> int:
+        self._alive.append(tensor)
+        self._known[id(tensor)] = len(self._alive) - 1
+        return len(self._alive) - 1
+
+    def _see(self, tensor: torch.Tensor) -> int:
+        index = self._known.get(id(tensor))
+        if index is not None:
+            return index
+        index = self._new(tensor)
+        name = self._names.get(id(tensor))
+        if name is not None:
+            self.tape.weights[name] = index
+        elif tensor.numel() > MAX_CONSTANT:
+            raise CannotStack(
+                f"forward uses a tensor of shape {tuple(tensor.shape)} that is neither a "
+                "parameter nor a buffer"
+            )
+        else:
+            self.tape.constants[index] = tensor.detach().clone()
+        return index
+
+    def _replaced(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return Ref(self._see(value))
+        if isinstance(value, list | tuple):
+            items = [self._replaced(item) for item in value]
+            is_plain = type(value) in {list, tuple, torch.Size}
+            return (list(items) if isinstance(value, list) else tuple(items)) if is_plain else value
+        if isinstance(value, dict):
+            return {key: self._replaced(item) for key, item in value.items()}
+        return value
+
+
+_READS = {
+    "item": "item()", "tolist": "tolist()", "numpy": "numpy()", "__bool__": "an if or while",
+    "__float__": "float()", "__int__": "int()", "__index__": "an index", "__array__": "numpy",
+    "__len__": "", "equal": "torch.equal", "allclose": "torch.allclose", "__complex__": "complex()",
+    "is_nonzero": "is_nonzero", "__contains__": "in", "__format__": "a text", "__repr__": "a text",
+}  # fmt: skip
+_RANDOM = {
+    "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "normal",
+    "normal_", "uniform_", "bernoulli", "bernoulli_", "multinomial", "exponential_", "random_",
+    "poisson", "cauchy_", "geometric_", "log_normal_", "rrelu", "rrelu_", "gumbel_softmax",
+    "fractional_max_pool2d", "fractional_max_pool3d", "manual_seed", "binomial",
+}  # fmt: skip
+_DROPOUTS = {"dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout",
+             "feature_alpha_dropout", "feature_dropout", "native_dropout", "feature_dropout_",
+             "alpha_dropout_", "feature_alpha_dropout_"}  # fmt: skip
+
+
+def _refuse(short: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    if _READS.get(short):
+        raise CannotStack(
+            f"forward reads a tensor's value with {_READS[short]}: it may differ from trial to trial"
+        )
+    if short in _RANDOM and (short not in {"rrelu", "rrelu_"} or _argument(args, kwargs, 3, "training")):
+        raise CannotStack(f"forward draws random numbers with {name}")
+    if kwargs.get("out") is not None:
+        raise CannotStack(f"forward calls {name} with out=")
+    if short in {"multi_head_attention_forward"} and _attention_rate(args, kwargs):
+        raise CannotStack("attention has dropout inside")
+    if short == "scaled_dot_product_attention" and _argument(args, kwargs, 4, "dropout_p"):
+        raise CannotStack("attention has dropout inside")
+    if short in {"lstm", "gru", "rnn_tanh", "rnn_relu"} and _recurrent_rate(args):
+        raise CannotStack(f"{short} has dropout between its layers")
+
+
+def _attention_rate(args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
+    is_training = _argument(args, kwargs, 13, "training", default=True)
+    return float(_argument(args, kwargs, 10, "dropout_p") or 0.0) if is_training else 0.0
+
+
+def _recurrent_rate(args: tuple[Any, ...]) -> float:
+    # input, hx, weights, has_biases, num_layers, dropout, train, ... ; the packed form has one more
+    plain = [item for item in args if isinstance(item, int | float)]
+    n_layers, rate, is_training = plain[1], plain[2], plain[3]
+    return float(rate) if is_training and n_layers > 1 else 0.0
+
+
+def _argument(
+    args: tuple[Any, ...], kwargs: dict[str, Any], at: int, name: str, default: Any = None
+) -> Any:
+    return args[at] if len(args) > at else kwargs.get(name, default)
+
+
+def _noise_of(
+    short: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[float, torch.Tensor] | None:
+    if short not in _DROPOUTS:
+        return None
+    x = _argument(args, kwargs, 0, "input")
+    rate = float(_argument(args, kwargs, 1, "p", default=0.5))
+    is_training = _argument(args, kwargs, 2, "training", default=True)
+    if not is_training:
+        return 0.0, x
+    if _argument(args, kwargs, 3, "inplace", default=False) or short.endswith("_"):
+        raise CannotStack("dropout writes into its input (inplace=True)")
+    if short != "dropout":
+        raise CannotStack(f"{short} is not known to a stack")
+    return rate, x
+
+
+def _name(function: Callable[..., Any]) -> str:
+    found = resolve_name(function)
+    if found:
+        return str(found)
+    owner = getattr(function, "__self__", None)  # the getter of a property of Tensor
+    inner = getattr(owner, "__name__", "")
+    return f"{inner}.{getattr(function, '__name__', repr(function))}".strip(".")
+
+
+def _frozen(value: Any) -> Hashable:
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(item) for item in value)
+    if isinstance(value, dict):
+        return tuple((key, _frozen(item)) for key, item in value.items())
+    if isinstance(value, slice):
+        return ("slice", _frozen(value.start), _frozen(value.stop), _frozen(value.step))
+    if isinstance(value, int | float | bool | str | None | Ref | torch.dtype | torch.device):
+        return (type(value).__name__, value)
+    return repr(value)
+
+
+def _digest(value: torch.Tensor) -> Hashable:
+    content = np.ascontiguousarray(value.cpu().numpy()).tobytes()
+    return tuple(value.shape), str(value.dtype), hashlib.sha256(content).hexdigest()
+
+
+def _python_state(module: nn.Module) -> dict[str, Any]:
+    state: dict[str, Any] = {"random numbers of Python": random.getstate()}
+    numbers = np.random.get_state()  # noqa: NPY002  users' modules draw from the global one
+    state["random numbers of NumPy"] = (numbers[1].tobytes(), numbers[2])  # type: ignore[index,union-attr]
+    for name, layer in module.named_modules():
+        for key, value in vars(layer).items():
+            if not key.startswith("_") and not isinstance(value, nn.Module):
+                state[f"{name}.{key}".lstrip(".")] = _comparable(value)
+    return state
+
+
+def _comparable(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return id(value), value._version
+    return value if isinstance(value, int | float | str | bool | None) else repr(value)
+
+
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> str:
+    for name, value in after.items():
+        if name not in before or before[name] != value:
+            return name
+    return ""

@@ -1,0 +1,160 @@
+"""The weights of a stack as one matrix: a row a trial, so that rows come and go.
+
+::
+
+              fc.weight        fc.bias   out.weight ...
+    trial 7  [................|........|..............]
+    trial 9  [................|........|..............]
+
+A layer's stacked weight is a view of its columns, ``(K, *shape)``; the optimiser updates the whole
+matrix at once; a trial's state is its row. Buffers and weights that are not trained lie beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nbautoml.train.stacked.reasons import CannotStack
+
+__all__ = ["Layout", "Start", "Weights", "start_of"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each trained weight lies.
+
+    Attributes:
+        columns: first and last column by name.
+        shapes: of each, without the trials.
+        n: columns in all.
+    """
+
+    columns: Mapping[str, tuple[int, int]]
+    shapes: Mapping[str, tuple[int, ...]]
+    n: int
+
+    @classmethod
+    def of(cls, module: nn.Module, trained: Sequence[str]) -> Layout:
+        """The layout of a module's weights of these names."""
+        columns, shapes, at = {}, {}, 0
+        parameters = dict(module.named_parameters())
+        for name in trained:
+            weight = parameters[name]
+            columns[name], shapes[name] = (at, at + weight.numel()), tuple(weight.shape)
+            at += weight.numel()
+        return cls(columns, shapes, at)
+
+
+Start = dict[str, Tensor]
+"""A module's parameters and buffers by name, copied."""
+
+
+def start_of(module: nn.Module) -> Start:
+    """The state in which a module enters a stack.
+
+    Raises:
+        CannotStack: its weights cannot lie in one matrix.
+    """
+    kinds = {weight.dtype for weight in module.parameters()}
+    if len(kinds) > 1 or not all(kind.is_floating_point for kind in kinds):
+        raise CannotStack("its weights are of several types, or complex")
+    named = [*module.named_parameters(), *module.named_buffers()]
+    if any(tensor.layout is not torch.strided for _, tensor in named):
+        raise CannotStack("some of its weights are sparse")
+    return {
+        name: torch.empty_like(tensor, memory_format=torch.contiguous_format).copy_(tensor.detach())
+        for name, tensor in named
+    }
+
+
+class Weights:
+    """The matrix, the optimisers' state, and what lies beside.
+
+    Args:
+        layout: of the columns.
+        like: says type and device.
+
+    Attributes:
+        flat: ``(K, P)``.
+        first: optimiser state, ``(K, P)``.
+        second: likewise.
+        kept: buffers and untrained weights by name, each ``(K, ...)``.
+        leaves: the trained weights by name, views of ``flat``.
+    """
+
+    def __init__(self, layout: Layout, like: Start) -> None:
+        example = next(iter(like.values()))
+        weight = like[next(iter(layout.columns))] if layout.columns else example
+        self.layout = layout
+        self.flat = weight.new_empty((0, layout.n))
+        self.first = self.flat
+        self.second = self.flat
+        self.kept = {
+            name: tensor.new_empty((0, *tensor.shape))
+            for name, tensor in like.items()
+            if name not in layout.columns
+        }
+        self.leaves: dict[str, Tensor] = {}
+
+    def choose(self, rows: Sequence[int], new: Sequence[Start], order: Sequence[int]) -> None:
+        """Keep some rows, add new ones, then put all in an order.
+
+        Args:
+            rows: that stay.
+            new: that come in, with fresh optimiser state.
+            order: positions among the rows that stay followed by the new ones.
+        """
+        device = self.flat.device
+        stay = torch.tensor(list(rows), dtype=torch.int64, device=device)
+        place = torch.tensor(list(order), dtype=torch.int64, device=device)
+        fresh = self.flat.new_empty((len(new), self.layout.n))
+        for row, start in zip(fresh, new, strict=True):
+            for name, (begin, end) in self.layout.columns.items():
+                row[begin:end] = start[name].view(-1)
+        nothing = torch.zeros_like(fresh)
+
+        def joined(old: Tensor, added: Tensor) -> Tensor:
+            return torch.cat([old.index_select(0, stay), added]).index_select(0, place)
+
+        self.flat = joined(self.flat, fresh)
+        self.first, self.second = joined(self.first, nothing), joined(self.second, nothing)
+        for name, old in self.kept.items():
+            added = [start[name].unsqueeze(0) for start in new]
+            self.kept[name] = joined(old, torch.cat(added) if added else old[:0])
+        n = len(self.flat)
+        self.leaves = {
+            name: self.flat[:, begin:end].view(n, *self.layout.shapes[name]).requires_grad_()
+            for name, (begin, end) in self.layout.columns.items()
+        }
+
+    def copy_row(self, at: int, into: Start | None = None) -> Start:
+        """A trial's present state on the CPU; into the memory of an earlier copy where there is one."""
+        found = {"": self.flat[at], **{name: value[at] for name, value in self.kept.items()}}
+        if into is None:
+            return {name: value.detach().to("cpu", copy=True) for name, value in found.items()}
+        for name, value in found.items():
+            into[name].copy_(value)
+        return into
+
+    def state_dict(self, module: nn.Module, copied: Start) -> dict[str, Any]:
+        """A copy of `copy_row` as the ``state_dict`` of a module.
+
+        Args:
+            module: one of the stack; says names, and which weights are the same under two names.
+            copied: what `copy_row` gave.
+        """
+        flat = copied[""]
+        own: dict[str, Tensor] = {name: value for name, value in copied.items() if name}
+        for name, (begin, end) in self.layout.columns.items():
+            own[name] = flat[begin:end].view(self.layout.shapes[name]).clone()
+        named = [*module.named_parameters(), *module.named_buffers()]
+        canonical = {id(tensor): name for name, tensor in named}
+        return {
+            name: own[canonical[id(tensor)]] if isinstance(tensor, Tensor) else tensor
+            for name, tensor in module.state_dict(keep_vars=True).items()
+        }
