@@ -29,7 +29,7 @@ from nbautoml.spec import (
     split_params,
 )
 from nbautoml.spec.data import DataSpec
-from nbautoml.tune.portable_data import data_code
+from nbautoml.tune.portable_data import data_code, load_call
 from nbautoml.tune.portable_loop import Loop, loop_code
 from nbautoml.tune.portable_source import (
     bound_names,
@@ -126,15 +126,14 @@ def portable_code(
     )
     loading, training = data_code(data, data_text, meta, device), loop_code(loop)
     future, code = _future(code)
+    imports = _imports(loading + training, loop, code)
     parts = [
-        "\n".join(
-            [*_comment(title), *_needs(captured), *future, *_imports(loading + training, loop)]
-        ),
+        "\n".join([*_comment(title), *_needs(captured), *future, *imports]),
         code,
         "\n".join(_constants(loop, n_threads)),
         loading,
         training,
-        "model = train()",
+        f"model = train(*{load_call(data, data_text, meta)})",
     ]
     return _checked("\n\n\n".join(part.strip("\n") for part in parts if part.strip()) + "\n")
 
@@ -285,7 +284,8 @@ def _needs(captured: tuple[str, ...]) -> list[str]:
     return [f"# needs from the notebook: {names}", ""] if names else []
 
 
-def _imports(written: str, loop: Loop) -> list[str]:
+def _imports(written: str, loop: Loop, code: str) -> list[str]:
+    """What the loop needs, less what the user's own code imports in the same words."""
     modules = {
         "copy": "copy.",
         "gzip": "gzip.",
@@ -300,7 +300,9 @@ def _imports(written: str, loop: Loop) -> list[str]:
         lines.append("from sklearn import datasets")
     if loop.objective.metric == "auroc":
         lines.append("from sklearn.metrics import roc_auc_score")
-    return [*lines, "from torch import nn"]
+    lines.append("from torch import nn")
+    theirs = {ast.unparse(node) for node in ast.parse(code).body}
+    return [line for line in lines if line not in theirs]
 
 
 def _constants(loop: Loop, n_threads: int | None) -> list[str]:

@@ -14,7 +14,7 @@ from nbautoml.data import named_sets
 from nbautoml.errors import RecipeError
 from nbautoml.spec.data import DataSpec, InputSpec
 
-__all__ = ["data_code"]
+__all__ = ["data_code", "load_call"]
 
 _SPLIT = '''\
 def split_rows(n_rows, labels=None):
@@ -45,7 +45,8 @@ def unpack(value):
         return value.data, value.target
     if isinstance(value, (tuple, list)):
         return value
-    value = getattr(value, "dataset", value)  # of a DataLoader
+    if isinstance(value, torch.utils.data.DataLoader):
+        value = value.dataset
     if hasattr(value, "tensors"):
         return value.tensors
     inputs, labels = zip(*(value[row] for row in range(len(value))))
@@ -94,7 +95,10 @@ def read_idx(kind):
 
 
 def data_code(data: DataSpec, text: str, meta: Mapping[str, Any] | None, device: str) -> str:
-    """A function ``load_data()`` -> ``x_train, y_train, x_valid, y_valid``, with its helpers.
+    """A function ``load_data`` -> ``x_train, y_train, x_valid, y_valid``, with its helpers.
+
+    Data of the notebook is its argument, so that no name in it can hide one of the notebook's:
+    `load_call` says how it is called.
 
     Args:
         data: what the run was trained on.
@@ -114,7 +118,15 @@ def data_code(data: DataSpec, text: str, meta: Mapping[str, Any] | None, device:
     body.append("return x_train, y_train, x_valid, y_valid")
     helpers = _helpers(data, inputs, source, text, [*load, *body])
     lines = "\n".join(f"    {line}" if line else "" for line in body)
-    return "\n\n\n".join([*helpers, f"def load_data():\n{lines}\n"])
+    return "\n\n\n".join(
+        [*helpers, f"def load_data({'given' if source == 'value' else ''}):\n{lines}\n"]
+    )
+
+
+def load_call(data: DataSpec, text: str, meta: Mapping[str, Any] | None) -> str:
+    """How ``load_data`` is called: with the notebook's own data where it is the notebook's."""
+    source, _ = _loading(data, text, _inputs_meta(data, meta))
+    return f"load_data({_expression(text)[0]})" if source == "value" else "load_data()"
 
 
 def _inputs_meta(data: DataSpec, meta: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
@@ -139,11 +151,11 @@ def _loading(data: DataSpec, text: str, inputs: list[Mapping[str, Any]]) -> tupl
             'X, y = read_idx("images"), read_idx("labels").astype("int64")',
             "X = X[:, None] if X.ndim == 3 else X",
         ]
-    expression, n_parts = _expression(text)
+    _, n_parts = _expression(text)
     is_frame = _kind(inputs[0]) == "frame"
     if data.is_split:
         return "value", [
-            f"X, y = {expression}" if n_parts == 2 else f"X, y = unpack({expression})",
+            "X, y = given" if n_parts == 2 else "X, y = unpack(given)",
             *(
                 ["X, y = X[keep := y.notna().to_numpy()], y[keep]"]
                 if _drops(data, is_frame)
@@ -151,9 +163,8 @@ def _loading(data: DataSpec, text: str, inputs: list[Mapping[str, Any]]) -> tupl
             ),
         ]
     if n_parts == 4:
-        return "value", [f"X, y, X_valid, y_valid = {expression}"]
+        return "value", ["X, y, X_valid, y_valid = given"]
     return "value", [
-        f"given = {expression}",
         "pair = given if len(given) == 2 else (given[:2], given[2:])",
         "(X, y), (X_valid, y_valid) = unpack(pair[0]), unpack(pair[1])",
     ]

@@ -242,7 +242,6 @@ def _rate(settings: FitSettings) -> str:
 
 def _train(loop: Loop) -> str:
     lines = [
-        "x_train, y_train, x_valid, y_valid = load_data()",
         *_seeds(loop, "SEED", is_first=True),
         f"model = {loop.build}" + (".to(device)" if loop.device != "cpu" else ""),
         *_lazy(loop),
@@ -256,7 +255,9 @@ def _train(loop: Loop) -> str:
         f'print(f"best {loop.objective.metric}: {{best:.6g}}")',
         "return model",
     ]
-    return "\n".join(["def train():", *(f"    {line}" for line in lines)])
+    return "\n".join(
+        ["def train(x_train, y_train, x_valid, y_valid):", *(f"    {line}" for line in lines)]
+    )
 
 
 def _batches(loop: Loop) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 @pytest.fixture
 def notebook(home: Home, capsys: pytest.CaptureFixture[str]) -> Iterator[Notebook]:
     InteractiveShell.clear_instance()
+    # A shell puts its own module in the place of __main__; processes of later tests need the real one.
+    main = sys.modules["__main__"]
     shell = InteractiveShell.instance(colors="nocolor")
     shell.history_manager.enabled = False  # no history file
     shell.run_line_magic("load_ext", "nbautoml")
@@ -58,6 +61,7 @@ def notebook(home: Home, capsys: pytest.CaptureFixture[str]) -> Iterator[Noteboo
     shell.history_manager.end_session()
     shell.reset(new_session=False)
     InteractiveShell.clear_instance()
+    sys.modules["__main__"] = main
 
 
 class Kernel:

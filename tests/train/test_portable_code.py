@@ -126,7 +126,7 @@ class Trial:
     def check(self):
         result = self.fitted()
         value, namespace = self.cell()
-        assert value == pytest.approx(result.value, abs=1e-4)
+        assert value == pytest.approx(result.value, rel=1e-5, abs=1e-4)
         for name, weight in namespace["model"].state_dict().items():
             torch.testing.assert_close(weight, result.state_dict[name], rtol=0, atol=1e-5)
 
@@ -232,7 +232,7 @@ def test_metrics_of_numbers(metric, trial, table):
 
 @pytest.mark.parametrize("metric", ["accuracy", "recall", "auroc"])
 def test_metrics_of_several_labels(metric, trial, table):
-    X, score, random = table
+    X, score, _ = table
     y = (np.stack([score, X[:, 0], X[:, 1]], axis=1) > 0).astype(int)
     made = trial((X, y), arguments={"n_in": 5, "n_out": 3}, metric=metric, names={"X": X, "y": y})
     made.check()
@@ -253,7 +253,7 @@ def test_a_validation_set_that_was_given(trial, table):
 
 
 def test_a_frame_with_words_gaps_and_a_target_column(trial, table):
-    X, y, random = table
+    X, y, _ = table
     frame = pd.DataFrame(X[:, :3], columns=["a", "b", "c"])
     frame["hue"] = np.array(["red", "green", "blue"])[np.arange(len(X)) % 3]
     frame.loc[::7, "b"] = np.nan
