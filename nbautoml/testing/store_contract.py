@@ -444,7 +444,7 @@ def _artifact(trial: int | None, path: str) -> Event:
 
 def _write_and_be_killed(path: Path) -> None:
     """One finished and one running trial by a process that is then killed."""
-    with subprocess.Popen(  # noqa: S603 (our own words, no shell)
+    with subprocess.Popen(
         [sys.executable, "-c", _OTHER_PROCESS, str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

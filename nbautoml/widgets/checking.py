@@ -51,7 +51,7 @@ def read_message(found: Any) -> FromBrowser:
     return cast("FromBrowser", found)
 
 
-def problem_with(value: Any, hint: Any, where: str = "") -> str:  # noqa: PLR0911 - one return a kind of type
+def problem_with(value: Any, hint: Any, where: str = "") -> str:
     """What keeps a JSON value from being of a type of the wire, or "" when nothing does.
 
     >>> problem_with({"type": "bye", "client": "a", "run": 3}, Bye)

@@ -70,7 +70,7 @@ _SIMPLE = {
 }
 
 
-def typescript_of(hint: Any) -> str:  # noqa: PLR0911 - one return a kind of type
+def typescript_of(hint: Any) -> str:
     """The TypeScript type of a Python annotation.
 
     >>> typescript_of(dict[str, list[float | None]])

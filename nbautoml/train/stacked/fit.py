@@ -287,7 +287,7 @@ class StackedFit:
             if slot.failure is None:
                 try:
                     slot.ready.member.listener.on_batch()
-                except Exception as error:  # noqa: BLE001  an order to end this trial, handed on
+                except Exception as error:
                     slot.failure = error
         now = time.perf_counter()
         self._slots[0].waited_s += now - begin
@@ -304,7 +304,7 @@ class StackedFit:
             if slot.failure is None:
                 try:
                     slot.log.take(losses)
-                except Exception as error:  # noqa: BLE001  divergence or the listener's, handed on
+                except Exception as error:
                     slot.failure = error
 
     def _evaluate(self) -> list[dict[str, float]]:
@@ -337,7 +337,7 @@ class StackedFit:
             asked = time.perf_counter()
             should_stop = member.listener.on_epoch(slot.epoch, step, metrics)
             slot.waited_s += time.perf_counter() - asked
-        except Exception as error:  # noqa: BLE001  divergence or the listener's, handed on
+        except Exception as error:
             slot.failure = error
             return
         if should_stop:

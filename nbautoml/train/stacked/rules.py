@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812  torch's own name for it
+import torch.nn.functional as F
 from torch import Tensor
 
 from nbautoml.train.stacked.tape import Op
@@ -222,7 +222,7 @@ class _Slot:
 
 
 def _everywhere(names: str) -> list[Callable[..., Any]]:
-    homes = (torch, F, torch.Tensor, torch._C._nn)  # noqa: SLF001  where F.linear and others live
+    homes = (torch, F, torch.Tensor, torch._C._nn)
     found = [getattr(home, name, None) for name in names.split() for home in homes]
     return [item for item in found if item is not None]
 

@@ -313,7 +313,7 @@ def _digest(value: torch.Tensor) -> Hashable:
 
 def _python_state(module: nn.Module) -> dict[str, Any]:
     state: dict[str, Any] = {"random numbers of Python": random.getstate()}
-    numbers = np.random.get_state()  # noqa: NPY002  users' modules draw from the global one
+    numbers = np.random.get_state()
     state["random numbers of NumPy"] = (numbers[1].tobytes(), numbers[2])  # type: ignore[index,union-attr]
     for name, layer in module.named_modules():
         for key, value in vars(layer).items():
