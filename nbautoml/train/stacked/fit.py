@@ -31,7 +31,7 @@ from nbautoml.train.stacked.groups import Group
 from nbautoml.train.stacked.losses import StackedLoss
 from nbautoml.train.stacked.members import Member, Ready, ready
 from nbautoml.train.stacked.metrics import StackedTally
-from nbautoml.train.stacked.noise import Noise
+from nbautoml.train.stacked.noise import Draws, Noise
 from nbautoml.train.stacked.optimizers import Updater
 from nbautoml.train.stacked.reasons import CannotStack
 from nbautoml.train.stacked.tape import tensors_of
@@ -217,11 +217,11 @@ class StackedFit:
             self._ask(epoch)
             n_rows = len(target) // n
             stacked = [item.unflatten(0, (n, n_rows)) for item in tensors_of(inputs)]
-            masks = self._masks(epoch, n_rows, at)
+            draws = self._draws(epoch, n_rows, at)
             program = self._group.program(n_rows, is_training=True)
             values = {**weights.kept, **weights.leaves}
             with setup.precision.autocast():
-                output = program(stacked, values, masks)
+                output = program(stacked, values, draws)
                 losses = epoch.loss(output, target.unflatten(0, (n, n_rows)))
             self._update(epoch, losses, at)
         self._flush(epoch)
@@ -268,7 +268,7 @@ class StackedFit:
         full = orders[:, :n_full].unflatten(1, (-1, size)).transpose(0, 1).reshape(-1)
         return full if should_drop else torch.cat([full, orders[:, n_full:].reshape(-1)])
 
-    def _masks(self, epoch: _Epoch, n_rows: int, at: int) -> list[Tensor | None]:
+    def _draws(self, epoch: _Epoch, n_rows: int, at: int) -> Draws:
         noise = epoch.noises.get(n_rows)
         if noise is None:
             assert self._group is not None  # somebody is in
@@ -276,8 +276,6 @@ class StackedFit:
             seeds = [slot.ready.member.seed for slot in self._slots]
             noise = Noise(tape, [slot.rates for slot in self._slots], seeds, self._device)
             epoch.noises[n_rows] = noise
-        if noise.is_empty:
-            return []
         n_batches = self._slots[0].ready.setup.n_batches
         return noise.draw([(slot.epoch - 1) * n_batches + at + 1 for slot in self._slots])
 
@@ -321,7 +319,7 @@ class StackedFit:
             for inputs, target in data.valid.batches(rows):
                 program = self._group.program(len(target), is_training=False)
                 shared: list[Any] = [item.expand(n, *item.shape) for item in tensors_of(inputs)]
-                output = program(shared, values, [])
+                output = program(shared, values, Draws())
                 tally.add(output, target, loss(output, target.expand(n, *target.shape)))
         return tally.result()
 

@@ -1,13 +1,18 @@
-"""Dropout of a stack: each trial draws what it would have drawn on its own.
+"""Random numbers of a stack: each trial draws what it would have drawn on its own.
 
 One by one, torch's generator is seeded with ``step_seed(seed, step)`` and every dropout layer
 draws from it in turn. Here each trial's step is seeded the same way, on a generator of its own,
 and its layers' masks are drawn in the same order into the trial's row of a stacked mask.
+
+Drawing is what a small stack spends most time on after its matrix products (20 us a trial for 64
+rows of 64, as on its own): a counter-based hash for all trials at once takes 3. It isn't used,
+since a trial would then differ from plain PyTorch's loop, and `%automl code` writes that loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -15,11 +20,11 @@ from torch import Tensor
 from nbautoml.train.seeds import step_seed
 from nbautoml.train.stacked.tape import Tape
 
-__all__ = ["Noise"]
+__all__ = ["Draws", "Noise"]
 
 
 class Noise:
-    """The masks of the training steps of one size.
+    """What the training steps of one size draw.
 
     Args:
         tape: whose dropout is drawn.
@@ -35,46 +40,125 @@ class Noise:
         seeds: Sequence[int],
         device: torch.device,
     ) -> None:
-        shapes = [op.noise for op in tape.ops if op.noise is not None]
         self._seeds = list(seeds)
-        self._generator = torch.Generator(device=device)
-        self._layers: list[Tensor | None] = []
-        self._scales: list[Tensor] = []
-        self._rows: list[list[tuple[Tensor, float] | None]] = [[] for _ in seeds]
+        self._layers: list[_Layer | None] = []
+        shapes = [op.noise for op in tape.ops if op.noise is not None]
         for at, (shape, strides) in enumerate(shapes):
             own = [member[at] for member in rates]
-            if not any(own):
-                self._layers.append(None)
-                self._scales.append(torch.ones(()))
-                continue
-            mask = torch.empty_strided(
-                (len(seeds), *shape), (_size(shape, strides), *strides), device=device
-            ).fill_(1.0)
-            self._layers.append(mask)
-            scale = [0.0 if rate >= 1 else 1 / (1 - rate) for rate in own]
-            self._scales.append(
-                torch.tensor(scale, device=device).view(-1, *(1,) * len(shape))
-            )
-            for row, rate, slots in zip(mask.unbind(), own, self._rows, strict=True):
-                # torch draws nothing where the rate is 0 or 1
-                slots.append((row, 1 - rate) if 0 < rate < 1 else None)
-        self.is_empty = not any(layer is not None for layer in self._layers)
+            self._layers.append(_Layer(shape, strides, own, device) if any(own) else None)
+        # Other functions draw between the layers: masks must then be drawn in their turn.
+        self._is_mixed = any(op.is_random for op in tape.ops)
+        self._device = device
+        self._generators = [torch.Generator(device) for _ in seeds[: None if self._is_mixed else 1]]
+        self.is_empty = not self._is_mixed and not any(self._layers)
 
-    def draw(self, steps: Sequence[int]) -> list[Tensor | None]:
-        """Masks for each dropout layer (None: no trial drops any), at each member's own step."""
+    def draw(self, steps: Sequence[int]) -> Draws:
+        """What the members draw, each at its own step (counting from 1)."""
         if self.is_empty:
-            return self._layers
-        generator = self._generator
-        for seed, step, rows in zip(self._seeds, steps, self._rows, strict=True):
-            generator.manual_seed(step_seed(seed, step))
-            for drawn in rows:
-                if drawn is not None:
-                    drawn[0].bernoulli_(drawn[1], generator=generator)
-        return [
-            None if mask is None else mask * scale
-            for mask, scale in zip(self._layers, self._scales, strict=True)
+            return Draws()
+        seeds = [step_seed(*pair) for pair in zip(self._seeds, steps, strict=True)]
+        if self._is_mixed:
+            for generator, seed in zip(self._generators, seeds, strict=True):
+                generator.manual_seed(seed)
+            return _InTurn(self._layers, self._generators, self._device)
+        generator = self._generators[0]
+        layers = [layer for layer in self._layers if layer is not None]
+        for at, seed in enumerate(seeds):
+            generator.manual_seed(seed)
+            for layer in layers:
+                layer.draw(at, generator)
+        return Draws([None if layer is None else layer.factor() for layer in self._layers])
+
+
+class Draws:
+    """Dropout's factors of one step.
+
+    Args:
+        factors: of each dropout layer; None where no trial drops any. Empty: nothing is drawn.
+    """
+
+    def __init__(self, factors: Sequence[Tensor | None] = ()) -> None:
+        self._factors = factors
+
+    def factor(self, which: int) -> Tensor | None:
+        """What the input of a dropout layer is multiplied with."""
+        return self._factors[which] if self._factors else None
+
+    @contextmanager
+    def trial(self, at: int) -> Iterator[None]:
+        """Inside, torch's own generator goes on where this trial's is."""
+        yield
+
+
+class _InTurn(Draws):
+    def __init__(
+        self,
+        layers: Sequence[_Layer | None],
+        generators: Sequence[torch.Generator],
+        device: torch.device,
+    ) -> None:
+        super().__init__()
+        self._layers, self._generators = layers, generators
+        self._usual = _default_generator(device)
+
+    def factor(self, which: int) -> Tensor | None:
+        layer = self._layers[which]
+        if layer is None:
+            return None
+        for at, generator in enumerate(self._generators):
+            layer.draw(at, generator)
+        return layer.factor()
+
+    @contextmanager
+    def trial(self, at: int) -> Iterator[None]:
+        own, usual = self._generators[at], self._usual
+        before = usual.get_state()
+        usual.set_state(own.get_state())
+        try:
+            yield
+        finally:
+            own.set_state(usual.get_state())
+            usual.set_state(before)
+
+
+class _Layer:
+    """The stacked mask of one dropout layer."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+        rates: Sequence[float],
+        device: torch.device,
+    ) -> None:
+        n_trials, n = len(rates), _extent(shape, strides)
+        mask = torch.ones(n_trials * n, device=device)
+        # Drawn in the memory order that the layer's input has on its own.
+        self._mask = mask.as_strided((n_trials, *shape), (n, *strides))
+        # torch draws nothing where the rate is 0 or 1
+        self._rows = [
+            (row, 1 - rate) if 0 < rate < 1 else None
+            for row, rate in zip(self._mask.unbind(), rates, strict=True)
         ]
+        scales = [0.0 if rate >= 1 else 1 / (1 - rate) for rate in rates]
+        self._scale = torch.tensor(scales, device=device).view(-1, *(1,) * len(shape))
+
+    def draw(self, at: int, generator: torch.Generator) -> None:
+        row = self._rows[at]
+        if row is not None:
+            row[0].bernoulli_(row[1], generator=generator)
+
+    def factor(self) -> Tensor:
+        return self._mask * self._scale
 
 
-def _size(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+def _extent(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
     return sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) + 1
+
+
+def _default_generator(device: torch.device) -> torch.Generator:
+    if device.type == "cuda":
+        index = device.index if device.index is not None else torch.cuda.current_device()
+        generator: torch.Generator = torch.cuda.default_generators[index]
+        return generator
+    return torch.default_generator

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nbautoml.train.stacked.rules import RULES, vmapped
+from nbautoml.train.stacked.noise import Draws
+from nbautoml.train.stacked.rules import RULES, each, vmapped_or_each
 from nbautoml.train.stacked.tape import Op, Ref, Tape, tensors_of
 
 __all__ = ["Program"]
 
 Values = list[Any]
+Step = Callable[[Values, Draws], None]
 
 
 class Program:
@@ -26,7 +28,7 @@ class Program:
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
         n_noises = 0
-        self._steps: list[Callable[[Values, Sequence[Tensor | None]], None]] = []
+        self._steps: list[Step] = []
         for op in tape.ops:
             if op.noise is not None:
                 self._steps.append(_dropout(op, n_noises))
@@ -38,14 +40,14 @@ class Program:
         self,
         inputs: Sequence[Tensor],
         weights: Mapping[str, Tensor],
-        masks: Sequence[Tensor | None],
+        draws: Draws,
     ) -> Tensor:
         """The stacked output.
 
         Args:
             inputs: each ``(K, B, ...)``.
             weights: parameters and buffers by name, each ``(K, ...)``.
-            masks: a factor for each dropout layer, see `Noise`; None leaves values alone.
+            draws: what is random in this step.
         """
         tape, n = self.tape, len(inputs[0])
         values: Values = [None] * tape.n_values
@@ -56,43 +58,37 @@ class Program:
         for at, tensor in tape.constants.items():
             values[at] = tensor.expand(n, *tensor.shape)
         for step in self._steps:
-            step(values, masks)
+            step(values, draws)
         output: Tensor = values[tape.output]
         return output
 
 
-def _dropout(op: Op, which: int) -> Callable[[Values, Sequence[Tensor | None]], None]:
+def _dropout(op: Op, which: int) -> Step:
     source, target = op.args[0].index, op.outputs[0]
 
-    def run(values: Values, masks: Sequence[Tensor | None]) -> None:
-        mask = masks[which] if masks else None
-        values[target] = values[source] if mask is None else values[source] * mask
+    def run(values: Values, draws: Draws) -> None:
+        factor = draws.factor(which)
+        values[target] = values[source] if factor is None else values[source] * factor
 
     return run
 
 
-def _compiled(op: Op) -> Callable[[Values, Sequence[Tensor | None]], None]:
+def _compiled(op: Op) -> Step:
     if not any(True for _ in _refs((op.args, op.kwargs))):
         return _made(op)
-    rule = RULES.get(op.function, vmapped)
-    is_flat = not any(
-        isinstance(item, list | tuple | dict) and any(True for _ in _refs(item))
-        for item in (*op.args, *op.kwargs.values())
-    )
-    places = [(at, item.index) for at, item in enumerate(op.args) if isinstance(item, Ref)]
-    named = [(key, item.index) for key, item in op.kwargs.items() if isinstance(item, Ref)]
+    rule = RULES.get(op.function)
+    if op.is_random:
+        rule = None
+    elif rule is None:
+        rule = vmapped_or_each()
+    fill = _filler(op)
     single = op.outputs[0] if len(op.outputs) == 1 else None
 
-    def run(values: Values, _: Sequence[Tensor | None]) -> None:
-        if is_flat:
-            args, kwargs = list(op.args), dict(op.kwargs) if named else op.kwargs
-            for at, index in places:
-                args[at] = values[index]
-            for key, index in named:
-                kwargs[key] = values[index]
-        else:
-            args, kwargs = _filled(list(op.args), values), _filled(op.kwargs, values)
-        result = rule(op, *args, **kwargs)
+    def run(values: Values, draws: Draws) -> None:
+        args, kwargs = fill(values)
+        result = (
+            each(op, *args, trial=draws.trial, **kwargs) if rule is None else rule(op, *args, **kwargs)
+        )
         if single is not None and isinstance(result, Tensor):
             values[single] = result
             return
@@ -102,11 +98,40 @@ def _compiled(op: Op) -> Callable[[Values, Sequence[Tensor | None]], None]:
     return run
 
 
-def _made(op: Op) -> Callable[[Values, Sequence[Tensor | None]], None]:
+def _filler(op: Op) -> Callable[[Values], tuple[Sequence[Any], dict[str, Any]]]:
+    """Puts values into the arguments; the usual ones hold tensors at their top only."""
+    is_flat = not any(
+        isinstance(item, list | tuple | dict) and any(True for _ in _refs(item))
+        for item in (*op.args, *op.kwargs.values())
+    )
+    if not is_flat:
+        return lambda values: (_filled(list(op.args), values), _filled(op.kwargs, values))
+    places = [(at, item.index) for at, item in enumerate(op.args) if isinstance(item, Ref)]
+    named = [(key, item.index) for key, item in op.kwargs.items() if isinstance(item, Ref)]
+
+    def fill(values: Values) -> tuple[Sequence[Any], dict[str, Any]]:
+        args, kwargs = list(op.args), dict(op.kwargs) if named else op.kwargs
+        for at, index in places:
+            args[at] = values[index]
+        for key, index in named:
+            kwargs[key] = values[index]
+        return args, kwargs
+
+    return fill
+
+
+def _made(op: Op) -> Step:
     """A tensor made in forward (zeros, arange): each trial its own, forward may write into it."""
 
-    def run(values: Values, _: Sequence[Tensor | None]) -> None:
+    def run(values: Values, draws: Draws) -> None:
         n = len(next(value for value in values if value is not None))
+        if op.is_random:
+            drawn = []
+            for at in range(n):
+                with draws.trial(at):
+                    drawn.append(op.function(*op.args, **op.kwargs))
+            values[op.outputs[0]] = torch.stack(drawn)
+            return
         result = op.function(*op.args, **op.kwargs)
         for index, tensor in zip(op.outputs, tensors_of(result), strict=True):
             values[index] = tensor.expand(n, *tensor.shape).contiguous()

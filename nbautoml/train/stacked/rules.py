@@ -1,7 +1,8 @@
 """How a function of one trial is computed for a stack: values are ``(K, ...)``, weights too.
 
 A rule takes the stacked arguments and gives the stacked result. A function without a rule goes
-through `torch.vmap`, which knows nearly all of torch at some 50 us a call.
+through `torch.vmap`, which knows nearly all of torch at some 50 us a call; what that doesn't know
+(LSTM, GRU, fused attention) is called for one trial after the other.
 
 =====================================  ======================================================
 functions                              rule
@@ -24,16 +25,18 @@ On a CPU a grouped convolution is worse than one call a trial: 16 trials of a sm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nbautoml.train.stacked.tape import Op
+from nbautoml.train.stacked.tape import Op, tensors_of
 
-__all__ = ["RULES", "Rule", "linear", "vmapped"]
+__all__ = ["RULES", "Rule", "each", "linear", "vmapped", "vmapped_or_each"]
 
 Rule = Callable[..., Any]
 
@@ -66,12 +69,23 @@ def linear(_: Op, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
         out = (flat * weight.unsqueeze(1)).sum(-1, keepdim=True)
         out = out if bias is None else out + bias.reshape(-1, 1, 1)
         return out.reshape(shape[:-1])
-    out = _Linear.apply(flat, weight, bias)  # type: ignore[no-untyped-call]
+    if torch.is_autocast_enabled(x.device.type):  # which `_Linear.backward` knows nothing of
+        out = torch.bmm(flat, weight.transpose(1, 2))
+        out = out if bias is None else out + bias.unsqueeze(1).to(out.dtype)
+    else:
+        out = _Linear.apply(flat, weight, bias)  # type: ignore[no-untyped-call]
     return out if x.ndim == 3 else out.reshape(*shape[:-1], weight.shape[1])  # type: ignore[no-any-return]
 
 
 def _direct(op: Op, *args: Any, **kwargs: Any) -> Any:
     return op.function(*args, **kwargs)
+
+
+def _attention(op: Op, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
+    mask = args[0] if args else kwargs.get("attn_mask")
+    if mask is not None or query.ndim < 4:
+        return each(op, query, key, value, *args, **kwargs)
+    return op.function(query, key, value, *args, **kwargs)  # all dimensions before the last two are alike
 
 
 def _aligned(op: Op, *args: Any, **kwargs: Any) -> Any:
@@ -188,8 +202,54 @@ def _embedding(op: Op, index: Tensor, weight: Tensor, *args: Any, **kwargs: Any)
     return out
 
 
+def vmapped_or_each() -> Rule:
+    """A rule that finds out in its first call whether `torch.vmap` has one for the function."""
+    chosen: list[Rule] = []
+
+    def rule(op: Op, *args: Any, **kwargs: Any) -> Any:
+        if not chosen:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error")  # torch warns where it would loop itself
+                    result = vmapped(op, *args, **kwargs)
+            except (RuntimeError, UserWarning):
+                chosen.append(each)
+            else:
+                chosen.append(vmapped)
+                return result
+        return chosen[0](op, *args, **kwargs)
+
+    return rule
+
+
 def vmapped(op: Op, *args: Any, **kwargs: Any) -> Any:
     """Any function at all, through `torch.vmap`."""
+    call, stacked = _opened(op, args, kwargs)
+    return torch.vmap(lambda *rows: call(rows), randomness="error")(*stacked)
+
+
+def each(op: Op, *args: Any, trial: Callable[[int], Any] | None = None, **kwargs: Any) -> Any:
+    """One trial after the other, for what is large anyway (recurrent layers) or random inside.
+
+    Args:
+        op: which function.
+        args: stacked.
+        trial: gives a context for each trial, in which its random numbers are drawn.
+        kwargs: stacked.
+    """
+    call, stacked = _opened(op, args, kwargs)
+    made = []
+    for at, rows in enumerate(zip(*(item.unbind() for item in stacked), strict=True)):
+        with nullcontext() if trial is None else trial(at):
+            made.append(list(tensors_of(call(rows))))
+    columns = [torch.stack(column) for column in zip(*made, strict=True)]
+    return columns[0] if len(columns) == 1 else columns
+
+
+def _opened(
+    op: Op, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[Callable[[Sequence[Tensor]], Any], list[Tensor]]:
+    """The call as a function of its tensors alone, and those."""
     stacked: list[Tensor] = []
 
     def pick(value: Any) -> Any:
@@ -200,20 +260,19 @@ def vmapped(op: Op, *args: Any, **kwargs: Any) -> Any:
             return type(value)(pick(item) for item in value)
         return value
 
-    held = [pick(item) for item in args]
-    named = {key: pick(item) for key, item in kwargs.items()}
+    held, named = [pick(item) for item in args], {key: pick(item) for key, item in kwargs.items()}
 
-    def one(*tensors: Tensor) -> Any:
+    def call(rows: Sequence[Tensor]) -> Any:
         def put(value: Any) -> Any:
             if isinstance(value, _Slot):
-                return tensors[value.at]
+                return rows[value.at]
             if isinstance(value, list | tuple):
                 return type(value)(put(item) for item in value)
             return value
 
         return op.function(*map(put, held), **{key: put(item) for key, item in named.items()})
 
-    return torch.vmap(one, randomness="error")(*stacked)
+    return call, stacked
 
 
 class _Slot:
@@ -245,6 +304,7 @@ def _table() -> dict[Callable[..., Any], Rule]:
         (_UNARY, _direct), (_SEVERAL, _aligned), (_SHAPES, _shaped), (_POOLS, _batchwise),
         ("linear", linear), ("conv1d conv2d", _conv), ("batch_norm", _batch_norm),
         ("layer_norm", _layer_norm), ("group_norm", _group_norm), ("embedding", _embedding),
+        ("scaled_dot_product_attention", _attention),
     ):  # fmt: skip
         table.update(dict.fromkeys(_everywhere(names), rule))
     return table

@@ -13,7 +13,7 @@ Functions are seen as torch's ``__torch_function__`` sees them: one entry for ``
 their tapes agree in all but the numbers that a stack keeps for each trial (dropout rates).
 
 What a tape cannot hold is refused while it is written: reading a tensor's value (``item()``, an
-``if`` on data), random numbers other than dropout, state that forward keeps in Python.
+``if`` on data), state that forward keeps in Python, random numbers of Python or NumPy.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Op:
             that are no tensors.
         shapes: their shapes.
         noise: for dropout: shape and strides of what is drawn; None for all others.
+        is_random: it draws random numbers inside (attention with dropout, ``rand_like``).
     """
 
     function: Callable[..., Any]
@@ -64,6 +65,7 @@ class Op:
     outputs: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
     noise: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    is_random: bool = False
 
 
 @dataclass
@@ -150,7 +152,7 @@ class _Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         name = _name(func)
         short = name.rsplit(".", 1)[-1]
-        _refuse(short, name, args, kwargs)
+        _refuse(short, name, kwargs)
         # Before the call: what gives back its own input becomes a new value by that.
         place = (self._replaced(args), self._replaced(kwargs))
         noise = _noise_of(short, args, kwargs)
@@ -167,10 +169,10 @@ class _Recorder(TorchFunctionMode):
             shapes=tuple(tuple(tensor.shape) for tensor in made),
         )
         if noise is not None:
-            rate, x = noise
-            op.noise = (tuple(x.shape), tuple(x.stride()))
-            op.args, op.kwargs = (source,), {}
-            self.tape.rates.append(rate)
+            op.noise, op.args, op.kwargs = _shape_of_noise(short, noise[1]), (source,), {}
+            self.tape.rates.append(noise[0])
+        else:
+            op.is_random = _is_random(short, args, kwargs)
         self.tape.ops.append(op)
         return result
 
@@ -219,47 +221,44 @@ class _Recorder(TorchFunctionMode):
 _READS = {
     "item": "item()", "tolist": "tolist()", "numpy": "numpy()", "__bool__": "an if or while",
     "__float__": "float()", "__int__": "int()", "__index__": "an index", "__array__": "numpy",
-    "__len__": "", "equal": "torch.equal", "allclose": "torch.allclose", "__complex__": "complex()",
+    "equal": "torch.equal", "allclose": "torch.allclose", "__complex__": "complex()",
     "is_nonzero": "is_nonzero", "__contains__": "in", "__format__": "a text", "__repr__": "a text",
 }  # fmt: skip
 _RANDOM = {
     "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "normal",
     "normal_", "uniform_", "bernoulli", "bernoulli_", "multinomial", "exponential_", "random_",
-    "poisson", "cauchy_", "geometric_", "log_normal_", "rrelu", "rrelu_", "gumbel_softmax",
-    "fractional_max_pool2d", "fractional_max_pool3d", "manual_seed", "binomial",
+    "poisson", "cauchy_", "geometric_", "log_normal_", "gumbel_softmax", "binomial",
+    "fractional_max_pool2d", "fractional_max_pool3d", "rrelu", "rrelu_", "alpha_dropout",
+    "feature_alpha_dropout", "feature_dropout", "native_dropout", "dropout_", "alpha_dropout_",
+    "feature_alpha_dropout_", "feature_dropout_",
 }  # fmt: skip
-_DROPOUTS = {"dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout",
-             "feature_alpha_dropout", "feature_dropout", "native_dropout", "feature_dropout_",
-             "alpha_dropout_", "feature_alpha_dropout_"}  # fmt: skip
+_DROPOUTS = {"dropout": 0, "dropout1d": 3, "dropout2d": 4, "dropout3d": 5}
+"""By name: of how many dimensions the input is (0: any) where whole channels are dropped."""
 
 
-def _refuse(short: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _refuse(short: str, name: str, kwargs: dict[str, Any]) -> None:
     if _READS.get(short):
         raise CannotStack(
             f"forward reads a tensor's value with {_READS[short]}: it may differ from trial to trial"
         )
-    if short in _RANDOM and (short not in {"rrelu", "rrelu_"} or _argument(args, kwargs, 3, "training")):
-        raise CannotStack(f"forward draws random numbers with {name}")
+    if short == "manual_seed":
+        raise CannotStack("forward seeds torch's generator")
     if kwargs.get("out") is not None:
         raise CannotStack(f"forward calls {name} with out=")
-    if short in {"multi_head_attention_forward"} and _attention_rate(args, kwargs):
-        raise CannotStack("attention has dropout inside")
-    if short == "scaled_dot_product_attention" and _argument(args, kwargs, 4, "dropout_p"):
-        raise CannotStack("attention has dropout inside")
-    if short in {"lstm", "gru", "rnn_tanh", "rnn_relu"} and _recurrent_rate(args):
-        raise CannotStack(f"{short} has dropout between its layers")
 
 
-def _attention_rate(args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
-    is_training = _argument(args, kwargs, 13, "training", default=True)
-    return float(_argument(args, kwargs, 10, "dropout_p") or 0.0) if is_training else 0.0
-
-
-def _recurrent_rate(args: tuple[Any, ...]) -> float:
-    # input, hx, weights, has_biases, num_layers, dropout, train, ... ; the packed form has one more
-    plain = [item for item in args if isinstance(item, int | float)]
-    n_layers, rate, is_training = plain[1], plain[2], plain[3]
-    return float(rate) if is_training and n_layers > 1 else 0.0
+def _is_random(short: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    if short == "multi_head_attention_forward":
+        is_training = _argument(args, kwargs, 13, "training", default=True)
+        return bool(is_training and _argument(args, kwargs, 10, "dropout_p"))
+    if short == "scaled_dot_product_attention":
+        return bool(_argument(args, kwargs, 4, "dropout_p"))
+    if short in {"lstm", "gru", "rnn_tanh", "rnn_relu"}:
+        # input, hidden, weights, has_biases, num_layers, dropout, train, bidirectional ...
+        plain = [item for item in args if isinstance(item, int | float)]
+        return plain[1] > 1 and plain[2] > 0 and bool(plain[3])
+    is_dropout = short in _DROPOUTS and _argument(args, kwargs, 2, "training", default=True)
+    return short in _RANDOM or bool(is_dropout)
 
 
 def _argument(
@@ -271,18 +270,21 @@ def _argument(
 def _noise_of(
     short: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[float, torch.Tensor] | None:
-    if short not in _DROPOUTS:
-        return None
+    """Rate and input of a dropout that a stack draws itself."""
     x = _argument(args, kwargs, 0, "input")
-    rate = float(_argument(args, kwargs, 1, "p", default=0.5))
+    if short not in _DROPOUTS or _DROPOUTS[short] not in {0, x.ndim}:
+        return None
+    if _argument(args, kwargs, 3, "inplace", default=False):
+        return None
     is_training = _argument(args, kwargs, 2, "training", default=True)
-    if not is_training:
-        return 0.0, x
-    if _argument(args, kwargs, 3, "inplace", default=False) or short.endswith("_"):
-        raise CannotStack("dropout writes into its input (inplace=True)")
-    if short != "dropout":
-        raise CannotStack(f"{short} is not known to a stack")
-    return rate, x
+    return (float(_argument(args, kwargs, 1, "p", default=0.5)) if is_training else 0.0), x
+
+
+def _shape_of_noise(short: str, x: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    if short == "dropout":
+        return tuple(x.shape), tuple(x.stride())
+    ones = (1,) * (x.ndim - 2)
+    return (*x.shape[:2], *ones), (x.shape[1], 1, *ones)
 
 
 def _name(function: Callable[..., Any]) -> str:
