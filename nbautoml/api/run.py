@@ -21,7 +21,7 @@ from nbautoml.store.peek import peek
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
-    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from torch import nn
 
     from nbautoml.spec.recipe import Recipe
@@ -218,31 +218,33 @@ class Run:
 
     # -- pictures ---------------------------------------------------------------------------
 
-    def plot_history(self, ax: Axes | None = None) -> Axes:
+    # Each returns a matplotlib Figure that shows itself as the value of a cell.
+
+    def plot_history(self) -> Figure:
         """The value of each trial, and the best so far."""
         from nbautoml.api import plots
 
-        return plots.history(self, ax)
+        return plots.history(self)
 
-    def plot_curves(self, name: str | None = None, *, ax: Axes | None = None) -> Axes:
+    def plot_curves(self, name: str | None = None) -> Figure:
         """One quantity over the epochs of each trial; the objective's when left out."""
         from nbautoml.api import plots
 
-        return plots.curves(self, name, ax)
+        return plots.curves(self, name)
 
-    def plot_importance(self, ax: Axes | None = None) -> Axes:
+    def plot_importance(self) -> Figure:
         """How much of the differences in value each parameter explains (PED-ANOVA)."""
         from nbautoml.api import plots
 
-        return plots.importance(self, ax)
+        return plots.importance(self)
 
-    def plot_parallel(self, ax: Axes | None = None) -> Axes:
+    def plot_parallel(self) -> Figure:
         """Each trial as a line through its parameters, coloured by its value."""
         from nbautoml.api import plots
 
-        return plots.parallel(self, ax)
+        return plots.parallel(self)
 
-    def plot_slice(self, *names: str) -> Sequence[Axes]:
+    def plot_slice(self, *names: str) -> Figure:
         """The value against each parameter (or those that are named)."""
         from nbautoml.api import plots
 

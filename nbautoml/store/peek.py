@@ -19,7 +19,12 @@ SELECT key, state, message, owner_pid, owner_started, owner_host, heartbeat, sta
 FROM run WHERE id = ?
 """
 _COUNTS = """
-SELECT count(*), count(ended_at), min(value), max(value) FROM trial WHERE run = ?
+SELECT count(*), count(ended_at),
+       coalesce(min(value) FILTER (WHERE state = 'complete'),
+                min(value) FILTER (WHERE state = 'stopped_early')),
+       coalesce(max(value) FILTER (WHERE state = 'complete'),
+                max(value) FILTER (WHERE state = 'stopped_early'))
+FROM trial WHERE run = ?
 """
 
 

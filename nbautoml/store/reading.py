@@ -79,15 +79,20 @@ def read_run(connection: sa.Connection, run_id: str) -> tuple[int, RunRow] | Non
 
 
 def read_counts(connection: sa.Connection, run: int) -> dict[str, Any]:
-    """How many trials there are and ended, and the lowest and highest value."""
+    """How many trials there are and ended, and the lowest and highest value.
+
+    Of the complete ones; of those stopped early only while there is no complete one.
+    """
     column = trial_table.c
+    states = ("complete", "stopped_early")
+    extremes = [
+        sa.func.coalesce(*(extreme(column.value).filter(column.state == s) for s in states))
+        for extreme in (sa.func.min, sa.func.max)
+    ]
     row = connection.execute(
-        sa.select(
-            sa.func.count(),
-            sa.func.count(column.ended_at),
-            sa.func.min(column.value),
-            sa.func.max(column.value),
-        ).where(column.run == run)
+        sa.select(sa.func.count(), sa.func.count(column.ended_at), *extremes).where(
+            column.run == run
+        )
     ).one()
     return dict(zip(("n_trials", "n_finished", "low", "high"), row, strict=True))
 

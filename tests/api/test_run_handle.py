@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 
 import pytest
@@ -13,7 +14,7 @@ from nbautoml.errors import EngineError, NbAutomlError, RunNotFoundError, SpaceE
 
 
 def test_repr_says_where_the_run_stands_without_an_address(digits):
-    assert repr(digits) == "Run('digits', finished, 6/10 trials, best accuracy 0.97)"
+    assert repr(digits) == "Run('digits', finished, 6/10 trials, best accuracy 0.95)"
 
 
 def test_best_is_the_best_whole_trial(digits):
@@ -209,12 +210,14 @@ def test_a_run_that_is_going_on_is_not_removed(record):
         nbautoml.remove("digits")
 
 
-def test_report_is_one_file_without_scripts(digits, tmp_path):
+def test_report_is_one_file_that_lets_only_its_own_script_act(digits, tmp_path):
     path = digits.report(tmp_path / "digits.html")
-    text = path.read_text(encoding="utf-8")
+    text = html.unescape(path.read_text(encoding="utf-8"))
     assert "digits" in text
     assert "ValueError: no good" in text
-    assert "<script" not in text
+    assert text.count("<script") == 1
+    assert "default-src 'none'" in text
+    assert "script-src 'sha256-" in text
     assert "http://" not in text.replace("http://www.w3.org", "")
 
 
@@ -236,3 +239,26 @@ def test_public_calls_have_the_signature_of_the_table():
     assert {"data", "space", "trials", "metric", "timeout_per_trial"} <= set(parameters)
     assert parameters["seed"].default == 0
     assert "trials: how many" in nbautoml.tune.__doc__
+
+
+@pytest.mark.parametrize(
+    ("endings", "number"),
+    [
+        ([("complete", 0.5), ("stopped_early", 0.9), ("complete", 0.7)], 2),
+        ([("stopped_early", 0.4), ("stopped_early", 0.6), ("failed", None)], 1),
+        ([("complete", 0.7), ("complete", 0.7)], 0),
+    ],
+)
+def test_handle_list_and_panel_have_the_same_best(record, endings, number):
+    from nbautoml.widgets.snapshot import build_snapshot
+
+    made = record()
+    for at, (state, value) in enumerate(endings):
+        made.trial(at, value, {"hidden": 16}, state=state)
+    value = endings[number][1]
+    shown = build_snapshot(made.folder)["header"]["best"]
+    assert (made.run.best.number, made.run.best.value) == (number, value)
+    assert (shown["trial"], shown["value"]) == (number, value)
+    assert made.run.info.best_value == value
+    with made.folder.reader() as reader:
+        assert reader.counts()["high"] == value
