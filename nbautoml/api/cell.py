@@ -127,7 +127,7 @@ def _unreadable(error: SyntaxError) -> UsageError:
 
 def _execute(shell: Any, code: types.CodeType) -> None:
     try:
-        exec(code, shell.user_global_ns, shell.user_ns)
+        exec(code, shell.user_global_ns, shell.user_ns)  # noqa: S102 - this is what a cell is
     except Exception as error:
         # The traceback begins at the user's cell: our frame and IPython's are cut off.
         if error.__traceback__ is not None and not hasattr(error, "_render_traceback_"):

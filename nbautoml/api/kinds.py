@@ -99,7 +99,7 @@ def _shown(value: Any) -> str:
 def _whole(low: int) -> Callable[[Any], int]:
     def check(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-            raise ValueError
+            raise ValueError  # noqa: TRY004 - every check speaks ValueError
         if int(value) < low:
             raise ValueError
         return int(value)
@@ -109,7 +109,7 @@ def _whole(low: int) -> Callable[[Any], int]:
 
 def _share(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ValueError
+        raise ValueError  # noqa: TRY004 - every check speaks ValueError
     if not 0 < float(value) < 1:
         raise ValueError
     return float(value)
@@ -117,13 +117,13 @@ def _share(value: Any) -> float:
 
 def _duration(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (str, numbers.Real)):
-        raise ValueError
+        raise ValueError  # noqa: TRY004 - every check speaks ValueError
     return parse_duration(value if isinstance(value, str) else float(value))
 
 
 def _bool(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError
+        raise ValueError  # noqa: TRY004 - every check speaks ValueError
     return value
 
 

@@ -29,7 +29,7 @@ _NEGATIVE = re.compile(r"-[\d.][\w.+-]*")
 _ARGUMENT = re.compile(r"argument (\S+?)(?:/\S+)?:")
 
 
-class HelpAsked(Exception):
+class HelpAsked(Exception):  # noqa: N818 - no error: a way out of argparse
     """The words asked for help on ``verb`` (None: on everything)."""
 
     def __init__(self, verb: Verb | None) -> None:
@@ -265,7 +265,7 @@ class _Flag(argparse.Action):
     def __call__(
         self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
     ) -> None:
-        word = parser._words.get(option_string)
+        word = parser._words.get(option_string)  # noqa: SLF001 - the parser is ours
         setattr(namespace, self.dest, (word if word is not None else _with_place(""), True))
 
 

@@ -68,8 +68,8 @@ def main(words: list[str] | None = None) -> int:
 
 def _preload() -> None:
     """Load what the run will need, while nobody waits."""
-    import nbautoml.tune.driver
-    from nbautoml.store import Reader, Writer
+    import nbautoml.tune.driver  # noqa: F401
+    from nbautoml.store import Reader, Writer  # noqa: F401
 
 
 def _wait_for_order() -> dict[str, str] | None:

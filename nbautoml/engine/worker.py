@@ -188,7 +188,7 @@ def _do(task: Task, context: PipeContext) -> dict[str, Any]:
         return {"type": "finished", "error": "", "traceback": ""}
     except RunOver:
         raise
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - SystemExit of user code must not end a worker
         text = f"{type(error).__name__}: {error}"
         told = traceback.format_exc()
         context.emit(LogLine(text=f"task failed: {text}", level="error"))

@@ -100,7 +100,7 @@ class Choice(Dimension):
         if self != other:
             return self
         copy = object.__new__(Choice)
-        copy._set(other._options, self.when)
+        copy._set(other._options, self.when)  # noqa: SLF001  another Choice
         return copy
 
     def listed(self) -> str:

@@ -137,7 +137,7 @@ def _evaluated(name: str, text: str, target: Any, function: Any) -> Any:
     names = {**_FALLBACK, **getattr(function, "__globals__", {})}
     around.update({free: cell.cell_contents for free, cell in cells if _is_filled(cell)})
     try:
-        return eval(text, names, around)
+        return eval(text, names, around)  # noqa: S307  the user's own annotation, as Python does
     except SpaceError as error:
         raise SpaceError(f"{name} of {title(target)}: {error.message}", hint=error.hint) from error
     except Exception as error:
@@ -152,7 +152,7 @@ def _evaluated(name: str, text: str, target: Any, function: Any) -> Any:
 
 def _is_filled(cell: Any) -> bool:
     try:
-        cell.cell_contents
+        cell.cell_contents  # noqa: B018  an empty cell raises
     except ValueError:
         return False
     return True

@@ -39,7 +39,7 @@ def _other(value: Any) -> Any:
         except (TypeError, ValueError, RuntimeError):
             return str(value)
     if hasattr(value, "keys") and hasattr(value, "__getitem__"):
-        return {str(key): value[key] for key in value.keys()}
+        return {str(key): value[key] for key in value.keys()}  # noqa: SIM118
     return str(value)
 
 

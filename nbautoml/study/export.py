@@ -233,8 +233,8 @@ def _notes(entry: Entry) -> dict[str, Any]:
 def _moment(seconds: float | None) -> dt.datetime:
     """A time in Optuna's words: local, without a zone."""
     if seconds is None:
-        return dt.datetime.now()
-    return dt.datetime.fromtimestamp(seconds)
+        return dt.datetime.now()  # noqa: DTZ005  Optuna compares times without a zone
+    return dt.datetime.fromtimestamp(seconds)  # noqa: DTZ006
 
 
 def _without_password(url: str) -> str:

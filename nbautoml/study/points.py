@@ -280,7 +280,7 @@ def _placed_values(dimension: Dimension, n: int) -> list[Any]:
 
 
 def _order(size: int, seed: int) -> Sequence[int]:
-    generator = random.Random(seed)
+    generator = random.Random(seed)  # noqa: S311  an order, not a secret
     if size <= _SHUFFLED:
         order = list(range(size))
         generator.shuffle(order)

@@ -164,7 +164,7 @@ def _backward(
     name = type(setup.module).__name__
     try:
         value.backward()  # type: ignore[no-untyped-call]
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  the user's own functions may raise anything
         text, frames = one_line(error), user_frames(error, files)
         release_frames(error)
         traced = _forward_line(setup, inputs, target, files)
@@ -184,7 +184,7 @@ def _forward_line(setup: Setup, inputs: Inputs, target: torch.Tensor, files: Fil
         try:
             with torch.autograd.detect_anomaly(check_nan=False):
                 setup.forward(inputs, target).backward()  # type: ignore[no-untyped-call]
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  it is raised a second time on purpose
             release_frames(error)
     theirs = is_users(files)
     for warning in caught:
@@ -201,7 +201,7 @@ def _explained(doing: str, probe: Probe | None, files: Files) -> Iterator[None]:
         yield
     except NbAutomlError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  a user's module may raise anything
         frames = user_frames(error, files)
         message, hint = _explain(error, probe) or (f"{doing} raised {one_line(error)}", "")
         release_frames(error)  # their locals are activations

@@ -68,7 +68,7 @@ def one_line(error: BaseException) -> str:
     """
     try:
         text = str(error).strip()
-    except Exception as failure:
+    except Exception as failure:  # noqa: BLE001  a user's __str__ may raise anything
         text = f"<no text: {type(failure).__name__}>"
     first = text.splitlines()[0] if text else ""
     name = type(error).__name__

@@ -50,6 +50,6 @@ def allows_channels_last(module: nn.Module, try_forward: Callable[[nn.Module], o
     try:
         trial = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         try_forward(trial.train())
-    except Exception:
+    except Exception:  # noqa: BLE001  the plain layout is what the user has tried, and can fail as it likes
         return False
     return True

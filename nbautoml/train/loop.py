@@ -194,7 +194,7 @@ def train_epoch(setup: Setup, epoch: int, log: StepLog, on_batch: Callable[[], N
 def _seed_epoch(seed: int, first_step: int) -> None:
     # Python's and NumPy's generators once an epoch only: seeding them takes ten microseconds.
     random.seed(step_seed(seed, first_step))
-    np.random.seed(step_seed(seed, first_step) % 2**32)
+    np.random.seed(step_seed(seed, first_step) % 2**32)  # noqa: NPY002
 
 
 def _lr_setter(setup: Setup) -> Callable[[int], None] | None:

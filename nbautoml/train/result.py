@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["FitResult", "Listener", "Silent", "TrialCancelled"]
 
 
-class TrialCancelled(Exception):
+class TrialCancelled(Exception):  # noqa: N818  an order, not an error
     """Raised by a listener to end a fit at once; it leaves `fit` as it was raised."""
 
 

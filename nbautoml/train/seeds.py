@@ -54,7 +54,7 @@ def batch_order(n: int, seed: int, epoch: int) -> torch.Tensor:
 def seed_all(seed: int, device: torch.device) -> None:
     """Seed torch's, NumPy's and Python's global generators."""
     step_seeder(device)(seed % 2**63)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  users' modules draw from the global one
     random.seed(seed)
 
 
@@ -92,11 +92,11 @@ def step_seeder(device: torch.device) -> Callable[[int], None]:
 @contextmanager
 def isolated_rng(device: torch.device) -> Iterator[None]:
     """Inside, the global generators may be seeded at will; afterwards they are as before."""
-    python, numbers = random.getstate(), np.random.get_state()
+    python, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002
     devices = [device] if device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=devices):
             yield
     finally:
         random.setstate(python)
-        np.random.set_state(numbers)
+        np.random.set_state(numbers)  # noqa: NPY002

@@ -79,7 +79,7 @@ def _score_one(
                 return cancelled(number)
             if answer is RunControl.STOP_EARLY and fold < N_FOLDS:
                 return TrialEnded(trial=number, state="stopped_early", values=[mean])
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001  the user's code may raise anything
         return failed(number, error, session.capsule_dir)
     metrics = {metric: float(np.mean(scores)), f"{metric}_std": float(np.std(scores))}
     return TrialEnded(trial=number, state="complete", values=[metrics[metric]], metrics=metrics)

@@ -124,7 +124,7 @@ def _run_one(trial: TrialSpec, session: Session, context: TaskContext) -> TrialE
         values = [float(v) for v in (answer if isinstance(answer, (tuple, list)) else [answer])]
     except CancelledError:
         return cancelled(number)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001  the user's code may raise anything
         # Optuna's own exception, told by its name: the package is the study's to import.
         if type(error).__name__ == "TrialPruned":
             last = asking.last_value

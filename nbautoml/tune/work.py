@@ -118,7 +118,7 @@ def _train_one(trial: TrialSpec, task: Task, session: Session, context: TaskCont
         )
     except TrialCancelled:
         return cancelled(number)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001  the user's code may raise anything
         return failed(number, error, session.capsule_dir)
     if _should_keep(result.value, task, session):
         _keep_weights(result, number, context)

@@ -57,7 +57,7 @@ def start(controller: Controller) -> LiveLink:
     Args:
         controller: finds runs and takes commands; the newest call's is used.
     """
-    global _link
+    global _link  # noqa: PLW0603 - one link a process, as there is one comm manager
     with _link_lock:
         if _link is None:
             _link = LiveLink(controller)
@@ -265,7 +265,7 @@ def open_to_any_shell(comm: Any, handler: Callable[[Any], None]) -> None:
     flush the figures that the running cell is still drawing.
     """
     if hasattr(comm, "_reply_subshell_for"):
-        comm._reply_subshell_for = None
+        comm._reply_subshell_for = None  # noqa: SLF001 - there is no public switch
     comm.handle_msg = handler
 
 

@@ -311,7 +311,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_there(value: Any) -> bool:
-    return value is not None and value == value and str(value) != "<NA>"
+    return value is not None and value == value and str(value) != "<NA>"  # noqa: PLR0124 - NaN
 
 
 def _text(value: Any) -> str:

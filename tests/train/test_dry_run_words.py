@@ -53,9 +53,9 @@ def test_a_module_that_works_is_described(digits, mlp):
 
 def test_a_dry_run_leaves_generators_and_hooks_as_they_were(blobs, mlp):
     net = mlp()
-    before = torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()
+    before = torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
     dry_run(lambda: net, blobs, FitSettings(), "cpu")
-    after = torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()
+    after = torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
     assert before == after
     assert not any(layer._forward_pre_hooks or layer._forward_hooks for layer in net.modules())
 

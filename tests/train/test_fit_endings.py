@@ -1,6 +1,6 @@
 """How a fit ends: all epochs, patience, a listener's word, cancelled, diverged."""
 
-
+# ruff: noqa: NPY002  the global generator is what is watched here
 from __future__ import annotations
 
 import math

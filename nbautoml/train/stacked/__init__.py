@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nbautoml.train.stacked.fit import Ended, StackedFit
+    from nbautoml.train.stacked.groups import group_key, why_not
     from nbautoml.train.stacked.members import Member
     from nbautoml.train.stacked.reasons import CannotStack
 
-__all__ = ["CannotStack", "Ended", "Member", "StackedFit"]
+__all__ = ["CannotStack", "Ended", "Member", "StackedFit", "group_key", "why_not"]
 
-_HOMES = {"CannotStack": "reasons", "Ended": "fit", "Member": "members", "StackedFit": "fit"}
+_HOMES = {
+    "CannotStack": "reasons",
+    "Ended": "fit",
+    "Member": "members",
+    "StackedFit": "fit",
+    "group_key": "groups",
+    "why_not": "groups",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -285,7 +285,7 @@ class StackedFit:
             if slot.failure is None:
                 try:
                     slot.ready.member.listener.on_batch()
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001  an order to end this trial, handed on
                     slot.failure = error
         now = time.perf_counter()
         self._slots[0].waited_s += now - begin
@@ -302,7 +302,7 @@ class StackedFit:
             if slot.failure is None:
                 try:
                     slot.log.take(losses)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001  divergence or the listener's, handed on
                     slot.failure = error
 
     def _evaluate(self) -> list[dict[str, float]]:
@@ -335,7 +335,7 @@ class StackedFit:
             asked = time.perf_counter()
             should_stop = member.listener.on_epoch(slot.epoch, step, metrics)
             slot.waited_s += time.perf_counter() - asked
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  divergence or the listener's, handed on
             slot.failure = error
             return
         if should_stop:

@@ -13,16 +13,44 @@ from nbautoml.train.frames import one_line
 from nbautoml.train.losses import Loss
 from nbautoml.train.seeds import isolated_rng
 from nbautoml.train.stacked.losses import StackedLoss, stacked_loss
-from nbautoml.train.stacked.members import Ready
+from nbautoml.train.stacked.members import Member, Ready, ready
 from nbautoml.train.stacked.noise import Noise
 from nbautoml.train.stacked.program import Program
 from nbautoml.train.stacked.reasons import CannotStack
 from nbautoml.train.stacked.tape import record, tensors_of
 from nbautoml.train.stacked.weights import Layout, Start
 
-__all__ = ["Group"]
+__all__ = ["Group", "group_key", "why_not"]
 
 TOLERANCE = 2e-3  # of the largest value: rounding differs, a wrong rule is off by more
+
+
+def group_key(member: Member, data: TrainData, *, device: str, loss: Loss | None = None) -> Hashable:
+    """Equal for trials that can share a stack.
+
+    It holds the calls of a forward pass with all their constants, shapes and types of weights, batch
+    size, loss and precision. Optimiser, its settings, dropout rates, label smoothing and the number
+    of epochs are each trial's own.
+
+    Raises:
+        CannotStack: this trial can share none.
+    """
+    return ready(member, data, torch.device(device), loss).key
+
+
+def why_not(
+    member: Member, data: TrainData, *, device: str, loss: Loss | None = None
+) -> str | None:
+    """The reason why a trial cannot be stacked; None when it can.
+
+    Found out by doing it: one step of a stack of two is compared with the module's own step, both
+    the output and every weight's gradient.
+    """
+    try:
+        Group(ready(member, data, torch.device(device), loss), data, loss)
+    except CannotStack as refusal:
+        return refusal.reason
+    return None
 
 
 class Group:
@@ -111,22 +139,17 @@ class Group:
             loss = self.loss([smoothing, smoothing])(output, target)
         found = torch.autograd.grad(loss.sum(), list(leaves.values()), allow_unused=True)
         _compare("output", output[0], first.output, setup.precision.dtype)
-        # A bias before a batch norm has a gradient of mere rounding: what is small beside the
-        # others' is not compared to itself.
-        floor = 1e-3 * max(float(grad.abs().max()) for grad in gradients.values() if grad.numel())
         for name, grad in zip(leaves, found, strict=True):
             if grad is None:
                 raise CannotStack(f"no gradient reaches {name} in the stack")
-            _compare(f"gradient of {name}", grad[0], gradients[name], setup.precision.dtype, floor)
+            _compare(f"gradient of {name}", grad[0], gradients[name], setup.precision.dtype)
 
 
-def _compare(
-    what: str, found: Tensor, expected: Tensor, dtype: torch.dtype | None, floor: float = 1e-6
-) -> None:
+def _compare(what: str, found: Tensor, expected: Tensor, dtype: torch.dtype | None) -> None:
     found, expected = found.detach().float(), expected.detach().float()
     if found.shape != expected.shape:
         raise CannotStack(f"its stacked {what} has another shape")
-    scale = expected.abs().max().clamp_min(floor or 1e-6) if expected.numel() else torch.ones(())
+    scale = expected.abs().max().clamp_min(1e-6) if expected.numel() else torch.ones(())
     allowed = TOLERANCE if dtype is None else 0.1
     # Not ">": a NaN on one side only must be refused as well.
     off = (found - expected).abs().max() / scale if expected.numel() else torch.zeros(())

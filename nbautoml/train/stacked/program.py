@@ -65,10 +65,11 @@ class Program:
 
 def _dropout(op: Op, which: int) -> Step:
     source, target = op.args[0].index, op.outputs[0]
+    multiply = torch.Tensor.mul_ if op.kwargs["inplace"] else torch.mul
 
     def run(values: Values, draws: Draws) -> None:
-        factor = draws.factor(which)
-        values[target] = values[source] if factor is None else values[source] * factor
+        factor, x = draws.factor(which), values[source]
+        values[target] = x if factor is None else multiply(x, factor)
 
     return run
 

@@ -7,7 +7,7 @@ from nbautoml.errors import NbAutomlError
 __all__ = ["CannotStack"]
 
 
-class CannotStack(NbAutomlError):
+class CannotStack(NbAutomlError):  # noqa: N818  no failure: the trial runs another way
     """A module, its data or its settings do not fit a stack; ``reason`` is one line for people.
 
     >>> CannotStack("forward reads a tensor's value with item()").reason

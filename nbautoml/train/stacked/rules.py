@@ -31,7 +31,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812  torch's own name for it
 from torch import Tensor
 
 from nbautoml.train.stacked.tape import Op, tensors_of
@@ -239,9 +239,9 @@ def each(op: Op, *args: Any, trial: Callable[[int], Any] | None = None, **kwargs
     """
     call, stacked = _opened(op, args, kwargs)
     made = []
-    for at, rows in enumerate(zip(*(item.unbind() for item in stacked), strict=True)):
+    for at in range(len(stacked[0])):
         with nullcontext() if trial is None else trial(at):
-            made.append(list(tensors_of(call(rows))))
+            made.append(list(tensors_of(call([item[at] for item in stacked]))))
     columns = [torch.stack(column) for column in zip(*made, strict=True)]
     return columns[0] if len(columns) == 1 else columns
 
@@ -281,7 +281,7 @@ class _Slot:
 
 
 def _everywhere(names: str) -> list[Callable[..., Any]]:
-    homes = (torch, F, torch.Tensor, torch._C._nn)
+    homes = (torch, F, torch.Tensor, torch._C._nn)  # noqa: SLF001  where F.linear and others live
     found = [getattr(home, name, None) for name in names.split() for home in homes]
     return [item for item in found if item is not None]
 

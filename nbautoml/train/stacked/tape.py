@@ -169,7 +169,8 @@ class _Recorder(TorchFunctionMode):
             shapes=tuple(tuple(tensor.shape) for tensor in made),
         )
         if noise is not None:
-            op.noise, op.args, op.kwargs = _shape_of_noise(short, noise[1]), (source,), {}
+            op.noise, op.args = _shape_of_noise(short, noise[1]), (source,)
+            op.kwargs = {"inplace": bool(_argument(args, kwargs, 3, "inplace", default=False))}
             self.tape.rates.append(noise[0])
         else:
             op.is_random = _is_random(short, args, kwargs)
@@ -274,8 +275,6 @@ def _noise_of(
     x = _argument(args, kwargs, 0, "input")
     if short not in _DROPOUTS or _DROPOUTS[short] not in {0, x.ndim}:
         return None
-    if _argument(args, kwargs, 3, "inplace", default=False):
-        return None
     is_training = _argument(args, kwargs, 2, "training", default=True)
     return (float(_argument(args, kwargs, 1, "p", default=0.5)) if is_training else 0.0), x
 
@@ -315,7 +314,7 @@ def _digest(value: torch.Tensor) -> Hashable:
 
 def _python_state(module: nn.Module) -> dict[str, Any]:
     state: dict[str, Any] = {"random numbers of Python": random.getstate()}
-    numbers = np.random.get_state()
+    numbers = np.random.get_state()  # noqa: NPY002  users' modules draw from the global one
     state["random numbers of NumPy"] = (numbers[1].tobytes(), numbers[2])  # type: ignore[index,union-attr]
     for name, layer in module.named_modules():
         for key, value in vars(layer).items():
