@@ -112,7 +112,9 @@ class Bench:
     ear = Ear
 
     @staticmethod
-    def trial(build: Callable[[], Any], seed: int = 0, listener: Any = None, **settings: Any) -> Trial:
+    def trial(
+        build: Callable[[], Any], seed: int = 0, listener: Any = None, **settings: Any
+    ) -> Trial:
         given = FitSettings(**{"batch_size": 32, "epochs": 2, "lr": 0.01, **settings})
         return Trial(build, given, seed, listener or Ear())
 

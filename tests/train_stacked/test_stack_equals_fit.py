@@ -86,7 +86,9 @@ NORMS = ["none", "batch", "batch without statistics", "group", "instance"]
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_convolutions_and_their_norms(norm, bench, images):
-    trials = [bench.trial(lambda: Convolutional(norm), seed=at, lr=0.01 / (at + 1)) for at in range(3)]
+    trials = [
+        bench.trial(lambda: Convolutional(norm), seed=at, lr=0.01 / (at + 1)) for at in range(3)
+    ]
     alone, stacked = bench.both(trials, images, 3)
     bench.assert_equal(alone, stacked)
     bench.assert_same_weights(alone, stacked)
@@ -196,7 +198,9 @@ class Words(nn.Module):
             "gru": lambda: nn.GRU(8, 4, batch_first=True, bidirectional=True),
             "rnn": lambda: nn.RNN(8, 8, batch_first=True),
             "attention": lambda: nn.MultiheadAttention(8, 2, batch_first=True),
-            "transformer": lambda: nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True),
+            "transformer": lambda: nn.TransformerEncoderLayer(
+                8, 2, 16, dropout=0.0, batch_first=True
+            ),
             "convolution": lambda: nn.Conv1d(6, 6, 3, padding=1),
         }[kind]()
         self.kind = kind
@@ -344,7 +348,9 @@ def test_log_probabilities_and_a_loss_of_the_users_own(loss, bench, blobs):
 
     name = "nll" if loss is None else None
     smoothing = 0.1 if loss is None else 0.0
-    trials = [bench.trial(Logs, seed=at, loss=name, label_smoothing=smoothing * at) for at in range(2)]
+    trials = [
+        bench.trial(Logs, seed=at, loss=name, label_smoothing=smoothing * at) for at in range(2)
+    ]
     bench.assert_equal(*bench.both(trials, blobs, 2, loss=loss))
 
 

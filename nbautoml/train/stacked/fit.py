@@ -46,9 +46,11 @@ Ended = tuple[int, "FitResult | Exception"]
 
 @dataclass(kw_only=True)
 class _Slot:
-    """A member in training."""
+    """A member in training; what it was built as is let go once its weights are in the matrix."""
 
-    ready: Ready
+    member: Member
+    start: Start
+    notes: tuple[str, ...]
     log: StepLog
     judge: Judge
     epoch: int = 0
@@ -120,7 +122,7 @@ class StackedFit:
     @property
     def numbers(self) -> tuple[int, ...]:
         """The trials in the stack."""
-        return tuple(slot.ready.member.number for slot in [*self._slots, *self._waiting])
+        return tuple(slot.member.number for slot in [*self._slots, *self._waiting])
 
     def add(self, member: Member) -> None:
         """Let a trial in; it starts with the next epoch.
@@ -148,7 +150,9 @@ class StackedFit:
         stride = stride_for(setup.n_batches, setup.n_steps)
         self._waiting.append(
             _Slot(
-                ready=entering,
+                member=entering.member,
+                start=entering.start,
+                notes=setup.notes,
                 log=StepLog(stride, entering.member.listener.on_steps),
                 judge=Judge(objective=self._objective, patience=settings.patience),
                 rates=entering.tape.rates,
@@ -185,10 +189,12 @@ class StackedFit:
         # Rows of one optimiser lie together, so that each is one update.
         order = sorted(
             range(len(together)),
-            key=lambda at: OPTIMIZERS.index(together[at].ready.member.settings.optimizer),
+            key=lambda at: OPTIMIZERS.index(together[at].member.settings.optimizer),
         )
-        new = [slot.ready.start for slot in self._waiting]
+        new = [slot.start for slot in self._waiting]
         self._weights.choose(range(len(self._slots)), new, order)
+        for slot in self._waiting:
+            slot.start = {}
         self._slots, self._waiting = [together[at] for at in order], []
 
     def _let_go(self) -> list[Ended]:
@@ -196,9 +202,9 @@ class StackedFit:
         stay: list[int] = []
         for at, slot in enumerate(self._slots):
             if slot.failure is not None:
-                ended.append((slot.ready.member.number, slot.failure))
+                ended.append((slot.member.number, slot.failure))
             elif slot.ended_by:
-                ended.append((slot.ready.member.number, self._result(slot)))
+                ended.append((slot.member.number, self._result(slot)))
             else:
                 stay.append(at)
         if ended and self._weights is not None:
@@ -243,7 +249,7 @@ class StackedFit:
     def _start_epoch(self) -> _Epoch:
         assert self._group is not None and self._weights is not None  # somebody is in
         setup, weights = self._group.setup, self._weights
-        settings = [slot.ready.member.settings for slot in self._slots]
+        settings = [slot.member.settings for slot in self._slots]
         n_batches = setup.n_batches
         grad = torch.empty_like(weights.flat)
         updater = Updater(settings, weights.flat, grad, weights.first, weights.second)
@@ -261,22 +267,20 @@ class StackedFit:
     def _order(self, size: int, *, should_drop: bool) -> Tensor:
         """Rows so that every K x B of them are one batch of each member, in its own order."""
         n = self._data.train.n
-        orders = torch.stack(
-            [batch_order(n, slot.ready.member.seed, slot.epoch) for slot in self._slots]
-        )
+        orders = torch.stack([batch_order(n, slot.member.seed, slot.epoch) for slot in self._slots])
         n_full = n - n % size
         full = orders[:, :n_full].unflatten(1, (-1, size)).transpose(0, 1).reshape(-1)
         return full if should_drop else torch.cat([full, orders[:, n_full:].reshape(-1)])
 
     def _draws(self, epoch: _Epoch, n_rows: int, at: int) -> Draws:
+        assert self._group is not None  # somebody is in
         noise = epoch.noises.get(n_rows)
         if noise is None:
-            assert self._group is not None  # somebody is in
             tape = self._group.program(n_rows, is_training=True).tape
-            seeds = [slot.ready.member.seed for slot in self._slots]
+            seeds = [slot.member.seed for slot in self._slots]
             noise = Noise(tape, [slot.rates for slot in self._slots], seeds, self._device)
             epoch.noises[n_rows] = noise
-        n_batches = self._slots[0].ready.setup.n_batches
+        n_batches = self._group.setup.n_batches
         return noise.draw([(slot.epoch - 1) * n_batches + at + 1 for slot in self._slots])
 
     def _ask(self, epoch: _Epoch) -> None:
@@ -284,7 +288,7 @@ class StackedFit:
         for slot in self._slots:
             if slot.failure is None:
                 try:
-                    slot.ready.member.listener.on_batch()
+                    slot.member.listener.on_batch()
                 except Exception as error:  # noqa: BLE001  an order to end this trial, handed on
                     slot.failure = error
         now = time.perf_counter()
@@ -324,13 +328,12 @@ class StackedFit:
         return tally.result()
 
     def _judge(self, at: int, slot: _Slot, found: dict[str, float]) -> None:
-        member, setup = slot.ready.member, slot.ready.setup
-        step = slot.epoch * setup.n_batches
+        assert self._group is not None and self._weights is not None  # somebody is in
+        member, step = slot.member, slot.epoch * self._group.setup.n_batches
         metrics = {"train_loss": slot.log.mean, **found}
         try:
             check_metrics(metrics, self._objective, step)
             if slot.judge.is_better(slot.epoch, metrics):
-                assert self._weights is not None  # somebody is in
                 slot.best = self._weights.copy_row(at, slot.best)
             asked = time.perf_counter()
             should_stop = member.listener.on_epoch(slot.epoch, step, metrics)
@@ -346,9 +349,8 @@ class StackedFit:
             slot.ended_by = "epochs"
 
     def _result(self, slot: _Slot) -> FitResult:
-        assert self._weights is not None  # somebody was in
-        judge, setup = slot.judge, slot.ready.setup
-        best = slot.best
+        assert self._group is not None and self._weights is not None  # somebody was in
+        judge, setup, best = slot.judge, self._group.setup, slot.best
         state = {} if best is None else self._weights.state_dict(setup.module, best)
         return FitResult(
             value=judge.value,
@@ -360,5 +362,5 @@ class StackedFit:
             stopped=slot.ended_by == "stopped",
             ended_by=slot.ended_by,
             duration_s=slot.duration_s,
-            notes=(*setup.notes, f"stacked up to {self.width} wide"),
+            notes=(*slot.notes, f"stacked up to {self.width} wide"),
         )

@@ -25,7 +25,9 @@ __all__ = ["Group", "group_key", "why_not"]
 TOLERANCE = 2e-3  # of the largest value: rounding differs, a wrong rule is off by more
 
 
-def group_key(member: Member, data: TrainData, *, device: str, loss: Loss | None = None) -> Hashable:
+def group_key(
+    member: Member, data: TrainData, *, device: str, loss: Loss | None = None
+) -> Hashable:
     """Equal for trials that can share a stack.
 
     It holds the calls of a forward pass with all their constants, shapes and types of weights, batch
@@ -129,7 +131,9 @@ class Group:
             other = value * 0.5 if value.is_floating_point() else value
             stacked[name] = torch.stack([value, other])
         leaves = {name: stacked[name].requires_grad_() for name in gradients}
-        noise = Noise(first.tape, [first.tape.rates] * 2, [member.seed, member.seed + 1], setup.device)
+        noise = Noise(
+            first.tape, [first.tape.rates] * 2, [member.seed, member.seed + 1], setup.device
+        )
         inputs = [torch.stack([item, item]) for item in tensors_of(first.inputs)]
         target = torch.stack([first.target, first.target])
         smoothing = member.settings.label_smoothing

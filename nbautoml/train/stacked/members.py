@@ -91,9 +91,7 @@ def ready(member: Member, data: TrainData, device: torch.device, loss: Loss | No
 
 def _ready(member: Member, data: TrainData, device: torch.device, loss: Loss | None) -> Ready:
     settings = member.settings
-    setup = prepare(
-        member.build, data, settings, seed=member.seed, device=device, loss=loss
-    )
+    setup = prepare(member.build, data, settings, seed=member.seed, device=device, loss=loss)
     if setup.precision.scaler is not None:
         raise CannotStack("float16 with scaled gradients is not known to a stack")
     module = setup.module

@@ -88,7 +88,9 @@ def _compiled(op: Op) -> Step:
     def run(values: Values, draws: Draws) -> None:
         args, kwargs = fill(values)
         result = (
-            each(op, *args, trial=draws.trial, **kwargs) if rule is None else rule(op, *args, **kwargs)
+            each(op, *args, trial=draws.trial, **kwargs)
+            if rule is None
+            else rule(op, *args, **kwargs)
         )
         if single is not None and isinstance(result, Tensor):
             values[single] = result

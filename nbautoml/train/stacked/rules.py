@@ -85,7 +85,9 @@ def _attention(op: Op, query: Tensor, key: Tensor, value: Tensor, *args: Any, **
     mask = args[0] if args else kwargs.get("attn_mask")
     if mask is not None or query.ndim < 4:
         return each(op, query, key, value, *args, **kwargs)
-    return op.function(query, key, value, *args, **kwargs)  # all dimensions before the last two are alike
+    return op.function(
+        query, key, value, *args, **kwargs
+    )  # all dimensions before the last two are alike
 
 
 def _aligned(op: Op, *args: Any, **kwargs: Any) -> Any:
@@ -114,7 +116,9 @@ def _batchwise(op: Op, x: Tensor, *args: Any, **kwargs: Any) -> Any:
     return merged.unflatten(0, (len(x), -1))
 
 
-def _conv(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
+def _conv(
+    op: Op, x: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any
+) -> Tensor:
     n_spatial = weight.ndim - 3
     if x.ndim != n_spatial + 3:
         return vmapped(op, x, weight, bias, *args, **kwargs)  # type: ignore[no-any-return]
@@ -129,7 +133,9 @@ def _conv(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None = None, *args: 
     return out.unflatten(1, (len(x), -1)).transpose(0, 1)  # type: ignore[no-any-return]
 
 
-def _conv_each(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None, *args: Any, **kwargs: Any) -> Tensor:
+def _conv_each(
+    op: Op, x: Tensor, weight: Tensor, bias: Tensor | None, *args: Any, **kwargs: Any
+) -> Tensor:
     biases: Iterable[Tensor | None] = [None] * len(x) if bias is None else bias.unbind()
     if weight.ndim != 5:
         rows = zip(x.unbind(), weight.unbind(), biases, strict=True)
