@@ -331,7 +331,7 @@ def test_tasks_and_their_losses(task, n_out, loss, metric, bench, open_value):
         "regression": X @ np.array([1, -2, 0.5, 0], "float32") + 3,
         "two values": X[:, :2] * 2 + 1,
     }[task]
-    data = open_value((X, target), task=None if task in {"two values"} else task)
+    data = open_value((X, target), task=None if task == "two values" else task)
     smoothing = (0.0, 0.1) if task == "binary" else (0.0, 0.0)
     trials = [
         bench.trial(lambda: Mlp(n_out=n_out), seed=at, loss=loss, label_smoothing=smoothing[at])

@@ -26,7 +26,7 @@ from nbautoml.train.judge import Judge
 from nbautoml.train.loop import check_metrics, metric_names, threshold_of
 from nbautoml.train.losses import Loss
 from nbautoml.train.result import FitResult
-from nbautoml.train.seeds import batch_order
+from nbautoml.train.seeds import batch_order, isolated_rng
 from nbautoml.train.stacked.groups import Group
 from nbautoml.train.stacked.losses import StackedLoss
 from nbautoml.train.stacked.members import Member, Ready, ready
@@ -171,7 +171,7 @@ class StackedFit:
             return []
         begin = time.perf_counter()
         before = [slot.waited_s for slot in self._slots]
-        with torch.enable_grad():
+        with isolated_rng(self._device), torch.enable_grad():
             self._train()
         metrics = self._evaluate()
         spent = time.perf_counter() - begin
@@ -181,6 +181,12 @@ class StackedFit:
             if slot.failure is None:
                 self._judge(at, slot, found)
         return self._let_go()
+
+    def _inside(self) -> tuple[Group, Weights]:
+        """Of a stack that somebody is in."""
+        assert self._group is not None
+        assert self._weights is not None
+        return self._group, self._weights
 
     def _let_in(self) -> None:
         if not self._waiting or self._weights is None:
@@ -213,8 +219,8 @@ class StackedFit:
         return ended
 
     def _train(self) -> None:
-        assert self._group is not None and self._weights is not None  # somebody is in
-        setup, weights = self._group.setup, self._weights
+        group, weights = self._inside()
+        setup = group.setup
         epoch = self._start_epoch()
         part, n = self._data.train, len(self._slots)
         size = setup.batch_sizes[0]
@@ -222,19 +228,18 @@ class StackedFit:
         for at, (inputs, target) in enumerate(part.batches(n * size, order=order)):
             self._ask(epoch)
             n_rows = len(target) // n
-            stacked = [item.unflatten(0, (n, n_rows)) for item in tensors_of(inputs)]
+            stacked = [_by_trial(item, n) for item in tensors_of(inputs)]
             draws = self._draws(epoch, n_rows, at)
-            program = self._group.program(n_rows, is_training=True)
+            program = group.program(n_rows, is_training=True)
             values = {**weights.kept, **weights.leaves}
             with setup.precision.autocast():
                 output = program(stacked, values, draws)
-                losses = epoch.loss(output, target.unflatten(0, (n, n_rows)))
+                losses = epoch.loss(output, _by_trial(target, n))
             self._update(epoch, losses, at)
         self._flush(epoch)
 
     def _update(self, epoch: _Epoch, losses: Tensor, at: int) -> None:
-        assert self._weights is not None  # somebody is in
-        leaves = list(self._weights.leaves.values())
+        leaves = list(self._inside()[1].leaves.values())
         found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
         n = len(losses)
         with torch.no_grad():
@@ -247,8 +252,8 @@ class StackedFit:
         epoch.losses.append(losses.detach())
 
     def _start_epoch(self) -> _Epoch:
-        assert self._group is not None and self._weights is not None  # somebody is in
-        setup, weights = self._group.setup, self._weights
+        group, weights = self._inside()
+        setup = group.setup
         settings = [slot.member.settings for slot in self._slots]
         n_batches = setup.n_batches
         grad = torch.empty_like(weights.flat)
@@ -259,7 +264,7 @@ class StackedFit:
             slot.epoch += 1
             slot.log.start_epoch(before + 1, n_batches, setup.batch_sizes)
         return _Epoch(
-            loss=self._group.loss([item.label_smoothing for item in settings]),
+            loss=group.loss([item.label_smoothing for item in settings]),
             updater=updater, grad=grad, noises={}, kept=list(weights.kept.values()), losses=[],
             deadline=time.perf_counter() + CHUNK_SECONDS,
         )  # fmt: skip
@@ -269,18 +274,18 @@ class StackedFit:
         n = self._data.train.n
         orders = torch.stack([batch_order(n, slot.member.seed, slot.epoch) for slot in self._slots])
         n_full = n - n % size
-        full = orders[:, :n_full].unflatten(1, (-1, size)).transpose(0, 1).reshape(-1)
+        full = orders[:, :n_full].reshape(len(orders), -1, size).transpose(0, 1).reshape(-1)
         return full if should_drop else torch.cat([full, orders[:, n_full:].reshape(-1)])
 
     def _draws(self, epoch: _Epoch, n_rows: int, at: int) -> Draws:
-        assert self._group is not None  # somebody is in
+        group, _ = self._inside()
         noise = epoch.noises.get(n_rows)
         if noise is None:
-            tape = self._group.program(n_rows, is_training=True).tape
+            tape = group.program(n_rows, is_training=True).tape
             seeds = [slot.member.seed for slot in self._slots]
             noise = Noise(tape, [slot.rates for slot in self._slots], seeds, self._device)
             epoch.noises[n_rows] = noise
-        n_batches = self._group.setup.n_batches
+        n_batches = group.setup.n_batches
         return noise.draw([(slot.epoch - 1) * n_batches + at + 1 for slot in self._slots])
 
     def _ask(self, epoch: _Epoch) -> None:
@@ -310,31 +315,31 @@ class StackedFit:
                     slot.failure = error
 
     def _evaluate(self) -> list[dict[str, float]]:
-        assert self._group is not None and self._weights is not None  # somebody is in
-        setup, data, n = self._group.setup, self._data, len(self._slots)
+        group, weights = self._inside()
+        setup, data, n = group.setup, self._data, len(self._slots)
         tally = StackedTally(
             self._names, data.task, max(len(data.classes), 1), threshold_of(self._loss)
         )
-        loss = self._group.loss([0.0])
-        values = {**self._weights.kept, **self._weights.leaves}
+        loss = group.loss([0.0])
+        values = {**weights.kept, **weights.leaves}
         size = setup.settings.batch_size
         rows = max(size, eval_batch_size(data.spec, size) // n)
         with torch.no_grad(), setup.precision.autocast():
             for inputs, target in data.valid.batches(rows):
-                program = self._group.program(len(target), is_training=False)
+                program = group.program(len(target), is_training=False)
                 shared: list[Any] = [item.expand(n, *item.shape) for item in tensors_of(inputs)]
                 output = program(shared, values, Draws())
                 tally.add(output, target, loss(output, target.expand(n, *target.shape)))
         return tally.result()
 
     def _judge(self, at: int, slot: _Slot, found: dict[str, float]) -> None:
-        assert self._group is not None and self._weights is not None  # somebody is in
-        member, step = slot.member, slot.epoch * self._group.setup.n_batches
+        group, weights = self._inside()
+        member, step = slot.member, slot.epoch * group.setup.n_batches
         metrics = {"train_loss": slot.log.mean, **found}
         try:
             check_metrics(metrics, self._objective, step)
             if slot.judge.is_better(slot.epoch, metrics):
-                slot.best = self._weights.copy_row(at, slot.best)
+                slot.best = weights.copy_row(at, slot.best)
             asked = time.perf_counter()
             should_stop = member.listener.on_epoch(slot.epoch, step, metrics)
             slot.waited_s += time.perf_counter() - asked
@@ -349,9 +354,9 @@ class StackedFit:
             slot.ended_by = "epochs"
 
     def _result(self, slot: _Slot) -> FitResult:
-        assert self._group is not None and self._weights is not None  # somebody was in
-        judge, setup, best = slot.judge, self._group.setup, slot.best
-        state = {} if best is None else self._weights.state_dict(setup.module, best)
+        group, weights = self._inside()
+        judge, setup, best = slot.judge, group.setup, slot.best
+        state = {} if best is None else weights.state_dict(setup.module, best)
         return FitResult(
             value=judge.value,
             best_epoch=judge.best_epoch,
@@ -364,3 +369,7 @@ class StackedFit:
             duration_s=slot.duration_s,
             notes=(*slot.notes, f"stacked up to {self.width} wide"),
         )
+
+
+def _by_trial(rows: Tensor, n: int) -> Tensor:
+    return rows.view(n, -1, *rows.shape[1:])

@@ -32,7 +32,8 @@ def stacked_loss(task: str, loss: str | Loss | None, smoothing: Tensor | None) -
     """
     if callable(loss):
         one = loss_for(task, loss)
-        return lambda output, target: torch.vmap(one)(output, target)
+        by_trial: StackedLoss = torch.vmap(one)
+        return by_trial
     name = default_loss(task) if loss is None else loss
 
     def call(output: Tensor, target: Tensor) -> Tensor:
@@ -109,6 +110,6 @@ class _CrossEntropy(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None]:
         (grad,) = ctx.saved_tensors
         return grad * (given / grad.shape[2]).view(-1, 1, 1), None, None

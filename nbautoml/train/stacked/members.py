@@ -125,8 +125,8 @@ def _ready(member: Member, data: TrainData, device: torch.device, loss: Loss | N
 
 def _refuse_hooks(module: nn.Module) -> None:
     for name, layer in module.named_modules():
-        if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:  # noqa: SLF001
-            if not isinstance(layer, nn.modules.lazy.LazyModuleMixin):
-                raise CannotStack(f"layer {name or 'of the whole module'} has hooks")
+        has_hooks = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks  # noqa: SLF001
+        if has_hooks and not isinstance(layer, nn.modules.lazy.LazyModuleMixin):
+            raise CannotStack(f"layer {name or type(layer).__name__} has hooks")
         if any(weight._backward_hooks for weight in layer.parameters(recurse=False)):  # noqa: SLF001
             raise CannotStack(f"weights of layer {name!r} have hooks")

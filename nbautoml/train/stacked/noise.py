@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F  # noqa: N812  torch's own name for it
 from torch import Tensor
 
 from nbautoml.train.seeds import step_seed
@@ -42,14 +43,22 @@ class Noise:
     ) -> None:
         self._seeds = list(seeds)
         self._layers: list[_Layer | None] = []
-        shapes = [op.noise for op in tape.ops if op.noise is not None]
-        for at, (shape, strides) in enumerate(shapes):
+        drawing = [(op.function, op.noise) for op in tape.ops if op.noise is not None]
+        for at, (function, (shape, strides)) in enumerate(drawing):
             own = [member[at] for member in rates]
-            self._layers.append(_Layer(shape, strides, own, device) if any(own) else None)
+            # CUDA draws plain dropout in a kernel of its own, from its default generator.
+            is_fused = device.type == "cuda" and function in {F.dropout, torch.dropout}
+            layer = _Layer(shape, strides, own, device, is_fused=is_fused)
+            self._layers.append(layer if any(own) else None)
         # Other functions draw between the layers: masks must then be drawn in their turn.
         self._is_mixed = any(op.is_random for op in tape.ops)
         self._device = device
-        self._generators = [torch.Generator(device) for _ in seeds[: None if self._is_mixed else 1]]
+        if self._is_mixed:
+            self._generators = [torch.Generator(device) for _ in seeds]
+        elif device.type == "cuda":
+            self._generators = [_default_generator(device)]  # which `StackedFit` puts back
+        else:
+            self._generators = [torch.Generator(device)]
         self.is_empty = not self._is_mixed and not any(self._layers)
 
     def draw(self, steps: Sequence[int]) -> Draws:
@@ -105,8 +114,9 @@ class _InTurn(Draws):
         layer = self._layers[which]
         if layer is None:
             return None
-        for at, generator in enumerate(self._generators):
-            layer.draw(at, generator)
+        for at in range(len(self._generators)):
+            with self.trial(at):
+                layer.draw(at, self._usual)
         return layer.factor()
 
     @contextmanager
@@ -130,7 +140,10 @@ class _Layer:
         strides: tuple[int, ...],
         rates: Sequence[float],
         device: torch.device,
+        *,
+        is_fused: bool,
     ) -> None:
+        self._is_fused = is_fused
         n_trials, n = len(rates), _extent(shape, strides)
         mask = torch.ones(n_trials * n, device=device)
         # Drawn in the memory order that the layer's input has on its own.
@@ -145,7 +158,12 @@ class _Layer:
 
     def draw(self, at: int, generator: torch.Generator) -> None:
         row = self._rows[at]
-        if row is not None:
+        if row is None:
+            return
+        if self._is_fused:
+            mask, keep = row
+            mask.copy_(torch.native_dropout(torch.ones_like(mask), 1 - keep, True)[1])
+        else:
             row[0].bernoulli_(row[1], generator=generator)
 
     def factor(self) -> Tensor:

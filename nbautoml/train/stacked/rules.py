@@ -53,7 +53,7 @@ class _Linear(torch.autograd.Function):
         return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         grad_x = torch.bmm(grad, weight) if ctx.needs_input_grad[0] else None
         grad_weight = torch.bmm(grad.transpose(1, 2), x) if ctx.needs_input_grad[1] else None
@@ -74,7 +74,7 @@ def linear(_: Op, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
         out = out if bias is None else out + bias.unsqueeze(1).to(out.dtype)
     else:
         out = _Linear.apply(flat, weight, bias)  # type: ignore[no-untyped-call]
-    return out if x.ndim == 3 else out.reshape(*shape[:-1], weight.shape[1])  # type: ignore[no-any-return]
+    return out if x.ndim == 3 else out.reshape(*shape[:-1], weight.shape[1])
 
 
 def _direct(op: Op, *args: Any, **kwargs: Any) -> Any:
@@ -85,9 +85,8 @@ def _attention(op: Op, query: Tensor, key: Tensor, value: Tensor, *args: Any, **
     mask = args[0] if args else kwargs.get("attn_mask")
     if mask is not None or query.ndim < 4:
         return each(op, query, key, value, *args, **kwargs)
-    return op.function(
-        query, key, value, *args, **kwargs
-    )  # all dimensions before the last two are alike
+    # All dimensions before the last two are alike.
+    return op.function(query, key, value, *args, **kwargs)
 
 
 def _aligned(op: Op, *args: Any, **kwargs: Any) -> Any:
@@ -130,7 +129,12 @@ def _conv(
     wide = x.transpose(0, 1).flatten(1, 2)
     bias = bias if bias is None else bias.flatten()
     out = op.function(wide, weight.flatten(0, 1), bias, **options)
-    return out.unflatten(1, (len(x), -1)).transpose(0, 1)  # type: ignore[no-any-return]
+    return _split(out, len(x))
+
+
+def _split(wide: Tensor, n: int) -> Tensor:
+    """``(B, K * C, ...)`` to ``(K, B, C, ...)``."""
+    return wide.view(len(wide), n, -1, *wide.shape[2:]).transpose(0, 1)
 
 
 def _conv_each(
@@ -150,7 +154,7 @@ def _conv_each(
 
 
 def _batch_norm(
-    op: Op, x: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor | None = None,
+    _: Op, x: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor | None = None,
     bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     wide = x.transpose(0, 1).flatten(1, 2)
@@ -159,7 +163,7 @@ def _batch_norm(
     if training and mean is not None and var is not None and flat[0] is not None:
         _put_back(mean, flat[0])
         _put_back(var, flat[1])
-    return out.unflatten(1, (len(x), -1)).transpose(0, 1)  # type: ignore[no-any-return]
+    return _split(out, len(x))
 
 
 def _put_back(kept: Tensor, new: Tensor | None) -> None:
@@ -168,7 +172,7 @@ def _put_back(kept: Tensor, new: Tensor | None) -> None:
 
 
 def _layer_norm(
-    op: Op, x: Tensor, shape: Any, weight: Tensor | None = None, bias: Tensor | None = None,
+    _: Op, x: Tensor, shape: Any, weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     return _scaled(F.layer_norm(x, tuple(shape), eps=eps), weight, bias)
@@ -183,7 +187,7 @@ def _scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
 
 
 def _group_norm(
-    op: Op, x: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None,
+    _: Op, x: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     out = F.group_norm(x.flatten(0, 1), groups, eps=eps).view_as(x)

@@ -159,7 +159,7 @@ class _Recorder(TorchFunctionMode):
         source = None if noise is None else self._replaced(noise[1])
         result = func(*args, **kwargs)
         made = list(tensors_of(result))
-        if not made and short not in {"__setitem__"}:
+        if not made and short != "__setitem__":
             return result  # a shape, a dtype: a plain number from here on
         op = Op(
             function=func,
@@ -315,7 +315,7 @@ def _digest(value: torch.Tensor) -> Hashable:
 def _python_state(module: nn.Module) -> dict[str, Any]:
     state: dict[str, Any] = {"random numbers of Python": random.getstate()}
     numbers = np.random.get_state()  # noqa: NPY002  users' modules draw from the global one
-    state["random numbers of NumPy"] = (numbers[1].tobytes(), numbers[2])  # type: ignore[index,union-attr]
+    state["random numbers of NumPy"] = (numbers[1].tobytes(), numbers[2])  # type: ignore[index]
     for name, layer in module.named_modules():
         for key, value in vars(layer).items():
             if not key.startswith("_") and not isinstance(value, nn.Module):
@@ -325,7 +325,7 @@ def _python_state(module: nn.Module) -> dict[str, Any]:
 
 def _comparable(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        return id(value), value._version
+        return id(value), value._version  # noqa: SLF001  counts writes in place
     return value if isinstance(value, int | float | str | bool | None) else repr(value)
 
 
