@@ -36,7 +36,7 @@ def curves(run: Run, name: str | None) -> Figure:
             f"run {run.name!r} has no curves of {wanted!r}",
             hint=f"{guess}It has: {', '.join(known) or 'none yet'}",
         )
-    table = {
+    table: dict[str, Sequence[Any]] = {
         "trial": points.trials,
         "name": points.names,
         "step": points.steps,

@@ -94,9 +94,11 @@ class _Collector:
             todo += [(n, item, True) for n in item.soft]
 
     def _make(self, name: str, asker: Item | None, *, may_lack: bool) -> Item | None:
+        if name in self._maker.prepared:
+            return self._maker.prepared[name]
         if name in self._maker.extra:
             value = self._maker.extra[name]
-        elif name in self._namespace:
+        elif name in self._namespace and not self._maker.is_plain_builtin(name):
             value = self._namespace[name]
         elif hasattr(builtins, name) or may_lack or (asker is not None and name in asker.made):
             return None
@@ -138,7 +140,7 @@ class _Collector:
 
 
 def _where(name: str, asker: Item | None) -> str:
-    """ "; needed by Net, line 3 of its cell: ..." """
+    """As in "; needed by Net, line 3: return x + k"."""
     if asker is None:
         return ""
     snippet = asker.original
@@ -184,6 +186,8 @@ def _in_order(items: Mapping[str, Item], roots: Sequence[str]) -> list[Item]:
         item = items.get(name)
         if item is None or name in placed or name in path:
             return
+        if item.is_filling and any(needed in path for needed in item.eager):
+            return  # what it fills the table with is being made: it comes after that
         for needed in item.eager:
             place(needed, (*path, name))
             # What runs at once may call it, and then its functions' needs must be there too.
@@ -195,6 +199,8 @@ def _in_order(items: Mapping[str, Item], roots: Sequence[str]) -> list[Item]:
         place(root, ())
         for later in _reached(items, root):
             place(later, ())
+    for name in items:
+        place(name, ())
     imports = sorted((i for i in items.values() if i.is_import), key=lambda i: i.source)
     return [*imports, *(item for item in placed.values() if not item.is_import)]
 

@@ -129,7 +129,7 @@ class Capsule:
         captured = {
             item["name"]: Captured(
                 tree=item["tree"],
-                files={n: files[f"captured/{item['place']}-{n}"] for n in item["files"]},
+                files={n: _held(files, f"captured/{item['place']}-{n}") for n in item["files"]},
                 description=item["description"],
             )
             for item in manifest["captured"]
@@ -189,7 +189,8 @@ def import_capsule(folder: Path) -> types.ModuleType:
             module.__dict__[value_name] = value
     sys.modules[name] = module
     try:
-        exec(compile(capsule.source, path, "exec", dont_inherit=True), module.__dict__)
+        code = compile(capsule.source, path, "exec", dont_inherit=True)
+        exec(code, module.__dict__)  # noqa: S102 - this is what a worker is for
         for value_name, state in later.items():
             module.__dict__[value_name].load_state_dict(state)
     except BaseException:
@@ -198,22 +199,44 @@ def import_capsule(folder: Path) -> types.ModuleType:
     return module
 
 
+def _held(files: Mapping[str, bytes], path: str) -> bytes:
+    if path not in files:
+        raise CapsuleError(f"the capsule's manifest lacks the file {path[:100]!r}")
+    return files[path]
+
+
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        found: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CapsuleError(
             f"there is no readable capsule in {folder}: {error}", hint="submit the cell again"
         ) from error
-    needed = {"version", "hash", "roots", "files", "captured"}
-    if not isinstance(found, dict) or not needed <= set(found) or SOURCE not in found["files"]:
+    if not _is_manifest(found):
         raise CapsuleError(f"{folder / MANIFEST} is no capsule's manifest")
-    if not isinstance(found["version"], int) or found["version"] > VERSION:
+    if found["version"] > VERSION:
         raise CapsuleError(
             f"the capsule in {folder} has format {found['version']!r}, this reads up to {VERSION}",
             hint="upgrade nbautoml",
         )
-    return found
+    return dict(found)
+
+
+def _is_manifest(found: Any) -> bool:
+    """Whether every field is there and of its kind; what the fields say is checked later."""
+    if not isinstance(found, dict):
+        return False
+    kinds = {"version": int, "hash": str, "roots": list, "files": dict, "captured": list}
+    if not all(isinstance(found.get(name), kind) for name, kind in kinds.items()):
+        return False
+    texts = [*found["roots"], *found["files"].values()]
+    if SOURCE not in found["files"] or not all(isinstance(text, str) for text in texts):
+        return False
+    parts = {"name": str, "tree": dict, "files": list, "place": int, "description": str}
+    return all(
+        isinstance(item, dict) and all(isinstance(item.get(n), k) for n, k in parts.items())
+        for item in found["captured"]
+    )
 
 
 def _verified(folder: Path, path: str, sha256: str) -> bytes:

@@ -61,11 +61,16 @@ class History:
             found = _at(code.co_filename, code.co_firstlineno, name)
             if found is not None:
                 return found
-        first = getattr(target, "__firstlineno__", None)  # Python 3.13
+        # Code that was compiled under a name which has no text: the body of %%time.
+        firsts = {code.co_firstlineno for code in _codes(target)}
+        kind = ast.ClassDef if isinstance(target, type) else (ast.FunctionDef, ast.AsyncFunctionDef)
         for snippet in self.bindings(name):
-            is_class = isinstance(snippet.node, ast.ClassDef)
-            if is_class and isinstance(target, type) and first in (None, snippet.node.lineno):
+            node = snippet.node
+            inside = range(_first_line(node), (node.end_lineno or node.lineno) + 1)
+            if isinstance(node, kind) and (not firsts or any(line in inside for line in firsts)):
                 return snippet
+            if not firsts:
+                return None  # nothing tells the age of the object: only the newest binding counts
         return None
 
 
@@ -102,20 +107,28 @@ def is_future_annotated(target: Any) -> bool:
     return any(code.co_flags & CO_FUTURE_ANNOTATIONS for code in _codes(target))
 
 
-def _codes(target: Any) -> Iterator[types.CodeType]:
-    """Code objects that belong to a function, or to the body of a class."""
+def _functions(target: Any) -> Iterator[types.FunctionType]:
+    """A function itself, or those in the body of a class."""
     if isinstance(target, type):
         prefix = target.__qualname__ + "."
         for value in vars(target).values():
             inner = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
             inner = inspect.unwrap(inner) if callable(inner) else inner
-            code = getattr(inner, "__code__", None)
-            if code is not None and getattr(inner, "__qualname__", "").startswith(prefix):
-                yield code
-        return
-    code = getattr(inspect.unwrap(target) if callable(target) else target, "__code__", None)
-    if code is not None:
-        yield code
+            if not isinstance(inner, types.FunctionType):
+                continue
+            # Methods that dataclass, namedtuple and their like have made have no source.
+            is_written = inner.__code__.co_filename != "<string>"
+            is_own = inner.__module__ == target.__module__ and is_written
+            if is_own and inner.__qualname__.startswith(prefix):
+                yield inner
+    elif isinstance(target, types.FunctionType):
+        yield target
+
+
+def _codes(target: Any) -> Iterator[types.CodeType]:
+    """Code objects that belong to a function, or to the body of a class."""
+    plain = inspect.unwrap(target) if callable(target) and not isinstance(target, type) else target
+    yield from (function.__code__ for function in _functions(plain))
 
 
 def _at(filename: str, line: int, name: str) -> Snippet | None:
@@ -129,9 +142,9 @@ def _at(filename: str, line: int, name: str) -> Snippet | None:
     for node in ast.walk(tree):
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             continue
-        if node.name == name and _first_line(node) <= line <= (node.end_lineno or node.lineno):
-            if best is None or _first_line(node) >= _first_line(best):
-                best = node
+        is_it = node.name == name and _first_line(node) <= line <= (node.end_lineno or node.lineno)
+        if is_it and (best is None or _first_line(node) >= _first_line(best)):
+            best = node
     return Snippet(_segment(text, best), best, best.lineno, text) if best is not None else None
 
 
@@ -155,7 +168,7 @@ def lambda_at(function: types.FunctionType) -> str | None:
 
 
 def _first_line(node: ast.stmt) -> int:
-    decorators = getattr(node, "decorator_list", [])
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
     return min([node.lineno, *(d.lineno for d in decorators)])
 
 
@@ -196,12 +209,19 @@ def _bound(node: ast.stmt) -> Iterator[str]:
         yield node.target.id
 
 
-def closure_of(function: types.FunctionType) -> Mapping[str, Any]:
-    """Names of a closure with the values that they hold now; empty cells are left out."""
-    found = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            found[name] = cell.cell_contents
-        except ValueError:
-            continue
+def closure_of(target: Any) -> Mapping[str, Any]:
+    """Names that a function, or the methods of a class, hold of the function that made them.
+
+    With the values that they hold now; empty cells are left out, and the class's own.
+    """
+    found: dict[str, Any] = {}
+    for function in _functions(target):
+        code, cells = function.__code__, function.__closure__ or ()
+        for name, cell in zip(code.co_freevars, cells, strict=True):
+            try:
+                value = cell.cell_contents
+            except ValueError:
+                continue
+            if name != "__class__" and value is not target:
+                found.setdefault(name, value)
     return found

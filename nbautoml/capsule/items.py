@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import inspect
 import sys
 import textwrap
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +22,8 @@ from nbautoml.capsule.history import (
     lambda_at,
 )
 from nbautoml.capsule.names import needs_of
-from nbautoml.capsule.values import NotCapturableError, pack, pack_state
+from nbautoml.capsule.replay import replay
+from nbautoml.capsule.values import NotCapturableError, describe, pack
 
 __all__ = ["Item", "Maker"]
 
@@ -39,6 +42,7 @@ class Item:
         eager: names that must be there before it; ``lazy``: names that its functions use later;
             ``soft``: names that only annotations use.
         is_import: it belongs to the head of the module.
+        is_filling: it puts things into a table that are made after the table.
         module: the module that it is, or comes from.
     """
 
@@ -50,6 +54,7 @@ class Item:
     made: frozenset[str] = frozenset()
     is_import: bool = False
     is_future: bool = False
+    is_filling: bool = False
     module: types.ModuleType | None = None
     captured: Captured | None = None
     original: Snippet | None = None
@@ -59,15 +64,32 @@ class Maker:
     """Makes items from the objects of a namespace.
 
     Args:
-        namespace: the notebook's names; ``extra`` receives names that the maker invents for
-            things that have none (a closure's values).
+        namespace: the notebook's names.
+        history: what the cells said.
+
+    Attributes:
+        extra: names that the maker invents for things that have none (a closure's values).
+        prepared: items beside those of names: what fills a table when all is there.
     """
 
     def __init__(self, namespace: Mapping[str, Any], history: History) -> None:
         self._history = history
         self._own = {"__main__", str(namespace.get("__name__", "__main__"))}
         self.extra: dict[str, Any] = {}
+        self.prepared: dict[str, Item] = {}
         self._namespace = namespace
+
+    def is_plain_builtin(self, name: str) -> bool:
+        """Whether a name means what it means everywhere: no cell has given it another meaning."""
+        if not hasattr(builtins, name):
+            return False
+        value = self._namespace[name]
+        plain = inspect.unwrap(value) if callable(value) else value
+        if plain is getattr(builtins, name):
+            return True
+        # A shell puts functions of its own under such names: open, exit.
+        is_bound = next(self._history.bindings(name), None) is not None
+        return not is_bound and str(getattr(value, "__module__", "")).startswith("IPython")
 
     def make(self, name: str, value: Any) -> Item:
         """The item of a name.
@@ -127,7 +149,10 @@ class Maker:
     def _class(self, name: str, value: type) -> Item:
         snippet = self._history.definition(value)
         if snippet is None:
-            raise NotCapturableError(f"the source of class {value.__qualname__} was not found")
+            item = self._replayed(name, value)  # a named tuple, an enum, made by a call
+            if item is None:
+                raise NotCapturableError(f"the source of class {value.__qualname__} was not found")
+            return item
         return self._defined(name, value, snippet)
 
     def _function(self, name: str, value: types.FunctionType) -> Item:
@@ -151,64 +176,79 @@ class Maker:
         source = lambda_at(value)
         if source is None:
             raise NotCapturableError("the source of this lambda was not found: write it with def")
+        snippet = Snippet(source, ast.Pass(), 1, "")
         held = closure_of(value)
-        return self._item(
-            name, f"{name} = {source}", value, held, Snippet(source, ast.Pass(), 1, "")
-        )
+        if held:
+            inside = f"function = {source}"
+            return self._factory(name, "function", inside, value, held, snippet)
+        return self._item(name, f"{name} = {source}", value, snippet)
 
     def _defined(self, name: str, value: Any, snippet: Snippet) -> Item:
-        """A def or class; under another name when an alias is asked for, inside a factory when it
-        is a closure.
+        """A def or class, under another name where that is asked for.
+
+        One that was made in a function is made again in a function, which is called with what
+        it holds.
         """
         source = snippet.source
         defined = getattr(snippet.node, "name", name)
         is_decorated = bool(getattr(snippet.node, "decorator_list", []))
-        if is_decorated and self._namespace.get(defined) is not value:
+        is_made_here = self._namespace.get(defined) is value
+        if is_decorated and not is_made_here:
             source = _undecorated(source)  # what a decorator was given, not what it made
-        # A wrapper is made again by its decorator, with all that it closes over.
-        is_wrapper = is_decorated and getattr(value, "__name__", "") != defined
-        held = closure_of(value) if isinstance(value, types.FunctionType) and not is_wrapper else {}
-        if is_wrapper:
-            return self._item(name, source, value, {}, snippet)
-        if defined != name and "<locals>" not in getattr(value, "__qualname__", ""):
-            if self._namespace.get(defined) is value:
-                return Item(name=name, source=f"{name} = {defined}", eager=(defined,))
+        if is_decorated and is_made_here and _is_wrapper(value, defined):
+            # It is made again by its decorator, with all that it closes over.
+            return self._item(name, source, value, snippet)
+        is_inside = "<locals>" in getattr(value, "__qualname__", "")
+        if defined != name and not is_inside and is_made_here:
+            return Item(name=name, source=f"{name} = {defined}", eager=(defined,))
+        held = closure_of(value)
+        if held:
+            return self._factory(name, defined, source, value, held, snippet)
+        if defined != name:
             source += f"\n{name} = {defined}"
-        elif defined != name:
-            source += f"\n{name} = {defined}"
-        return self._item(name, source, value, held, snippet)
+        return self._item(name, source, value, snippet)
 
     def _item(
-        self, name: str, source: str, value: Any, held: Mapping[str, Any], snippet: Snippet
+        self,
+        name: str,
+        source: str,
+        value: Any,
+        snippet: Snippet,
+        *,
+        held: Sequence[str] = (),
     ) -> Item:
-        if "__class__" in held:
-            held = {key: item for key, item in held.items() if key != "__class__"}
-        eager_extra: list[str] = []
-        if held:
-            source, eager_extra = self._factory(name, source, held)
         is_future = is_future_annotated(value)
         needs = needs_of(source, are_annotations_lazy=is_future)
         return Item(
             name=name,
             source=source,
-            eager=(*eager_extra, *(n for n in needs.eager if n not in eager_extra)),
-            lazy=needs.lazy,
+            eager=(*held, *(n for n in needs.eager if n not in held)),
+            lazy=(*needs.lazy, *self._filled(name, value)),
             soft=needs.soft,
             made=needs.made,
             is_future=is_future,
             original=snippet,
         )
 
-    def _factory(self, name: str, source: str, held: Mapping[str, Any]) -> tuple[str, list[str]]:
-        """Wrap a closure into a function that is called with what it holds."""
+    def _factory(
+        self,
+        name: str,
+        defined: str,
+        source: str,
+        value: Any,
+        held: Mapping[str, Any],
+        snippet: Snippet,
+    ) -> Item:
+        """A closure as a function that is called with what it holds."""
         made = {}
-        for inner, value in held.items():
+        for inner, thing in held.items():
             made[inner] = f"_{name}_{inner}"
-            self.extra[made[inner]] = value
+            self.extra[made[inner]] = thing
         words = ", ".join(f"{inner}={outer}" for inner, outer in made.items())
         body = textwrap.indent(source, "    ")
-        text = f"def _make_{name}({', '.join(made)}):\n{body}\n    return {name}\n{name} = _make_{name}({words})"
-        return text, list(made.values())
+        head = f"def _make_{name}({', '.join(made)}):"
+        text = f"{head}\n{body}\n    return {defined}\n{name} = _make_{name}({words})"
+        return self._item(name, text, value, snippet, held=list(made.values()))
 
     # -- values -----------------------------------------------------------------------------
 
@@ -220,20 +260,71 @@ class Maker:
 
         if type(value).__module__.startswith("nbautoml.spec"):
             return self._replayed(name, value) or self._written(name, value, repr(value))
+        if type(value).__module__ in {"typing", "types"}:
+            item = self._replayed(name, value)
+            if item is not None:
+                return item
         try:
             text = express(value, name_of)
-            return Item(name=name, source=f"{name} = {text}", eager=tuple(dict.fromkeys(names)))
         except NoExpressionError:
             pass  # no literal: a file, or the statement again
+        else:
+            needed = tuple(dict.fromkeys(names))
+            return self._table(name, text, needed) or Item(
+                name=name, source=f"{name} = {text}", eager=needed
+            )
         try:
             tree, files = pack(value)
         except NotCapturableError as error:
             return self._rebuilt(name, value, error)
-        described = _describe(value)
+        described = describe(value)
         return Item(
             name=name,
             captured=Captured(tree=tree, files=files, description=described),
         )
+
+    def _table(self, name: str, text: str, names: tuple[str, ...]) -> Item | None:
+        """A container that was made empty and filled later, by a decorator perhaps.
+
+        It is made empty again, so that what fills it finds it, and filled when all is there.
+        """
+        newest = next(self._history.bindings(name), None)
+        node = getattr(newest, "node", None)
+        if not names or newest is None or not isinstance(node, (ast.Assign, ast.AnnAssign)):
+            return None
+        empty = ast.unparse(node.value) if node.value is not None else ""
+        if empty not in _FILLING:
+            return None
+        filled = f"{name} filled"
+        line = _FILLING[empty].format(name=name, text=text)
+        self.prepared[filled] = Item(
+            name=filled, source=line, eager=(name, *names), is_filling=True
+        )
+        return Item(name=name, source=f"{name} = {empty}", lazy=(filled,), original=newest)
+
+    def _filled(self, name: str, value: Any) -> tuple[str, ...]:
+        """Implementations that a `functools.singledispatch` function was given."""
+        registry = getattr(value, "registry", None)
+        if not isinstance(registry, types.MappingProxyType):
+            return ()
+        names: list[str] = []
+
+        def name_of(thing: Any) -> str:
+            return self._name_of(name, thing, names)
+
+        lines = [
+            f"{name}.register({name_of(kind)})({name_of(function)})"
+            for kind, function in registry.items()
+            if kind is not object
+        ]
+        filled = f"{name} filled"
+        self.prepared[filled] = Item(
+            name=filled,
+            source="\n".join(lines),
+            eager=(name, *dict.fromkeys(names)),
+            is_filling=True,
+        )
+        return (filled,) if lines else ()
 
     def _written(self, name: str, value: Any, text: str) -> Item:
         kind = type(value).__name__
@@ -257,9 +348,24 @@ class Maker:
         names.append(invented)
         return invented
 
+    def _replayed(self, name: str, value: Any) -> Item | None:
+        """The statement that made it, run again."""
+        found = replay(name, value, self._history, self._namespace)
+        if found is None:
+            return None
+        needs = needs_of(found.source)
+        return Item(
+            name=name,
+            source=found.source,
+            eager=needs.eager + needs.lazy,
+            captured=found.weights,
+            original=found.original,
+        )
+
     def _rebuilt(self, name: str, value: Any, error: NotCapturableError) -> Item:
-        """An object that is made again by its own statement: modules with their weights, and
-        objects that come out equal.
+        """An object that is made again by its own statement.
+
+        Modules with their weights, and objects that come out equal.
         """
         item = self._replayed(name, value)
         if item is not None:
@@ -270,31 +376,22 @@ class Maker:
             break
         raise error
 
-    def _replayed(self, name: str, value: Any) -> Item | None:
-        for snippet in self._history.bindings(name):
-            node = snippet.node
-            if not isinstance(node, ast.Assign) or len(node.targets) != 1:
-                return None
-            if not isinstance(node.targets[0], ast.Name) or not isinstance(node.value, ast.Call):
-                return None
-            captured = None
-            if _is_torch_module(value):
-                tree, files = pack_state(value)
-                captured = Captured(tree=tree, files=files, description="weights")
-                if not value.state_dict():
-                    captured = None
-            elif not _comes_out_equal(node.value, value, self._namespace):
-                return None
-            source = f"{name} = {ast.unparse(node.value)}"
-            needs = needs_of(source)
-            return Item(
-                name=name,
-                source=source,
-                eager=needs.eager + needs.lazy,
-                captured=captured,
-                original=snippet,
-            )
-        return None
+
+# How a container that was made empty is filled in one statement.
+_FILLING = {
+    "{}": "{name}.update({text})",
+    "dict()": "{name}.update({text})",
+    "[]": "{name}[:] = {text}",
+    "list()": "{name}[:] = {text}",
+    "set()": "{name}.update({text})",
+}
+
+
+def _is_wrapper(value: Any, defined: str) -> bool:
+    """Whether it is what a decorator made, not what stands in the source."""
+    code = getattr(value, "__code__", None)
+    is_renamed = code is not None and code.co_name != defined
+    return getattr(value, "__name__", "") != defined or is_renamed
 
 
 def _undecorated(source: str) -> str:
@@ -304,33 +401,3 @@ def _undecorated(source: str) -> str:
 
 def _held(module: str, name: str) -> Any:
     return getattr(sys.modules.get(module), name, None)
-
-
-def _is_torch_module(value: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.nn.Module)
-
-
-def _comes_out_equal(call: ast.Call, value: Any, namespace: Mapping[str, Any]) -> bool:
-    """Whether running the call again gives an object of the same kind with equal contents.
-
-    Only for plain objects: what a call opens (sockets, files, threads) has no comparable contents.
-    """
-    if not hasattr(value, "__dict__") or isinstance(value, types.GeneratorType):
-        return False
-    if type(value).__module__.partition(".")[0] in {"socket", "_io", "io", "threading", "sqlite3"}:
-        return False
-    code = compile(ast.Expression(call), "<capsule>", "eval")
-    try:
-        again = eval(code, dict(namespace))
-        return type(again) is type(value) and bool(vars(again) == vars(value))
-    except Exception:  # noqa: BLE001 - the user's call may raise anything: then it is no way
-        return False
-
-
-def _describe(value: Any) -> str:
-    shape = getattr(value, "shape", None)
-    kind = type(value).__name__
-    if shape is not None:
-        return f"{kind} {'x'.join(map(str, shape)) or 'scalar'}"
-    return f"{kind} of {len(value)}" if hasattr(value, "__len__") else kind

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import symtable
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 __all__ = ["Needs", "needs_of"]
 
-_BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__", "__class__"}
+_ALWAYS_THERE = frozenset({"__name__", "__file__", "__doc__", "__class__", "__builtins__"})
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,13 @@ class Needs:
 
 
 def needs_of(source: str, *, are_annotations_lazy: bool = False) -> Needs:
-    """The names that a piece of top-level source needs.
+    r"""The names that a piece of top-level source needs, builtins among them.
 
     Args:
         source: one or more statements.
         are_annotations_lazy: ``from __future__ import annotations`` holds for it.
 
-    >>> needs_of("def f(x: T = A):\\n    return g(x)")
+    >>> needs_of("def f(x: T = A):\n    return g(x)")
     Needs(eager=('A', 'T'), lazy=('g',), soft=(), made=frozenset())
     """
     tree = ast.parse(source)
@@ -59,7 +58,7 @@ def needs_of(source: str, *, are_annotations_lazy: bool = False) -> Needs:
     order = {name: i for i, name in enumerate(_in_order(tree))}
 
     def settled(names: set[str]) -> tuple[str, ...]:
-        outside = names - _BUILTINS - bound - {"annotations"}
+        outside = names - _ALWAYS_THERE - bound - {"annotations"}
         return tuple(sorted(outside, key=lambda name: (order.get(name, len(order)), name)))
 
     soft = {name for name in annotations if are_annotations_lazy}

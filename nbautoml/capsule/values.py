@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["NotCapturableError", "pack", "unpack"]
+__all__ = ["NotCapturableError", "describe", "pack", "pack_state", "unpack"]
 
 MAX_DEPTH = 20
 
@@ -184,3 +184,12 @@ def _add(files: dict[str, bytes], suffix: str, data: bytes) -> str:
 def _float(text: str) -> float:
     value = float(text)
     return math.nan if math.isnan(value) else value
+
+
+def describe(value: Any) -> str:
+    """A value in a word or two: its kind and its size."""
+    shape = getattr(value, "shape", None)
+    kind = type(value).__name__
+    if shape is not None:
+        return f"{kind} {'x'.join(map(str, shape)) or 'scalar'}"
+    return f"{kind} of {len(value)}" if hasattr(value, "__len__") else kind
