@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it
@@ -148,10 +149,19 @@ class _Layer:
         mask = torch.ones(n_trials * n, device=device)
         # Drawn in the memory order that the layer's input has on its own.
         self._mask = mask.as_strided((n_trials, *shape), (n, *strides))
+        # Where bernoulli_ compares uniform numbers in double, those are drawn here and compared
+        # for all trials at once: a third faster.
+        self._keep: Tensor | None = None
+        drawn = self._mask
+        if device.type == "cpu" and _compares_doubles():
+            doubles = torch.zeros(n_trials * n, dtype=torch.float64)
+            drawn = self._uniform = doubles.as_strided((n_trials, *shape), (n, *strides))
+            keep = [1 - rate for rate in rates]
+            self._keep = torch.tensor(keep, dtype=torch.float64).view(-1, *(1,) * len(shape))
         # torch draws nothing where the rate is 0 or 1
         self._rows = [
             (row, 1 - rate) if 0 < rate < 1 else None
-            for row, rate in zip(self._mask.unbind(), rates, strict=True)
+            for row, rate in zip(drawn.unbind(), rates, strict=True)
         ]
         scales = [0.0 if rate >= 1 else 1 / (1 - rate) for rate in rates]
         self._scale = torch.tensor(scales, device=device).view(-1, *(1,) * len(shape))
@@ -163,11 +173,28 @@ class _Layer:
         if self._is_fused:
             mask, keep = row
             mask.copy_(torch.native_dropout(torch.ones_like(mask), 1 - keep, True)[1])
+        elif self._keep is not None:
+            row[0].uniform_(generator=generator)
         else:
             row[0].bernoulli_(row[1], generator=generator)
 
     def factor(self) -> Tensor:
+        if self._keep is not None:  # a row that wasn't drawn is 0: kept at rate 0, and scaled at 1
+            torch.lt(self._uniform, self._keep, out=self._mask)
         return self._mask * self._scale
+
+
+@cache
+def _compares_doubles() -> bool:
+    """Whether this build's ``bernoulli_`` is "uniform double below p" (with MKL it is another)."""
+    generator = torch.Generator()
+    for p in (0.3, 0.9):
+        drawn = torch.empty(1000).bernoulli_(p, generator=generator.manual_seed(1))
+        uniform = torch.empty(1000, dtype=torch.float64)
+        uniform.uniform_(generator=generator.manual_seed(1))
+        if not torch.equal(uniform < p, drawn.bool()):
+            return False
+    return True
 
 
 def _extent(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
