@@ -177,6 +177,36 @@ class Idle(nn.Module):
         return self.out(x)
 
 
+class Averaging(nn.Module):
+    """Keeps a running mean in a buffer, and a part that learns nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4))
+        self.fc, self.teacher = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, x):
+        if self.training:
+            self.mean.mul_(0.9).add_(0.1 * x.mean(dim=0).detach())
+            self.mean[0] = 0.0
+        with torch.no_grad():
+            hint = self.teacher(x)
+        return self.fc(x - self.mean) + hint
+
+
+class WritesIntoInput(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        x += 1.0
+        return self.fc(x)
+
+
+VECTORS["running mean"], VECTORS["writes into its input"] = Averaging, WritesIntoInput
+
+
 @pytest.mark.parametrize("name", VECTORS)
 def test_layers_on_vectors(name, bench, blobs):
     trials = [

@@ -84,6 +84,27 @@ class Cumulative(nn.Module):
         return self.norm(self.fc(x))
 
 
+class ReplacesABuffer(Net):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, x):
+        self.mean = 0.9 * self.mean + 0.1 * x.mean(dim=0)
+        return super().forward(x - self.mean)
+
+
+class SetsData(Net):
+    def forward(self, x):
+        self.fc.weight.data = self.fc.weight.data.clamp(-1, 1)
+        return super().forward(x)
+
+
+class Picks(Net):
+    def forward(self, x):
+        return super().forward(x) + x[x > 0].mean()
+
+
 class Raises(Net):
     def forward(self, x):
         raise ValueError("not today")
@@ -108,6 +129,9 @@ REASONS = {
     "random numbers of Python": DrawsInPython,
     "random numbers of NumPy": DrawsInNumPy,
     "float()": Cumulative,
+    "forward changes mean": ReplacesABuffer,
+    "changes something unseen": SetsData,
+    "by a condition": Picks,
     "not today": Raises,
     "several types": complex_weights,
     "hooks": hooked,
@@ -167,6 +191,13 @@ def test_trials_that_differ_in_rates_and_settings_share_a_key(bench, blobs):
 def test_what_a_stack_shares_is_in_the_key(other, bench, blobs):
     one, two = keys(bench, blobs, bench.trial(Net), bench.trial(**{"build": Net, **other}))
     assert one != two
+
+
+def test_a_word_that_is_not_in_the_vocabulary_is_never_another_trials(bench, open_value):
+    data = open_value((np.array([[0], [1], [2], [9]] * 10), np.arange(40) % 2))
+    build = lambda: nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(4, 1))  # noqa: E731
+    with pytest.raises(CannotStack, match="out of range"):
+        bench.stack(data, 2).add(bench.member(0, bench.trial(build)))
 
 
 def test_a_stack_lets_no_stranger_in(bench, blobs):

@@ -176,3 +176,13 @@ def test_a_stack_lets_go_of_modules_that_it_has_taken_in(bench, blobs):
     gc.collect()
     # One stays, to be taped with other batch sizes.
     assert sum(one() is not None for one in alive) == 1
+
+
+@pytest.mark.parametrize("compares", [True, False])
+def test_both_ways_to_draw_give_the_same_masks(compares, bench, blobs, monkeypatch):
+    from nbautoml.train.stacked import noise
+
+    compares = compares and noise._compares_doubles()
+    monkeypatch.setattr(noise, "_compares_doubles", lambda: compares)
+    trials = [bench.trial(net((0.0, 0.3, 1.0)[at]), seed=at) for at in range(3)]
+    bench.assert_equal(*bench.both(trials, blobs, 3))

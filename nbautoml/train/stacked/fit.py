@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -327,7 +326,7 @@ class StackedFit:
         with torch.no_grad(), setup.precision.autocast():
             for inputs, target in data.valid.batches(rows):
                 program = group.program(len(target), is_training=False)
-                shared: list[Any] = [item.expand(n, *item.shape) for item in tensors_of(inputs)]
+                shared = group.shared(list(tensors_of(inputs)), n)
                 output = program(shared, values, Draws())
                 tally.add(output, target, loss(output, target.expand(n, *target.shape)))
         return tally.result()

@@ -8,13 +8,13 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor
 
-from nbautoml.train.batches import TrainData, first_batch
+from nbautoml.train.batches import TrainData, call_module, first_batch
 from nbautoml.train.frames import one_line
 from nbautoml.train.losses import Loss
 from nbautoml.train.seeds import isolated_rng
 from nbautoml.train.stacked.losses import StackedLoss, stacked_loss
-from nbautoml.train.stacked.members import Member, Ready, ready
-from nbautoml.train.stacked.noise import Noise
+from nbautoml.train.stacked.members import EVAL_ROWS, Member, Ready, ready
+from nbautoml.train.stacked.noise import Draws, Noise
 from nbautoml.train.stacked.program import Program
 from nbautoml.train.stacked.reasons import CannotStack
 from nbautoml.train.stacked.tape import record, tensors_of
@@ -77,6 +77,7 @@ class Group:
         self._data, self._loss = data, loss
         size = self.setup.batch_sizes[0]
         self._programs: dict[tuple[bool, int], Program] = {(True, size): Program(first.tape)}
+        self._writes_inputs = False
         module = self.setup.module
         parameters = dict(module.named_parameters())
         used = [name for name in first.tape.weights if name in parameters]
@@ -88,6 +89,9 @@ class Group:
             }
             self.layout = Layout.of(module, [name for name in parameters if name in trained])
             self._try_out(first, {name: trained[name] for name in self.layout.columns})
+            self._try_evaluation()
+            # What may fail shall fail now, while only one member is concerned.
+            self.program(self.setup.batch_sizes[1], is_training=True)
         except CannotStack:
             raise
         except Exception as error:  # torch.vmap and the user's functions may raise anything
@@ -117,6 +121,33 @@ class Group:
             with torch.set_grad_enabled(is_training):
                 tape, _ = record(setup.module, first_batch(part, n_rows)[0])
         return Program(tape)
+
+    def shared(self, inputs: Sequence[Tensor], n: int) -> list[Tensor]:
+        """Inputs of an evaluation, the same for all n members."""
+        return [
+            item.expand(n, *item.shape).contiguous()
+            if self._writes_inputs
+            else item.expand(n, *item.shape)
+            for item in inputs
+        ]
+
+    def _try_evaluation(self) -> None:
+        module = self.setup.module.eval()
+        inputs, _ = first_batch(self._data.valid, EVAL_ROWS)
+        stacked = {
+            name: torch.stack([value.detach()] * 2)
+            for name, value in (*module.named_parameters(), *module.named_buffers())
+        }
+        program = self.program(min(EVAL_ROWS, self._data.valid.n), is_training=False)
+        with torch.no_grad(), self.setup.precision.autocast():
+            copied = [item.clone() for item in tensors_of(inputs)]
+            expected = call_module(module, inputs)
+            try:
+                output = program(self.shared(copied, 2), stacked, Draws())
+            except RuntimeError:  # a view on shared memory cannot be written into
+                self._writes_inputs = True
+                output = program(self.shared(copied, 2), stacked, Draws())
+        _compare("output in evaluation", output[1], expected, self.setup.precision.dtype)
 
     def _reference(self, first: Ready, weights: Sequence[Tensor]) -> Sequence[Tensor | None]:
         with self.setup.precision.autocast():

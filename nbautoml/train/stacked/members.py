@@ -21,7 +21,7 @@ from nbautoml.train.stacked.reasons import CannotStack
 from nbautoml.train.stacked.tape import Tape, record
 from nbautoml.train.stacked.weights import Start, start_of
 
-__all__ = ["Member", "Ready", "ready"]
+__all__ = ["EVAL_ROWS", "Member", "Ready", "ready"]
 
 EVAL_ROWS = 8
 
@@ -78,7 +78,8 @@ def ready(member: Member, data: TrainData, device: torch.device, loss: Loss | No
             reason too, since on its own it will raise it again, where it can be told properly.
     """
     try:
-        with isolated_rng(device), warnings.catch_warnings():
+        # A refusal inside a `no_grad` of the user's must not leave gradients switched off.
+        with isolated_rng(device), warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")  # the one-by-one trainer has shown them, or will
             return _ready(member, data, device, loss)
     except CannotStack:
@@ -102,6 +103,7 @@ def _ready(member: Member, data: TrainData, device: torch.device, loss: Loss | N
     step_seeder(device)(step_seed(member.seed, 1))
     with setup.precision.autocast():
         tape, output = record(module, inputs)
+    inputs, _ = first_batch(data.train, settings.batch_size)  # forward may have written into them
     module.eval()
     few, _ = first_batch(data.valid, EVAL_ROWS)
     with torch.no_grad(), setup.precision.autocast():

@@ -34,7 +34,8 @@ class Program:
                 self._steps.append(_dropout(op, n_noises))
                 n_noises += 1
             else:
-                self._steps.append(_compiled(op))
+                step = _compiled(op)
+                self._steps.append(step if op.has_grad else torch.no_grad()(step))
 
     def __call__(
         self,

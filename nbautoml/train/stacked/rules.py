@@ -203,6 +203,12 @@ def _embedding(op: Op, index: Tensor, weight: Tensor, *args: Any, **kwargs: Any)
     if options.get("max_norm") is not None or options.get("scale_grad_by_freq"):
         return vmapped(op, index, weight, *args, **kwargs)  # type: ignore[no-any-return]
     n = weight.shape[1]
+    # One row too far would be another trial's.
+    is_inside = ((index >= 0) & (index < n)).all()
+    if index.device.type == "cpu" and not is_inside:
+        raise IndexError(f"an embedding of {n} rows was asked for row {int(index.max())}")
+    if index.device.type != "cpu":
+        torch._assert_async(is_inside)  # noqa: SLF001  as torch's own kernel: no wait for the device
     first = torch.arange(0, len(weight) * n, n, device=index.device)
     rows = index + first.view(-1, *(1,) * (index.ndim - 1))
     out = F.embedding(rows, weight.flatten(0, 1))
@@ -280,7 +286,8 @@ def _opened(
                 return type(value)(put(item) for item in value)
             return value
 
-        return op.function(*map(put, held), **{key: put(item) for key, item in named.items()})
+        found = op.function(*map(put, held), **{key: put(item) for key, item in named.items()})
+        return rows[0] if found is None else found  # x[i] = y
 
     return call, stacked
 

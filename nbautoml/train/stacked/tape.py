@@ -57,6 +57,7 @@ class Op:
         shapes: their shapes.
         noise: for dropout: shape and strides of what is drawn; None for all others.
         is_random: it draws random numbers inside (attention with dropout, ``rand_like``).
+        has_grad: it was not called under ``no_grad``.
     """
 
     function: Callable[..., Any]
@@ -66,6 +67,7 @@ class Op:
     shapes: tuple[tuple[int, ...], ...]
     noise: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     is_random: bool = False
+    has_grad: bool = True
 
 
 @dataclass
@@ -93,7 +95,14 @@ class Tape:
     def key(self) -> Hashable:
         """Equal for two forward passes that do the same with different numbers."""
         lines = [
-            (_name(op.function), _frozen(op.args), _frozen(op.kwargs), op.outputs, op.shapes)
+            (
+                _name(op.function),
+                _frozen(op.args),
+                _frozen(op.kwargs),
+                op.outputs,
+                op.shapes,
+                op.has_grad,
+            )
             for op in self.ops
         ]
         constants = tuple((index, _digest(value)) for index, value in self.constants.items())
@@ -152,7 +161,7 @@ class _Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         name = _name(func)
         short = name.rsplit(".", 1)[-1]
-        _refuse(short, name, kwargs)
+        _refuse(short, name, args, kwargs)
         # Before the call: what gives back its own input becomes a new value by that.
         place = (self._replaced(args), self._replaced(kwargs))
         noise = _noise_of(short, args, kwargs)
@@ -160,6 +169,8 @@ class _Recorder(TorchFunctionMode):
         result = func(*args, **kwargs)
         made = list(tensors_of(result))
         if not made and short != "__setitem__":
+            if result is None and short not in _HARMLESS:
+                raise CannotStack(f"forward calls {name}, which changes something unseen")
             return result  # a shape, a dtype: a plain number from here on
         op = Op(
             function=func,
@@ -167,6 +178,7 @@ class _Recorder(TorchFunctionMode):
             kwargs=place[1],
             outputs=tuple(self._new(tensor) for tensor in made),
             shapes=tuple(tuple(tensor.shape) for tensor in made),
+            has_grad=torch.is_grad_enabled(),
         )
         if noise is not None:
             op.noise, op.args = _shape_of_noise(short, noise[1]), (source,)
@@ -233,19 +245,27 @@ _RANDOM = {
     "feature_alpha_dropout", "feature_dropout", "native_dropout", "dropout_", "alpha_dropout_",
     "feature_alpha_dropout_", "feature_dropout_",
 }  # fmt: skip
+_HARMLESS = {"_set_grad_enabled", "set_grad_enabled", "__get__", "autocast_increment_nesting"}
+_RAGGED = {"masked_select", "nonzero", "argwhere", "unique", "unique_consecutive"}
 _DROPOUTS = {"dropout": 0, "dropout1d": 3, "dropout2d": 4, "dropout3d": 5}
 """By name: of how many dimensions the input is (0: any) where whole channels are dropped."""
 
 
-def _refuse(short: str, name: str, kwargs: dict[str, Any]) -> None:
+def _refuse(short: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if _READS.get(short):
         raise CannotStack(
             f"forward reads a tensor's value with {_READS[short]}: it may differ from trial to trial"
         )
+    if short in _RAGGED or (short == "__getitem__" and _has_condition(args[1])):
+        raise CannotStack("forward picks elements by a condition: how many differs by trial")
     if short == "manual_seed":
         raise CannotStack("forward seeds torch's generator")
     if kwargs.get("out") is not None:
         raise CannotStack(f"forward calls {name} with out=")
+
+
+def _has_condition(index: Any) -> bool:
+    return any(item.dtype in {torch.bool, torch.uint8} for item in tensors_of(index))
 
 
 def _is_random(short: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -317,6 +337,8 @@ def _python_state(module: nn.Module) -> dict[str, Any]:
     numbers = np.random.get_state()  # noqa: NPY002  users' modules draw from the global one
     state["random numbers of NumPy"] = (numbers[1].tobytes(), numbers[2])  # type: ignore[index]
     for name, layer in module.named_modules():
+        for key, tensor in (*layer._parameters.items(), *layer._buffers.items()):  # noqa: SLF001
+            state[f"{name}.{key}".lstrip(".")] = id(tensor)
         for key, value in vars(layer).items():
             if not key.startswith("_") and not isinstance(value, nn.Module):
                 state[f"{name}.{key}".lstrip(".")] = _comparable(value)
