@@ -147,6 +147,19 @@ def test_the_state_loads_into_a_module_of_the_trial(bench, blobs):
         assert module[3].num_batches_tracked.item() == one.result.best_epoch * 3
 
 
+def test_the_best_weights_can_be_taken_out_while_it_trains(bench, blobs):
+    stack = bench.stack(blobs, 2)
+    trials = [bench.trial(net(), seed=at, epochs=3) for at in range(2)]
+    for at, trial in enumerate(trials):
+        stack.add(bench.member(at, trial))
+    with pytest.raises(KeyError):
+        stack.state_of(1)
+    stack.step_epoch()
+    (first,) = bench.alone([bench.trial(net(), seed=1, epochs=1)], blobs)
+    for name, value in stack.state_of(1).items():
+        torch.testing.assert_close(value, first.result.state_dict[name])
+
+
 def test_tied_weights_keep_both_names(bench, blobs):
     class Tied(nn.Module):
         def __init__(self):

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from nbautoml.errors import DataError
+from nbautoml.errors import DataError, DivergedError
 from nbautoml.spec.fit import OPTIMIZERS
 from nbautoml.spec.objective import Objective
 from nbautoml.train.batches import TrainData, eval_batch_size
@@ -27,51 +27,20 @@ from nbautoml.train.losses import Loss
 from nbautoml.train.result import FitResult
 from nbautoml.train.seeds import batch_order, isolated_rng
 from nbautoml.train.stacked.groups import Group
-from nbautoml.train.stacked.losses import StackedLoss
 from nbautoml.train.stacked.members import Member, Ready, ready
 from nbautoml.train.stacked.metrics import StackedTally
 from nbautoml.train.stacked.noise import Draws, Noise
 from nbautoml.train.stacked.optimizers import Updater
 from nbautoml.train.stacked.reasons import CannotStack
+from nbautoml.train.stacked.slots import Epoch, Slot
 from nbautoml.train.stacked.tape import tensors_of
-from nbautoml.train.stacked.weights import Start, Weights
+from nbautoml.train.stacked.weights import Weights
 from nbautoml.train.steplog import CHUNK_SECONDS, StepLog, stride_for
 
 __all__ = ["Ended", "StackedFit"]
 
 Ended = tuple[int, "FitResult | Exception"]
 """A trial's number, and its result or what ended it."""
-
-
-@dataclass(kw_only=True)
-class _Slot:
-    """A member in training; what it was built as is let go once its weights are in the matrix."""
-
-    member: Member
-    start: Start
-    notes: tuple[str, ...]
-    log: StepLog
-    judge: Judge
-    epoch: int = 0
-    best: Start | None = None
-    duration_s: float = 0.0
-    waited_s: float = 0.0
-    failure: Exception | None = None
-    ended_by: str = ""
-    rates: list[float] = field(default_factory=list)
-
-
-@dataclass(kw_only=True)
-class _Epoch:
-    """What the steps of an epoch use."""
-
-    loss: StackedLoss
-    updater: Updater
-    grad: Tensor
-    noises: dict[int, Noise]
-    kept: list[Tensor]
-    losses: list[Tensor]
-    deadline: float
 
 
 class StackedFit:
@@ -110,8 +79,8 @@ class StackedFit:
         self._names = metric_names(data.task, objective, metrics)
         self._group: Group | None = None
         self._weights: Weights | None = None
-        self._slots: list[_Slot] = []
-        self._waiting: list[_Slot] = []
+        self._slots: list[Slot] = []
+        self._waiting: list[Slot] = []
 
     @property
     def n_free(self) -> int:
@@ -148,7 +117,7 @@ class StackedFit:
         settings, setup = entering.member.settings, entering.setup
         stride = stride_for(setup.n_batches, setup.n_steps)
         self._waiting.append(
-            _Slot(
+            Slot(
                 member=entering.member,
                 start=entering.start,
                 notes=setup.notes,
@@ -164,7 +133,11 @@ class StackedFit:
             yield from self.step_epoch()
 
     def step_epoch(self) -> list[Ended]:
-        """One epoch of all members: the trials that ended with it."""
+        """One epoch of all members: the trials that ended with it.
+
+        What it raises concerns all of them (no memory, a module that fails on some rows only):
+        train them one by one, their seeds give the same numbers there.
+        """
         self._let_in()
         if not self._slots or self._group is None:
             return []
@@ -175,11 +148,22 @@ class StackedFit:
         metrics = self._evaluate()
         spent = time.perf_counter() - begin
         spent -= sum(slot.waited_s for slot in self._slots) - sum(before)
-        for at, (slot, found) in enumerate(zip(self._slots, metrics, strict=True)):
+        for slot in self._slots:
             slot.duration_s += spent / len(self._slots)
-            if slot.failure is None:
-                self._judge(at, slot, found)
+        self._judge(metrics)
         return self._let_go()
+
+    def state_of(self, number: int) -> dict[str, Any]:
+        """Weights of a trial's best epoch so far, as its module's ``state_dict``, while it is in.
+
+        Raises:
+            KeyError: it isn't, or has made no epoch yet.
+        """
+        for at, slot in enumerate(self._slots):
+            if slot.member.number == number and slot.judge.best_epoch:
+                group, weights = self._inside()
+                return weights.best_state(at, group.setup.module)
+        raise KeyError(number)
 
     def _inside(self) -> tuple[Group, Weights]:
         """Of a stack that somebody is in."""
@@ -209,7 +193,7 @@ class StackedFit:
             if slot.failure is not None:
                 ended.append((slot.member.number, slot.failure))
             elif slot.ended_by:
-                ended.append((slot.member.number, self._result(slot)))
+                ended.append((slot.member.number, self._result(at, slot)))
             else:
                 stay.append(at)
         if ended and self._weights is not None:
@@ -237,7 +221,7 @@ class StackedFit:
             self._update(epoch, losses, at)
         self._flush(epoch)
 
-    def _update(self, epoch: _Epoch, losses: Tensor, at: int) -> None:
+    def _update(self, epoch: Epoch, losses: Tensor, at: int) -> None:
         leaves = list(self._inside()[1].leaves.values())
         found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
         n = len(losses)
@@ -250,7 +234,7 @@ class StackedFit:
             epoch.updater.step(at)
         epoch.losses.append(losses.detach())
 
-    def _start_epoch(self) -> _Epoch:
+    def _start_epoch(self) -> Epoch:
         group, weights = self._inside()
         setup = group.setup
         settings = [slot.member.settings for slot in self._slots]
@@ -262,7 +246,7 @@ class StackedFit:
         for slot, before in zip(self._slots, done, strict=True):
             slot.epoch += 1
             slot.log.start_epoch(before + 1, n_batches, setup.batch_sizes)
-        return _Epoch(
+        return Epoch(
             loss=group.loss([item.label_smoothing for item in settings]),
             updater=updater, grad=grad, noises={}, kept=list(weights.kept.values()), losses=[],
             deadline=time.perf_counter() + CHUNK_SECONDS,
@@ -276,7 +260,7 @@ class StackedFit:
         full = orders[:, :n_full].reshape(len(orders), -1, size).transpose(0, 1).reshape(-1)
         return full if should_drop else torch.cat([full, orders[:, n_full:].reshape(-1)])
 
-    def _draws(self, epoch: _Epoch, n_rows: int, at: int) -> Draws:
+    def _draws(self, epoch: Epoch, n_rows: int, at: int) -> Draws:
         group, _ = self._inside()
         noise = epoch.noises.get(n_rows)
         if noise is None:
@@ -287,7 +271,7 @@ class StackedFit:
         n_batches = group.setup.n_batches
         return noise.draw([(slot.epoch - 1) * n_batches + at + 1 for slot in self._slots])
 
-    def _ask(self, epoch: _Epoch) -> None:
+    def _ask(self, epoch: Epoch) -> None:
         now = begin = time.perf_counter()
         for slot in self._slots:
             if slot.failure is None:
@@ -300,7 +284,7 @@ class StackedFit:
         if now > epoch.deadline:
             self._flush(epoch)
 
-    def _flush(self, epoch: _Epoch) -> None:
+    def _flush(self, epoch: Epoch) -> None:
         if not epoch.losses:
             return
         columns = torch.stack(epoch.losses, dim=1).tolist()
@@ -322,7 +306,7 @@ class StackedFit:
         loss = group.loss([0.0])
         values = {**weights.kept, **weights.leaves}
         size = setup.settings.batch_size
-        rows = max(size, eval_batch_size(data.spec, size) // n)
+        rows = max(size, eval_batch_size(data.spec, size) // self.width)
         with torch.no_grad(), setup.precision.autocast():
             for inputs, target in data.valid.batches(rows):
                 program = group.program(len(target), is_training=False)
@@ -331,31 +315,46 @@ class StackedFit:
                 tally.add(output, target, loss(output, target.expand(n, *target.shape)))
         return tally.result()
 
-    def _judge(self, at: int, slot: _Slot, found: dict[str, float]) -> None:
+    def _judge(self, found: list[dict[str, float]]) -> None:
+        """Which epochs are the best so far, and which trials end."""
         group, weights = self._inside()
-        member, step = slot.member, slot.epoch * group.setup.n_batches
-        metrics = {"train_loss": slot.log.mean, **found}
-        try:
-            check_metrics(metrics, self._objective, step)
+        n_batches, better = group.setup.n_batches, []
+        reports: list[tuple[Slot, dict[str, float]]] = []
+        for at, (slot, own) in enumerate(zip(self._slots, found, strict=True)):
+            if slot.failure is not None:
+                continue
+            metrics = {"train_loss": slot.log.mean, **own}
+            try:
+                check_metrics(metrics, self._objective, slot.epoch * n_batches)
+            except (DivergedError, DataError) as error:
+                slot.failure = error
+                continue
             if slot.judge.is_better(slot.epoch, metrics):
-                slot.best = weights.copy_row(at, slot.best)
-            asked = time.perf_counter()
-            should_stop = member.listener.on_epoch(slot.epoch, step, metrics)
-            slot.waited_s += time.perf_counter() - asked
-        except Exception as error:  # noqa: BLE001  divergence or the listener's, handed on
+                better.append(at)
+            reports.append((slot, metrics))
+        weights.keep_best(better)
+        for slot, metrics in reports:
+            self._report(slot, slot.epoch * n_batches, metrics)
+
+    def _report(self, slot: Slot, step: int, metrics: dict[str, float]) -> None:
+        asked = time.perf_counter()
+        try:
+            should_stop = slot.member.listener.on_epoch(slot.epoch, step, metrics)
+        except Exception as error:  # noqa: BLE001  the listener's, handed on
             slot.failure = error
             return
+        slot.waited_s += time.perf_counter() - asked
         if should_stop:
             slot.ended_by = "stopped"
         elif slot.judge.is_out_of_patience(slot.epoch):
             slot.ended_by = "patience"
-        elif slot.epoch == member.settings.epochs:
+        elif slot.epoch == slot.member.settings.epochs:
             slot.ended_by = "epochs"
 
-    def _result(self, slot: _Slot) -> FitResult:
+    def _result(self, at: int, slot: Slot) -> FitResult:
         group, weights = self._inside()
-        judge, setup, best = slot.judge, group.setup, slot.best
-        state = {} if best is None else weights.state_dict(setup.module, best)
+        judge, setup = slot.judge, group.setup
+        state = weights.best_state(at, setup.module) if judge.best_epoch else {}
         return FitResult(
             value=judge.value,
             best_epoch=judge.best_epoch,

@@ -85,6 +85,8 @@ class Weights:
         second: likewise.
         kept: buffers and untrained weights by name, each ``(K, ...)``.
         leaves: the trained weights by name, views of ``flat``.
+
+    The rows of each trial's best epoch lie beside, in matrices of the same shapes.
     """
 
     def __init__(self, layout: Layout, like: Start) -> None:
@@ -100,6 +102,7 @@ class Weights:
             if name not in layout.columns
         }
         self.leaves: dict[str, Tensor] = {}
+        self._best: dict[str, Tensor] = {"": self.flat, **self.kept}
 
     def choose(self, rows: Sequence[int], new: Sequence[Start], order: Sequence[int]) -> None:
         """Keep some rows, add new ones, then put all in an order.
@@ -117,39 +120,41 @@ class Weights:
             for name, (begin, end) in self.layout.columns.items():
                 row[begin:end] = start[name].view(-1)
         nothing = torch.zeros_like(fresh)
+        beside = {
+            name: torch.stack([start[name] for start in new]) if new else old[:0]
+            for name, old in self.kept.items()
+        }
 
         def joined(old: Tensor, added: Tensor) -> Tensor:
             return torch.cat([old.index_select(0, stay), added]).index_select(0, place)
 
         self.flat = joined(self.flat, fresh)
         self.first, self.second = joined(self.first, nothing), joined(self.second, nothing)
-        for name, old in self.kept.items():
-            added = [start[name].unsqueeze(0) for start in new]
-            self.kept[name] = joined(old, torch.cat(added) if added else old[:0])
+        self.kept = {name: joined(old, beside[name]) for name, old in self.kept.items()}
+        added = {"": fresh, **beside}
+        self._best = {name: joined(old, added[name]) for name, old in self._best.items()}
         n = len(self.flat)
         self.leaves = {
             name: self.flat[:, begin:end].view(n, *self.layout.shapes[name]).requires_grad_()
             for name, (begin, end) in self.layout.columns.items()
         }
 
-    def copy_row(self, at: int, into: Start | None = None) -> Start:
-        """A trial's present state on the CPU; into the memory of an earlier copy where there is one."""
-        found = {"": self.flat[at], **{name: value[at] for name, value in self.kept.items()}}
-        if into is None:
-            return {name: value.detach().to("cpu", copy=True) for name, value in found.items()}
-        for name, value in found.items():
-            into[name].copy_(value)
-        return into
+    def keep_best(self, rows: Sequence[int]) -> None:
+        """Copy these rows as they are now: one copy for all, however many trials improved."""
+        place = torch.tensor(list(rows), dtype=torch.int64, device=self.flat.device)
+        with torch.no_grad():
+            for name, now in (("", self.flat), *self.kept.items()):
+                self._best[name].index_copy_(0, place, now.index_select(0, place))
 
-    def state_dict(self, module: nn.Module, copied: Start) -> dict[str, Any]:
-        """A copy of `copy_row` as the ``state_dict`` of a module.
+    def best_state(self, at: int, module: nn.Module) -> dict[str, Any]:
+        """A row as `keep_best` last copied it, as a ``state_dict`` on the CPU.
 
         Args:
+            at: the row.
             module: one of the stack; says names, and which weights are the same under two names.
-            copied: what `copy_row` gave.
         """
-        flat = copied[""]
-        own: dict[str, Tensor] = {name: value for name, value in copied.items() if name}
+        own = {name: value[at].to("cpu", copy=True) for name, value in self._best.items()}
+        flat = own.pop("")
         for name, (begin, end) in self.layout.columns.items():
             own[name] = flat[begin:end].view(self.layout.shapes[name]).clone()
         named = [*module.named_parameters(), *module.named_buffers()]

@@ -1,0 +1,47 @@
+"""What a stack knows of each member, and of the epoch it is in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from nbautoml.train.judge import Judge
+from nbautoml.train.stacked.losses import StackedLoss
+from nbautoml.train.stacked.members import Member
+from nbautoml.train.stacked.noise import Noise
+from nbautoml.train.stacked.optimizers import Updater
+from nbautoml.train.stacked.weights import Start
+from nbautoml.train.steplog import StepLog
+
+__all__ = ["Epoch", "Slot"]
+
+
+@dataclass(kw_only=True)
+class Slot:
+    """A member in training; what it was built as is let go once its weights are in the matrix."""
+
+    member: Member
+    start: Start
+    notes: tuple[str, ...]
+    log: StepLog
+    judge: Judge
+    epoch: int = 0
+    duration_s: float = 0.0
+    waited_s: float = 0.0
+    failure: Exception | None = None
+    ended_by: str = ""
+    rates: list[float] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Epoch:
+    """What the steps of an epoch use."""
+
+    loss: StackedLoss
+    updater: Updater
+    grad: Tensor
+    noises: dict[int, Noise]
+    kept: list[Tensor]
+    losses: list[Tensor]
+    deadline: float
