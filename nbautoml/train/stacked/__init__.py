@@ -1,0 +1,74 @@
+"""K trials of the same structure trained as one.
+
+::
+
+    stack = StackedFit(data, objective=..., device="cpu", width=32)
+    stack.add(Member(number=..., build=..., settings=..., seed=..., listener=...))
+    for number, result in stack.run():  # a FitResult, or what ended the trial
+        ...                             # more may be added meanwhile
+
+How: one forward pass of the module is taped (`tape`), its calls get a first dimension of trials
+(`rules`, `program`), weights lie in one matrix with a row a trial (`weights`), and seven update
+rules work on that matrix (`optimizers`). A stack of two takes a step beside the module itself
+before anything is trained (`groups`): what differs is refused with the reason (`CannotStack`).
+
+What decided the form: digits, MLP 64-64-10, Adam, batch 64, 230 steps, one thread, ms a trial
+(``benchmarks/vectorized.py``):
+
+=====================================  ============  ==========
+way                                    dropout 0.1   no dropout
+=====================================  ============  ==========
+tight loop by hand, nothing recorded   44.5          36.7
+`nbautoml.train.fit`                   41.6          33.2
+`vmap(grad)`, nothing recorded         19.2          13.8
+this, 16 wide                          15.4          11.0
+this, 32 wide                          15.0          10.6
+the matrix products alone              3.3           3.3
+=====================================  ============  ==========
+
+Helped: cross entropy with classes before rows (12.1 to 2.1 us a trial and step); weight gradients
+in the weights' own layout; one matrix for the optimiser; widths that stay in the cache (16 to 32
+on a CPU, 64 and 128 are no faster); counting metrics for all trials at once.
+
+Did not help, and is not here:
+
+* backward by hand with all buffers allocated once: 28 to 34 us a trial and step without dropout,
+  where this takes some 35, and it would know a few layers only;
+* `torch.compile` of loss and optimiser: 38 us, after 19 s of compiling;
+* keeping freed memory from the system (``mallopt``): 2 to 5 %, and it is the whole process's;
+* convolutions on a CPU: stacked they lose to training one by one (210 against 150 ms a trial,
+  small CNN, 8 wide), although each trial has a call of its own. Attention loses by a quarter,
+  LSTMs come out even. Measure before choosing;
+* dropout from a hash of (seed, step, layer): 3 us instead of 13, but no longer what plain PyTorch
+  draws from the same seed.
+
+CUDA graphs, and all else on a GPU, have not been measured. Importing this package imports no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nbautoml.train.stacked.fit import Ended, StackedFit
+    from nbautoml.train.stacked.groups import group_key, why_not
+    from nbautoml.train.stacked.members import Member
+    from nbautoml.train.stacked.reasons import CannotStack
+
+__all__ = ["CannotStack", "Ended", "Member", "StackedFit", "group_key", "why_not"]
+
+_HOMES = {
+    "CannotStack": "reasons",
+    "Ended": "fit",
+    "Member": "members",
+    "StackedFit": "fit",
+    "group_key": "groups",
+    "why_not": "groups",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
