@@ -8,7 +8,8 @@ and one validation at its end, nothing else).
 * tight loop: what a careful person writes by hand: tensors, no loader, fused Adam;
 * fit: `nbautoml.train.fit`, one trial after the other;
 * vmap: `torch.func` (`vmap(grad)` over `functional_call`), one Adam step over the stack;
-* stacked K: `nbautoml.train.stacked.StackedFit` of width K.
+* stacked K: `nbautoml.train.stacked.StackedFit` of width K;
+* 32, hashed: the same, dropout drawn by hash for all trials at once.
 
     python benchmarks/vectorized.py [--quick] [--threads 1] [--dropout 0.1] [--out out]
 """
@@ -95,8 +96,16 @@ def by_fit(members: Sequence[Member], data: Any) -> list[float]:
     ]  # fmt: skip
 
 
-def by_stack(members: Sequence[Member], data: Any, width: int) -> list[float]:
-    stack = StackedFit(data, objective=ACCURACY, device="cpu", width=width)
+def by_stack(
+    members: Sequence[Member], data: Any, width: int, *, has_exact_dropout: bool = True
+) -> list[float]:
+    stack = StackedFit(
+        data,
+        objective=ACCURACY,
+        device="cpu",
+        width=width,
+        has_exact_dropout=has_exact_dropout,
+    )
     waiting, found = list(members), {}
     while waiting or stack.numbers:
         while waiting and stack.n_free:
@@ -178,6 +187,10 @@ def measure(
                 f"stacked {width}": (members, lambda width=width: by_stack(members, data, width))
                 for width in widths
             },
+            "32, hashed": (
+                members,
+                lambda: by_stack(members, data, 32, has_exact_dropout=False),
+            ),
         }
         times: dict[str, list[float]] = {name: [] for name in ways}
         accuracies: dict[str, float] = {}

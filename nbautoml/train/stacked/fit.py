@@ -56,6 +56,8 @@ class StackedFit:
         metrics: names to measure each epoch; None for the usual ones.
         width: most members at a time. On a CPU some 16 small models keep the caches' speed.
         loss: the user's own loss for one trial, if any.
+        has_exact_dropout: dropout drops what it would drop were the trial trained on its own. False:
+            what follows from the trial's seed by a hash, drawn for all trials at once.
 
     Raises:
         RecipeError, DataError: as `nbautoml.train.fit`.
@@ -70,10 +72,11 @@ class StackedFit:
         metrics: tuple[str, ...] | None = None,
         width: int,
         loss: Loss | None = None,
+        has_exact_dropout: bool = True,
     ) -> None:
         if data.valid.n == 0:
             raise DataError("there are no validation rows", hint="give some, or a split above 0")
-        self.width = width
+        self.width, self.has_exact_dropout = width, has_exact_dropout
         self._data, self._objective, self._loss = data, objective, loss
         self._device = torch.device(device)
         self._names = metric_names(data.task, objective, metrics)
@@ -266,7 +269,8 @@ class StackedFit:
         if noise is None:
             tape = group.program(n_rows, is_training=True).tape
             seeds = [slot.member.seed for slot in self._slots]
-            noise = Noise(tape, [slot.rates for slot in self._slots], seeds, self._device)
+            rates = [slot.rates for slot in self._slots]
+            noise = Noise(tape, rates, seeds, self._device, is_exact=self.has_exact_dropout)
             epoch.noises[n_rows] = noise
         n_batches = group.setup.n_batches
         return noise.draw([(slot.epoch - 1) * n_batches + at + 1 for slot in self._slots])

@@ -4,9 +4,10 @@ One by one, torch's generator is seeded with ``step_seed(seed, step)`` and every
 draws from it in turn. Here each trial's step is seeded the same way, on a generator of its own,
 and its layers' masks are drawn in the same order into the trial's row of a stacked mask.
 
-Drawing is what a small stack spends most time on after its matrix products (20 us a trial for 64
-rows of 64, as on its own): a counter-based hash for all trials at once takes 3. It isn't used,
-since a trial would then differ from plain PyTorch's loop, and `%automl code` writes that loop.
+Drawing is what a small stack spends most time on after its matrix products (13 us a trial for 64
+rows of 64; 20 on its own), and on a GPU it means a few launches a trial where everything else is
+one for all. A hash for all trials at once (`hashed`, 3 us) is the other choice: what a trial drops
+still follows from its seed alone, but isn't what it would drop on its own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch.nn.functional as F  # noqa: N812  torch's own name for it
 from torch import Tensor
 
 from nbautoml.train.seeds import step_seed
+from nbautoml.train.stacked.hashed import HashedMask
 from nbautoml.train.stacked.tape import Tape
 
 __all__ = ["Draws", "Noise"]
@@ -33,6 +35,7 @@ class Noise:
         rates: of each member: its rate in each dropout layer.
         seeds: of each member.
         device: where masks lie.
+        is_exact: draw what each trial would draw on its own.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class Noise:
         rates: Sequence[Sequence[float]],
         seeds: Sequence[int],
         device: torch.device,
+        *,
+        is_exact: bool = True,
     ) -> None:
         self._seeds = list(seeds)
         self._layers: list[_Layer | None] = []
@@ -50,7 +55,10 @@ class Noise:
             # CUDA draws plain dropout in a kernel of its own, from its default generator.
             is_fused = device.type == "cuda" and function in {F.dropout, torch.dropout}
             layer = _Layer(shape, strides, own, device, is_fused=is_fused)
+            if not is_exact:
+                layer.hash_with(HashedMask(_extent(shape, strides), own, at, device))
             self._layers.append(layer if any(own) else None)
+        self._is_exact = is_exact
         # Other functions draw between the layers: masks must then be drawn in their turn.
         self._is_mixed = any(op.is_random for op in tape.ops)
         self._device = device
@@ -67,13 +75,17 @@ class Noise:
         if self.is_empty:
             return Draws()
         seeds = [step_seed(*pair) for pair in zip(self._seeds, steps, strict=True)]
+        if not self._is_exact:
+            for layer in self._layers:
+                if layer is not None:
+                    layer.draw_all(seeds)
         if self._is_mixed:
             for generator, seed in zip(self._generators, seeds, strict=True):
                 generator.manual_seed(seed)
             return _InTurn(self._layers, self._generators, self._device)
         generator = self._generators[0]
-        layers = [layer for layer in self._layers if layer is not None]
-        for at, seed in enumerate(seeds):
+        layers = [layer for layer in self._layers if layer is not None] if self._is_exact else []
+        for at, seed in enumerate(seeds if layers else []):
             generator.manual_seed(seed)
             for layer in layers:
                 layer.draw(at, generator)
@@ -115,7 +127,7 @@ class _InTurn(Draws):
         layer = self._layers[which]
         if layer is None:
             return None
-        for at in range(len(self._generators)):
+        for at in range(0 if layer.is_hashed else len(self._generators)):
             with self.trial(at):
                 layer.draw(at, self._usual)
         return layer.factor()
@@ -146,9 +158,10 @@ class _Layer:
     ) -> None:
         self._is_fused = is_fused
         n_trials, n = len(rates), _extent(shape, strides)
-        mask = torch.ones(n_trials * n, device=device)
+        self._hashed: HashedMask | None = None
+        self._memory = torch.ones((n_trials, n), device=device)
         # Drawn in the memory order that the layer's input has on its own.
-        self._mask = mask.as_strided((n_trials, *shape), (n, *strides))
+        self._mask = self._memory.as_strided((n_trials, *shape), (n, *strides))
         # Where bernoulli_ compares uniform numbers in double, those are drawn here and compared
         # for all trials at once: a third faster.
         self._keep: Tensor | None = None
@@ -166,7 +179,22 @@ class _Layer:
         scales = [0.0 if rate >= 1 else 1 / (1 - rate) for rate in rates]
         self._scale = torch.tensor(scales, device=device).view(-1, *(1,) * len(shape))
 
+    @property
+    def is_hashed(self) -> bool:
+        """Whether `draw_all` has drawn already."""
+        return self._hashed is not None
+
+    def hash_with(self, hashed: HashedMask) -> None:
+        """Draw by hash from now on."""
+        self._hashed, self._keep = hashed, None
+
+    def draw_all(self, seeds: Sequence[int]) -> None:
+        """Every trial's row at once."""
+        assert self._hashed is not None
+        self._hashed.draw(seeds, self._memory)
+
     def draw(self, at: int, generator: torch.Generator) -> None:
+        """One trial's row."""
         row = self._rows[at]
         if row is None:
             return
