@@ -13,16 +13,17 @@ rules work on that matrix (`optimizers`). A stack of two takes a step beside the
 before anything is trained (`groups`): what differs is refused with the reason (`CannotStack`).
 
 What decided the form: digits, MLP 64-64-10, Adam, batch 64, 230 steps, one thread, ms a trial
-(``benchmarks/vectorized.py``):
+(``benchmarks/vectorized.py``; medians of 5 and of 2, which a shared machine repeats to some 10 %):
 
 =====================================  ============  ==========
 way                                    dropout 0.1   no dropout
 =====================================  ============  ==========
-tight loop by hand, nothing recorded   44.5          36.7
-`nbautoml.train.fit`                   41.6          33.2
-`vmap(grad)`, nothing recorded         19.2          13.8
-this, 16 wide                          15.4          11.0
-this, 32 wide                          15.0          10.6
+tight loop by hand, nothing recorded   46.3          36.7
+`nbautoml.train.fit`                   41.7          33.2
+`vmap(grad)`, nothing recorded         16.8          13.8
+this, 16 wide                          15.5          11.0
+this, 32 wide                          14.2          10.6
+this, 32 wide, dropout by hash         11.9          10.6
 the matrix products alone              3.3           3.3
 =====================================  ============  ==========
 

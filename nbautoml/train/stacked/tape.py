@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,7 @@ from nbautoml.train.stacked.reasons import CannotStack
 
 __all__ = ["Op", "Ref", "Tape", "record", "tensors_of"]
 
+LONG = 100
 MAX_CONSTANT = 1_000_000  # numbers of a tensor that is neither weight, buffer nor input
 
 
@@ -348,7 +349,11 @@ def _python_state(module: nn.Module) -> dict[str, Any]:
 def _comparable(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return id(value), value._version  # noqa: SLF001  counts writes in place
-    return value if isinstance(value, int | float | str | bool | None) else repr(value)
+    if isinstance(value, int | float | str | bool | None):
+        return value
+    if isinstance(value, Sized) and len(value) > LONG:
+        return id(value), len(value)  # a vocabulary: writing it out would take longer than the step
+    return repr(value)
 
 
 def _changed(before: dict[str, Any], after: dict[str, Any]) -> str:
