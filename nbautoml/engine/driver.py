@@ -27,6 +27,10 @@ class Driver(Protocol):
     def restore(self, reader: Reader) -> Sequence[Event]:
         """Rebuild from the record; returns events to record (a plan, a log line)."""
 
+    @property
+    def choices(self) -> Mapping[str, Any]:
+        """What it chose where the recipe left the choice to it; goes into the plan's details."""
+
     def next_handout(self) -> Handout | None:
         """The next task, or None when there is nothing to hand out at the moment."""
 

@@ -94,7 +94,7 @@ def _supervise(home: Home, folder: RunFolder, pool: ProcessPool) -> int:
             loop.interrupt("the supervisor was asked to end (SIGTERM)")
 
         signal.signal(signal.SIGTERM, on_sigterm)
-        plan = PlanChosen(text=str(layout), details={"executor": "process"})
+        plan = _plan(str(layout), "process", session.driver)
         state = loop.run([plan, *session.first_events])
     logger.info("run %s ended as %s", folder.id, state)
     return EXIT_SIGTERM if is_terminated else 0
@@ -113,8 +113,12 @@ def run_in_process(home: Home, folder: RunFolder) -> str:
             )
 
         loop = RunLoop(folder, session.writer, session.driver, make_pool)
-        plan = PlanChosen(text=f"inline on {layout.devices[0]}", details={"executor": "inline"})
+        plan = _plan(f"inline on {layout.devices[0]}", "inline", session.driver)
         return loop.run([plan, *session.first_events])
+
+
+def _plan(text: str, executor: str, driver: Driver) -> PlanChosen:
+    return PlanChosen(text=text, details={"executor": executor, **driver.choices})
 
 
 @dataclass(frozen=True, kw_only=True)

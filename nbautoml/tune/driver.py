@@ -118,6 +118,11 @@ class TuneDriver:
 
     # -- what comes next --------------------------------------------------------------------
 
+    @property
+    def choices(self) -> Mapping[str, Any]:
+        """The sampler and the stopper that work here."""
+        return {"sampler": self._study.sampler, "stopper": self._study.stopper}
+
     def next_handout(self) -> Handout | None:
         """The next trial as a task of one; None when all are planned or the time is over."""
         if self._is_time_over() or self._fatal:

@@ -33,8 +33,8 @@ def header_of(run: RunRow, recipe: Recipe, table: TrialTable, *, now: float) -> 
         "data": printable(recipe.data.description, _MAX_LINE) if recipe.data else "",
         "device": _device(recipe, table, running),
         "plan": printable(run.plan, _MAX_LINE),
-        "sampler": recipe.sampler,
-        "stopper": recipe.stopper,
+        "sampler": _chosen(run, "sampler", recipe.sampler),
+        "stopper": _chosen(run, "stopper", recipe.stopper),
         "created_at": run.created_at or recipe.created_at,
         "started_at": run.started_at,
         "ended_at": run.ended_at,
@@ -45,6 +45,12 @@ def header_of(run: RunRow, recipe: Recipe, table: TrialTable, *, now: float) -> 
         "wall_seconds": recipe.budget.wall_seconds,
         "best": table.best,
     }
+
+
+def _chosen(run: RunRow, what: str, asked: str) -> str:
+    """What works here: of "auto", the choice that was recorded."""
+    found = (run.plan_details or {}).get(what) if asked == "auto" else None
+    return printable(found, 40) if isinstance(found, str) else asked
 
 
 def log_entry(row: LogRow) -> LogEntry:

@@ -203,7 +203,8 @@ function About({ model }: Props): JSX.Element {
     .filter((name) => name !== '' && name !== 'none')
     .join(' + ');
   const parts: [Key, string][] = [
-    ['about.data', [header.data, header.task].filter(Boolean).join(', ')],
+    // The description of most data says the task already.
+    ['about.data', header.data.includes(header.task) ? header.data : `${header.data}, ${header.task}`],
     ['about.device', header.device],
     ['about.plan', header.plan],
     ['about.search', search],
