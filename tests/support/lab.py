@@ -18,7 +18,15 @@ from playwright.sync_api import Browser, Locator, Page, Playwright, expect
 
 __all__ = ["Lab", "Notebook", "launch", "panel_state"]
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 TOKEN = "only-for-this-test"
 WAIT_MS = 60_000
 SETUP = """\
