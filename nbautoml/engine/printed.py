@@ -9,6 +9,7 @@ from collections.abc import Callable
 __all__ = ["PrintedLines"]
 
 READ_BYTES = 65536
+MAX_READS = 16
 MAX_LINE = 2000
 BURST = 200  # lines that may come at once
 LINES_PER_S = 20.0  # and for how long soever
@@ -30,12 +31,18 @@ class PrintedLines:
         self._lines: list[str] = []
         self._n_left_out = 0
 
-    def read(self) -> None:
-        """Take what is there now."""
+    def read_all(self) -> None:
+        """Take all that the pipe holds (the system bounds it)."""
+        for _ in range(MAX_READS):
+            if not self.read():
+                return
+
+    def read(self) -> bool:
+        """Take what is there now, 64 KB at most; returns whether there was something."""
         try:
             chunk = os.read(self._descriptor, READ_BYTES)
         except OSError:
-            return  # nothing there, or the worker is gone
+            return False  # nothing there, or the worker is gone
         *whole, self._partial = (self._partial + chunk).split(b"\n")
         if len(self._partial) > READ_BYTES:  # a line without an end
             whole, self._partial = [*whole, self._partial], b""
@@ -44,6 +51,7 @@ class PrintedLines:
                 self._lines.append(line.decode("utf-8", "replace")[:MAX_LINE])
             else:
                 self._n_left_out += 1
+        return bool(chunk)
 
     def take(self, *, is_last: bool = False) -> tuple[list[str], int]:
         """Lines since the last call, and how many were left out (told at the rate of lines)."""

@@ -145,7 +145,8 @@ class ProcessPool:
             said.extend(self._read_pipe(worker))
             worker.printed.read()
         for worker in self._workers.values():
-            lines, n_left_out = worker.printed.take(is_last=worker in dead)
+            is_last = worker in dead or worker.task is None
+            lines, n_left_out = worker.printed.take(is_last=is_last)
             if lines or n_left_out:
                 said.append(Printed(worker=worker.pid, lines=lines, n_left_out=n_left_out))
         said.extend(self._bury(worker) for worker in dead)
@@ -239,6 +240,7 @@ class ProcessPool:
             return Asked(worker=pid, trial=found["trial"], question=found["question"])
         if kind == "finished":
             worker.task = None
+            worker.printed.read_all()  # the run may be over with this
             return Finished(worker=pid, error=found["error"], traceback=found["traceback"])
         worker.is_ready = True
         return Ready(worker=pid)

@@ -60,7 +60,6 @@ function Lines({ model, log }: Props & { log: readonly LogEntry[] }): JSX.Elemen
       }}
     >
       {log.map((entry, i) => (
-        // biome-ignore lint/suspicious/noArrayIndexKey: lines are only ever appended
         <div key={i} class={`nba-line nba-level-${entry.level}`}>
           <time>{moment(entry.time, model.language)}</time>
           {isProblem(entry) && <b>{model.t(entry.level === 'error' ? 'level.error' : 'level.warning')}</b>}

@@ -1,0 +1,124 @@
+import { signal } from '@preact/signals';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { FromBrowser, Snapshot, SnapshotMessage, Tick, Welcome } from '../src/protocol';
+import { RunSession, TIME_LIMIT_MS } from '../src/session/session';
+import type { Channel, Transport } from '../src/session/transport';
+import { fixture } from './fixtures';
+
+class Wire implements Transport {
+  readonly channel = signal<Channel>({ kind: 'open', n: 1 });
+  readonly sent: FromBrowser[] = [];
+  connect(): void {}
+  send(message: FromBrowser): void {
+    this.sent.push(message);
+  }
+  dispose(): void {}
+  last<T extends FromBrowser['type']>(type: T): Extract<FromBrowser, { type: T }> {
+    return this.sent.filter((message) => message.type === type).at(-1) as Extract<FromBrowser, { type: T }>;
+  }
+}
+
+const RUN = fixture<Snapshot>('snapshot').run;
+
+describe('a session', () => {
+  let wire: Wire;
+  let session: RunSession;
+  beforeEach(() => {
+    vi.useFakeTimers();
+    wire = new Wire();
+    session = new RunSession(RUN, 'client-1', wire);
+  });
+  afterEach(() => {
+    session.dispose();
+    vi.useRealTimers();
+  });
+
+  const live = () => {
+    session.attach();
+    session.receive(fixture<SnapshotMessage>('snapshot_message'));
+  };
+
+  it('says hello, and is live with the first snapshot', () => {
+    session.attach();
+    expect(wire.last('hello').have).toBe(null);
+    session.receive(fixture<SnapshotMessage>('snapshot_message'));
+    expect(session.link.value.kind).toBe('live');
+    expect(session.state.value?.seq).toBe(57);
+  });
+
+  it('says what it has, when it has something', () => {
+    session.offer(fixture<Snapshot>('snapshot'));
+    session.attach();
+    expect(wire.last('hello').have).toBe(57);
+    session.receive({ ...fixture<Welcome>('welcome'), cid: wire.last('hello').cid });
+    expect(session.link.value.kind).toBe('live');
+    expect(session.isWriter.value).toBe(true);
+  });
+
+  it('takes the next delta, drops old ones, and asks again after a gap', () => {
+    live();
+    const delta = fixture<Tick>('tick').runs[0]!;
+    session.receiveDelta(delta);
+    expect(session.state.value?.seq).toBe(63);
+    session.receiveDelta(delta);
+    expect(session.state.value?.seq).toBe(63);
+    const n = wire.sent.length;
+    session.receiveDelta({ ...delta, base: 90, seq: 95 });
+    expect(session.state.value?.seq).toBe(63);
+    expect(wire.sent.length).toBe(n + 1);
+    expect(wire.last('hello').have).toBe(63);
+  });
+
+  it('is static when nobody answers', () => {
+    session.attach();
+    vi.advanceTimersByTime(TIME_LIMIT_MS + 1);
+    expect(session.link.value).toEqual({ kind: 'static', reason: 'no-answer' });
+  });
+
+  it('is static with another version', () => {
+    session.attach();
+    session.receive({ ...fixture<SnapshotMessage>('snapshot_message'), v: 99 as 1 });
+    expect(session.link.value).toEqual({ kind: 'static', reason: 'version' });
+  });
+
+  it('loses the kernel and finds it again', () => {
+    live();
+    wire.channel.value = { kind: 'none', isKernel: true };
+    expect(session.link.value).toEqual({ kind: 'static', reason: 'not-loaded' });
+    wire.channel.value = { kind: 'open', n: 2 };
+    session.receive(fixture<SnapshotMessage>('snapshot_message'));
+    expect(session.link.value.kind).toBe('live');
+  });
+
+  it('tells what became of a command', () => {
+    live();
+    session.command({ type: 'Pause' });
+    expect(session.notice.value).toEqual({ kind: 'sent' });
+    const { cid } = wire.last('command');
+    session.receive({ type: 'ack', v: 1, to: 'client-1', cid, ok: false, text: 'it is paused already' });
+    expect(session.notice.value).toEqual({ kind: 'failed', text: 'it is paused already' });
+  });
+
+  it('says when a command waits', () => {
+    live();
+    session.command({ type: 'Stop' });
+    vi.advanceTimersByTime(TIME_LIMIT_MS + 1);
+    expect(session.notice.value).toEqual({ kind: 'slow' });
+  });
+
+  it('asks once for curves that it lacks', () => {
+    live();
+    session.requestCurves('step_loss', [0]);
+    session.requestCurves('step_loss', [0]);
+    expect(wire.sent.filter((message) => message.type === 'curves')).toHaveLength(1);
+  });
+
+  it('says goodbye with the last view', () => {
+    live();
+    session.attach();
+    session.detach();
+    expect(wire.last('bye')).toBeUndefined();
+    session.detach();
+    expect(wire.last('bye').run).toBe(RUN);
+  });
+});
