@@ -159,9 +159,10 @@ _HOW = (
     Option(
         name="executor",
         kind="text",
-        help="process: in workers of their own; inline: here, blocking, for pdb and prints",
+        help="process: one trial a worker; vectorized: many trials trained as one in each; "
+        "inline: here, blocking, for pdb and prints; auto measures the first two",
         default="auto",
-        choices=("auto", "inline", "process"),
+        choices=("auto", "inline", "process", "vectorized"),
     ),
     Option(
         name="device",

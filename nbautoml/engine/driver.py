@@ -31,8 +31,14 @@ class Driver(Protocol):
     def choices(self) -> Mapping[str, Any]:
         """What it chose where the recipe left the choice to it; goes into the plan's details."""
 
-    def next_handout(self) -> Handout | None:
-        """The next task, or None when there is nothing to hand out at the moment."""
+    def next_handout(self, *, n_free: int) -> Handout | None:
+        """The next task, or None when there is nothing to hand out at the moment.
+
+        ``n_free``: workers that are waiting for one, this one included.
+        """
+
+    def more(self, n: int) -> Handout | None:
+        """Up to ``n`` trials for a task that is going on; its `Task` only carries them."""
 
     def on_event(self, event: Event) -> Sequence[Event]:
         """Learn what happened; returns further events to record."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nbautoml.engine.devices import Layout
-from nbautoml.engine.pool import Asked, Control, Finished, Happened, Message, Reported
+from nbautoml.engine.pool import Asked, Control, Finished, Happened, Message, Reported, Wanted
 from nbautoml.engine.worker import RunOver, load_handler
-from nbautoml.events import Event, RunControl, Task
+from nbautoml.events import Event, RunControl, Task, TrialSpec
 
 __all__ = ["InlinePool"]
 
@@ -42,6 +42,7 @@ class InlinePool:
         self._control = Control()
         self._answer: RunControl = RunControl.GO_ON
         self._answer_to_question: dict[str, Any] = {}
+        self._given: tuple[TrialSpec, ...] = ()
         self._checked_at = 0.0
 
     @property
@@ -83,6 +84,12 @@ class InlinePool:
         self._obey(Asked(worker=os.getpid(), trial=trial, question=question))
         return self._answer_to_question
 
+    def more(self, n: int) -> tuple[TrialSpec, ...]:
+        """`TaskContext.more`."""
+        self._given = ()
+        self._obey(Wanted(worker=os.getpid(), n=n))
+        return self._given
+
     def check(self, trial: int) -> RunControl:
         """`TaskContext.check`: looks into the inbox now and then; waits while paused."""
         now = time.monotonic()
@@ -103,6 +110,11 @@ class InlinePool:
     def answer_question(self, worker: int, answer: Mapping[str, Any]) -> None:
         """Answer a question."""
         self._answer_to_question = dict(answer)
+
+    def give(self, worker: int, trials: Sequence[TrialSpec]) -> str:
+        """Answer `more`."""
+        self._given = tuple(trials)
+        return self.device
 
     def control(self, control: Control) -> None:
         """Remember what `check` should say."""

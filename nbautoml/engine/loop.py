@@ -28,6 +28,7 @@ from nbautoml.engine.pool import (
     Pool,
     Printed,
     Reported,
+    Wanted,
 )
 from nbautoml.errors import NbAutomlError, StoreError
 from nbautoml.events import (
@@ -46,6 +47,7 @@ from nbautoml.events import (
     Task,
     TrialEnded,
     TrialRequeued,
+    TrialSpec,
     TrialStarted,
 )
 
@@ -115,7 +117,8 @@ class RunLoop:
             self._fill()
             self._write_if_due()
             verdict: Verdict | None = self._driver.verdict(len(self._in_hand))
-            if verdict is not None and not self._in_hand:
+            # A task whose trials have all ended may still have something to say.
+            if verdict is not None and not self._in_hand and not self._task_of:
                 return verdict.state, verdict.message
             for message in self._pool.poll(POLL_S):
                 self._handle(message)
@@ -123,15 +126,28 @@ class RunLoop:
     def _fill(self) -> None:
         """Give free workers something to do."""
         while self._pool.n_free > 0 and not self._control.is_paused and self._ending is None:
-            handout = self._driver.next_handout()
+            handout = self._driver.next_handout(n_free=self._pool.n_free)
             if handout is None:
                 return
             self._record(handout.events)
             worker, device = self._pool.start(handout.task)
             self._task_of[worker] = handout.task
-            for trial in handout.task.trials:
-                self._in_hand[trial.number] = worker
-                self._tell(TrialStarted(trial=trial.number, worker=worker, device=device))
+            self._hand_over(handout.task.trials, worker, device)
+
+    def _give_more(self, worker: int, n: int) -> None:
+        """Trials for the free slots of a task that goes on."""
+        is_held = self._control.is_paused or self._ending is not None
+        handout = None if is_held else self._driver.more(n)
+        trials = handout.task.trials if handout else ()
+        if handout is not None:
+            self._record(handout.events)
+        device = self._pool.give(worker, trials)
+        self._hand_over(trials, worker, device)
+
+    def _hand_over(self, trials: Sequence[TrialSpec], worker: int, device: str) -> None:
+        for trial in trials:
+            self._in_hand[trial.number] = worker
+            self._tell(TrialStarted(trial=trial.number, worker=worker, device=device))
 
     def _handle(self, message: Message) -> None:
         if isinstance(message, Happened):
@@ -143,6 +159,8 @@ class RunLoop:
         elif isinstance(message, Asked):
             answer = self._driver.on_question(message.trial, message.question)
             self._pool.answer_question(message.worker, answer)
+        elif isinstance(message, Wanted):
+            self._give_more(message.worker, message.n)
         elif isinstance(message, Printed):
             self._log_prints(message)
         elif isinstance(message, Finished):

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from nbautoml.events import Event, RunControl, Task
+from nbautoml.events import Event, RunControl, Task, TrialSpec
 
 __all__ = [
     "Asked",
@@ -26,6 +26,7 @@ __all__ = [
     "Printed",
     "Ready",
     "Reported",
+    "Wanted",
 ]
 
 
@@ -63,6 +64,13 @@ class Asked(Message):
 
     trial: int
     question: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted(Message):
+    """The worker waits for further trials for its task: it has room for ``n``."""
+
+    n: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +129,9 @@ class Pool(Protocol):
 
     def answer_question(self, worker: int, answer: Mapping[str, Any]) -> None:
         """Answer an `Asked`."""
+
+    def give(self, worker: int, trials: Sequence[TrialSpec]) -> str:
+        """Answer a `Wanted`; returns the worker's device."""
 
     def control(self, control: Control) -> None:
         """Tell all workers, now and those to come."""

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
@@ -27,10 +27,11 @@ from nbautoml.engine.pool import (
     Printed,
     Ready,
     Reported,
+    Wanted,
 )
 from nbautoml.engine.printed import PrintedLines
 from nbautoml.engine.worker import worker_main
-from nbautoml.events import RunControl, Task, event_from_json
+from nbautoml.events import RunControl, Task, TrialSpec, event_from_json
 
 __all__ = ["ProcessPool", "worker_context"]
 
@@ -163,6 +164,14 @@ class ProcessPool:
         if worker in self._workers:
             self._send(self._workers[worker], {"type": "answer_question", "answer": dict(answer)})
 
+    def give(self, worker: int, trials: Sequence[TrialSpec]) -> str:
+        """Answer a worker that has room for more trials."""
+        if worker not in self._workers:
+            return ""
+        found = self._workers[worker]
+        self._send(found, {"type": "given", "trials": [trial.to_json() for trial in trials]})
+        return found.device
+
     def control(self, control: Control) -> None:
         """Pass control on to all workers."""
         self._control = control
@@ -238,6 +247,8 @@ class ProcessPool:
             )
         if kind == "ask":
             return Asked(worker=pid, trial=found["trial"], question=found["question"])
+        if kind == "want":
+            return Wanted(worker=pid, n=found["n"])
         if kind == "finished":
             worker.task = None
             worker.printed.read_all()  # the run may be over with this

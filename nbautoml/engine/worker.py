@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from nbautoml.events import Event, LogLine, RunControl, Task
+from nbautoml.events import Event, LogLine, RunControl, Task, TrialSpec
 from nbautoml.events.wire import plain, to_json
 
 __all__ = ["PipeContext", "RunOver", "load_handler", "worker_main"]
@@ -90,11 +90,17 @@ class PipeContext:
         self.send({"type": "ask", "trial": trial, "question": plain(question)})
         return dict(self._wait_for("answer_question")["answer"])
 
+    def more(self, n: int) -> tuple[TrialSpec, ...]:
+        """Ask for further trials; waits for the answer."""
+        self.flush()
+        self.send({"type": "want", "n": n})
+        return tuple(TrialSpec(**trial) for trial in self._wait_for("given")["trials"])
+
     def check(self, trial: int, *, now: bool = False) -> RunControl:
         """Whether to go on; blocks while paused."""
         at = time.monotonic()
         if not now and at - self._checked_at < CHECK_EVERY_S:
-            return RunControl.GO_ON
+            return RunControl.CANCEL if trial in self._cancelled else RunControl.GO_ON
         self._checked_at = at
         if at - self._flushed_at > FLUSH_EVERY_S:
             self.flush()

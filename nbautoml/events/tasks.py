@@ -21,6 +21,10 @@ class TrialSpec:
     params: Mapping[str, Any]
     seed: int
 
+    def to_json(self) -> dict[str, Any]:
+        """The trial as a JSON object: the fields by name."""
+        return dict(vars(self))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -42,7 +46,7 @@ class Task:
         """The task as a JSON object."""
         return {
             "handler": self.handler,
-            "trials": [vars(trial) for trial in self.trials],
+            "trials": [trial.to_json() for trial in self.trials],
             "payload": dict(self.payload),
             "limit_s": self.limit_s,
         }
@@ -103,6 +107,9 @@ class TaskContext(Protocol):
 
     def check(self, trial: int) -> RunControl:
         """Whether the trial was cancelled; blocks while the run is paused."""
+
+    def more(self, n: int) -> tuple[TrialSpec, ...]:
+        """Up to ``n`` further trials for this task: a stack has free slots. None at the end."""
 
     def ask(self, trial: int, question: Mapping[str, Any]) -> dict[str, Any]:
         """Put a question to the run's driver (plain JSON both ways) and wait for the answer."""

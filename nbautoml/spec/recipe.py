@@ -15,7 +15,7 @@ from nbautoml.spec.space import Space
 __all__ = ["EXECUTORS", "ROLES", "Execution", "Recipe", "Target"]
 
 ROLES = ("module", "objective", "estimator")
-EXECUTORS = ("auto", "inline", "process")
+EXECUTORS = ("auto", "inline", "process", "vectorized")
 RECIPE_VERSION = 1
 
 
@@ -54,7 +54,9 @@ class Execution:
     """How and where: executor, workers, device, and what happens when the kernel goes.
 
     Attributes:
-        executor: "process" (workers of their own), "inline" (this process, blocking), "auto".
+        executor: "process" (workers of their own, a trial each), "vectorized" (the same, with
+            many trials trained as one in each), "inline" (this process, blocking), or "auto":
+            the first task measures which of the first two is faster.
         n_workers: trials at once; None lets the engine choose.
         device: "auto", "cpu", "cuda", "cuda:1" ...
         detach: True: the run goes on when its kernel is shut down on purpose.

@@ -1,4 +1,4 @@
-"""The driver of runs of kind "tune" and "train": asks the study, hands out one trial a task.
+"""The driver of runs of kind "tune" and "train": asks the study, hands out trials, one or many a task.
 
 A "train" run is a study of one trial with nothing to vary.
 """
@@ -20,6 +20,7 @@ from nbautoml.events import (
     Handout,
     LogLine,
     ParamsSuggested,
+    PlanChosen,
     RunControl,
     Task,
     TrialEnded,
@@ -30,6 +31,7 @@ from nbautoml.events import (
 from nbautoml.spec import Choice, Int
 from nbautoml.spec.fit import FitSettings
 from nbautoml.study import Study
+from nbautoml.tune.stacking import STACK_HANDLER, Stacking
 
 if TYPE_CHECKING:
     from nbautoml.spec.recipe import Recipe
@@ -79,6 +81,7 @@ class TuneDriver:
         self._last_error, self._n_same_error = "", 0
         self._deadline: float | None = None
         self._fatal = ""
+        self._stacking = Stacking.of(recipe, self._study.sampler, self._n_trials)
 
     # -- from the record --------------------------------------------------------------------
 
@@ -123,32 +126,46 @@ class TuneDriver:
         """The sampler and the stopper that work here."""
         return {"sampler": self._study.sampler, "stopper": self._study.stopper}
 
-    def next_handout(self) -> Handout | None:
-        """The next trial as a task of one; None when all are planned or the time is over."""
-        if self._is_time_over() or self._fatal:
-            return None
-        if self._again:
-            number = self._again.popleft()
-            return Handout(task=self._task(number))
-        if self._n_trials is not None and self._n_planned >= self._n_trials:
-            return None
-        if self._study.is_exhausted:
-            return None
-        number, params = self._study.ask()
-        self._n_planned += 1
-        self._params[number] = params
-        return Handout(task=self._task(number), events=[TrialPlanned(trial=number, params=params)])
+    def next_handout(self, *, n_free: int) -> Handout | None:
+        """The next task; None when all trials are planned or the time is over."""
+        self._stacking.note_workers(n_free)
+        left = math.inf if self._n_trials is None else self._n_trials - self._n_planned
+        return self._handout(self._stacking.share(left + len(self._again), n_free))
 
-    def _task(self, number: int) -> Task:
-        spec = TrialSpec(
-            number=number, params=self._params[number], seed=trial_seed(self._recipe, number)
-        )
-        return Task(
-            handler=HANDLERS[self._recipe.target.role],
-            trials=(spec,),
-            payload={"best": self._best},
+    def more(self, n: int) -> Handout | None:
+        """Trials for the free slots of a stack."""
+        return self._handout(n)
+
+    def _handout(self, n: int) -> Handout | None:
+        trials: list[TrialSpec] = []
+        planned: list[Event] = []
+        while len(trials) < n and not self._is_time_over() and not self._fatal:
+            if self._again:
+                trials.append(self._spec(self._again.popleft()))
+                continue
+            is_all = self._n_trials is not None and self._n_planned >= self._n_trials
+            if is_all or self._study.is_exhausted:
+                break
+            number, params = self._study.ask()
+            self._n_planned += 1
+            self._params[number] = params
+            planned.append(TrialPlanned(trial=number, params=params))
+            trials.append(self._spec(number))
+        if not trials:
+            return None
+        task = Task(
+            handler=STACK_HANDLER
+            if self._stacking.is_possible
+            else HANDLERS[self._recipe.target.role],
+            trials=tuple(trials),
+            payload={"best": self._best, **self._stacking.payload()},
             limit_s=self._recipe.budget.trial_seconds,
         )
+        return Handout(task=task, events=planned)
+
+    def _spec(self, number: int) -> TrialSpec:
+        seed = trial_seed(self._recipe, number)
+        return TrialSpec(number=number, params=self._params[number], seed=seed)
 
     def requeue(self, trial: int) -> None:
         """Hand the trial out again, before new ones."""
@@ -174,6 +191,8 @@ class TuneDriver:
 
     def on_event(self, event: Event) -> Sequence[Event]:
         """Tell the study how a trial ended; end a run whose trials all fail the same way."""
+        if isinstance(event, PlanChosen):
+            self._stacking.learn(event)
         if not isinstance(event, TrialEnded):
             return ()
         value = event.values[0] if event.values else None
@@ -183,7 +202,8 @@ class TuneDriver:
         if event.state == "failed":
             self._note_failure(event)
         elif event.state == "complete":
-            self._n_same_error = 0
+            # A member of a stack that ended later than those that failed.
+            self._n_same_error, self._fatal = 0, ""
         if self._recipe.target.role == "objective":
             return [ParamsSuggested(trial=event.trial, params=self._params.get(event.trial, {}))]
         return ()
@@ -223,8 +243,10 @@ class TuneDriver:
     def _note_failure(self, event: TrialEnded) -> None:
         self._n_same_error = self._n_same_error + 1 if event.error == self._last_error else 1
         self._last_error = event.error
-        if self._n_same_error >= SAME_ERROR_LIMIT and self._n_good == 0:
-            self._fatal = f"the same error {SAME_ERROR_LIMIT} times in a row: {event.error}"
+        # As many as are still open may yet do better: the members of a stack end one by one.
+        limit = max(SAME_ERROR_LIMIT, self._n_planned - len(self._again) - self._n_ended)
+        if self._n_same_error >= limit and self._n_good == 0:
+            self._fatal = f"the same error {self._n_same_error} times in a row: {event.error}"
 
     def _is_time_over(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline

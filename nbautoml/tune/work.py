@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from nbautoml.train import FitResult
 
-__all__ = ["make_builder", "train_modules"]
+__all__ = ["Reporter", "ended_well", "make_builder", "train_modules", "train_one"]
 
 
 class TimeOverError(NbAutomlError):
@@ -47,7 +47,7 @@ def train_modules(task: Task, context: TaskContext) -> None:
     torch.set_num_threads(context.n_threads)
     session = session_for(context)
     for trial in task.trials:
-        ended = _train_one(trial, task, session, context)
+        ended = train_one(trial, task, session, context)
         context.emit(ended)
 
 
@@ -63,32 +63,35 @@ def make_builder(
     return build
 
 
-class _Reporter:
-    """Listener of a fit: events out, "go on?" back."""
+class Reporter:
+    """Listener of a fit (`nbautoml.train.Listener`): events out, "go on?" back."""
 
     def __init__(
         self, trial: TrialSpec, task: Task, session: Session, context: TaskContext
     ) -> None:
-        self._trial, self._context = trial.number, context
+        self.trial, self._context = trial.number, context
         self._metric = session.recipe.objectives[0].metric
         self._limit_s = task.limit_s
         self._until = time.monotonic() + task.limit_s if task.limit_s is not None else None
         self.is_stopped_early = False
 
     def on_steps(self, steps: list[int], losses: list[float]) -> None:
+        """To the record."""
         self._context.emit(
-            StepsDone(trial=self._trial, name="step_loss", steps=steps, values=losses)
+            StepsDone(trial=self.trial, name="step_loss", steps=steps, values=losses)
         )
 
     def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> bool:
-        self._context.emit(EpochEnded(trial=self._trial, epoch=epoch, step=step, metrics=metrics))
-        answer = self._context.report(self._trial, epoch, metrics[self._metric])
+        """To the record, and to the stopper."""
+        self._context.emit(EpochEnded(trial=self.trial, epoch=epoch, step=step, metrics=metrics))
+        answer = self._context.report(self.trial, epoch, metrics[self._metric])
         self._raise_if_over(answer)
         self.is_stopped_early = answer is RunControl.STOP_EARLY
         return self.is_stopped_early
 
     def on_batch(self) -> None:
-        self._raise_if_over(self._context.check(self._trial))
+        """Cancelled, or over its time?"""
+        self._raise_if_over(self._context.check(self.trial))
 
     def _raise_if_over(self, answer: RunControl) -> None:
         from nbautoml.train import TrialCancelled
@@ -99,10 +102,11 @@ class _Reporter:
             raise TimeOverError(f"took longer than {self._limit_s:g} s")
 
 
-def _train_one(trial: TrialSpec, task: Task, session: Session, context: TaskContext) -> TrialEnded:
+def train_one(trial: TrialSpec, task: Task, session: Session, context: TaskContext) -> TrialEnded:
+    """One trial from its first step to its end."""
     from nbautoml.train import TrialCancelled, fit
 
-    reporter = _Reporter(trial, task, session, context)
+    reporter = Reporter(trial, task, session, context)
     number = trial.number
     try:
         settings, arguments = session.split(trial.params)
@@ -120,10 +124,17 @@ def _train_one(trial: TrialSpec, task: Task, session: Session, context: TaskCont
         return cancelled(number)
     except (Exception, SystemExit) as error:  # noqa: BLE001  the user's code may raise anything
         return failed(number, error, session.capsule_dir)
+    return ended_well(result, reporter, task, session, context)
+
+
+def ended_well(
+    result: FitResult, reporter: Reporter, task: Task, session: Session, context: TaskContext
+) -> TrialEnded:
+    """The end of a trial that was trained to its end; weights that may be the best are kept."""
     if _should_keep(result.value, task, session):
-        _keep_weights(result, number, context)
+        _keep_weights(result, reporter.trial, context)
     return TrialEnded(
-        trial=number,
+        trial=reporter.trial,
         state="stopped_early" if reporter.is_stopped_early else "complete",
         values=[result.value],
         metrics=result.metrics,

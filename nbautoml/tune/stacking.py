@@ -1,0 +1,96 @@
+"""How many trials a task gets: whether a run's trials may be trained as one, and how wide.
+
+The first tasks are short ones whose handler measures both ways (`nbautoml.tune.planner`) and
+tells by a `PlanChosen` which is faster; from then on all tasks follow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nbautoml.events import PlanChosen
+    from nbautoml.spec.recipe import Recipe
+
+__all__ = ["STACK_HANDLER", "Stacking"]
+
+STACK_HANDLER = "nbautoml.tune.stacks:train_stacks"
+# Wider stacks leave a CPU's caches: 64 and 128 were no faster than 32.
+MAX_WIDTH = 32
+# What the first tasks get, which measure: enough to see what a stack gains.
+FIRST = 8
+# A sampler that learns has seen nothing of the trials that run: a stack may hold this share of all.
+LEARNING_SHARE = 8
+# These look at nothing that came before.
+BLIND = frozenset({"random", "qmc", "grid", "brute"})
+
+
+@dataclass
+class Stacking:
+    """The width of a run's stacks.
+
+    Attributes:
+        width: most trials in a stack; 1 trains one by one.
+        is_asked: the user asked for stacks; else the first tasks measure.
+        is_decided: what is faster is known.
+        n_workers: workers that share the trials.
+    """
+
+    width: int
+    is_asked: bool = False
+    is_decided: bool = False
+    n_workers: int = 1
+
+    @classmethod
+    def of(cls, recipe: Recipe, sampler: str, n_trials: int | None) -> Stacking:
+        """What is possible for a recipe before anything was measured.
+
+        One by one: objectives and estimators, several objectives, and trials with a time limit of
+        their own, which a stack could not keep to.
+        """
+        executor = recipe.execution.executor
+        is_stackable = (
+            recipe.kind == "tune"
+            and recipe.target.role == "module"
+            and len(recipe.objectives) == 1
+            and recipe.budget.trial_seconds is None
+            and executor in {"auto", "vectorized"}
+        )
+        width = MAX_WIDTH
+        if sampler not in BLIND:
+            width = min(width, max(2, (n_trials or 8 * LEARNING_SHARE) // LEARNING_SHARE))
+        if not is_stackable or (n_trials is not None and n_trials < 4):
+            width = 1
+        return cls(width=width, is_asked=executor == "vectorized", is_decided=width == 1)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether tasks go to the handler that knows stacks."""
+        return self.width > 1
+
+    def note_workers(self, n_free: int) -> None:
+        """Before anything is handed out all workers are free."""
+        self.n_workers = max(self.n_workers, n_free)
+
+    def share(self, n_left: float, n_free: int) -> int:
+        """How many trials the next task gets, so that all workers have about the same."""
+        width = self.width if self.is_decided or self.is_asked else min(self.width, FIRST)
+        if n_left == math.inf:
+            return width
+        return max(1, min(width, math.ceil(n_left / max(1, n_free))))
+
+    def payload(self) -> Mapping[str, Any]:
+        """What the handler is told."""
+        if not self.is_possible:
+            return {}
+        is_open = not self.is_decided and not self.is_asked
+        return {"width": self.width, "measure": is_open, "n_workers": self.n_workers}
+
+    def learn(self, plan: PlanChosen) -> None:
+        """A handler has measured."""
+        width = plan.details.get("width")
+        if self.is_possible and isinstance(width, int):
+            self.width, self.is_decided = max(1, min(width, self.width)), True

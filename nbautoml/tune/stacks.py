@@ -1,0 +1,212 @@
+"""What a worker does with a task of many module trials: train those that can be as one.
+
+::
+
+    trials -> members -> groups of the same structure -> a stack each -> TrialEnded
+                |             '-- free slots: context.more() -> members
+                '-- does not fit into a stack: one by one, as `tune.work` does
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from nbautoml.events import LogLine, Task, TaskContext, TrialRequeued, TrialSpec, TrialStarted
+from nbautoml.spec.fit import FitSettings
+from nbautoml.tune.failures import cancelled, failed
+from nbautoml.tune.planner import measure, one_by_one
+from nbautoml.tune.session import Session, session_for
+from nbautoml.tune.work import Reporter, ended_well, make_builder, train_one
+
+if TYPE_CHECKING:
+    from nbautoml.train.stacked import Member, StackedFit
+
+__all__ = ["train_stacks"]
+
+
+def train_stacks(task: Task, context: TaskContext) -> None:
+    """Handler: trains the task's trials, and those that it takes for its free slots."""
+    import torch
+
+    torch.set_num_threads(context.n_threads)
+    _Worker(task, context).train()
+
+
+class _Worker:
+    """One task from its first trial to its last."""
+
+    def __init__(self, task: Task, context: TaskContext) -> None:
+        self._task, self._context = task, context
+        self._session: Session = session_for(context)
+        self._best = task.payload.get("best")
+        self._reporters: dict[int, Reporter] = {}
+        self._specs: dict[int, TrialSpec] = {}
+        self._has_more = True
+        self._is_told = False
+
+    def train(self) -> None:
+        """All trials of the task."""
+        groups, alone = self._sorted(self._task.trials)
+        alone += self._lone(groups)
+        if self._task.payload["measure"] and not self._is_stack_faster(groups):
+            self._has_more = False
+            alone, groups = list(self._task.trials), {}
+        for trial in alone:
+            self._train_alone(trial)
+        while groups:
+            key, members = groups.popitem()
+            for other, late in self._train_group(key, members).items():
+                groups.setdefault(other, []).extend(late)
+
+    # -- which trials can be trained as one ---------------------------------------------------
+
+    def _sorted(
+        self, trials: Iterable[TrialSpec]
+    ) -> tuple[dict[Hashable, list[Member]], list[TrialSpec]]:
+        """Trials by the structure of their modules, and those that are trained on their own."""
+        from nbautoml.train.stacked import CannotStack, group_key
+
+        groups: dict[Hashable, list[Member]] = {}
+        alone: list[TrialSpec] = []
+        data, device = self._session.opened_data, self._context.device
+        for trial in trials:
+            self._specs[trial.number] = trial
+            try:
+                member = self._member(trial)
+                key = group_key(member, data, device=device, loss=self._session.loss)
+                groups.setdefault(key, []).append(member)
+            except CannotStack as error:
+                self._tell_once(str(error))
+                alone += [trial]
+            except Exception:  # noqa: BLE001  on its own it fails again, where it is told properly
+                alone += [trial]
+        return groups, alone
+
+    def _lone(self, groups: dict[Hashable, list[Member]]) -> list[TrialSpec]:
+        """Take out the trials whose structure no other has."""
+        keys = [key for key, members in groups.items() if len(members) == 1]
+        return [self._specs[groups.pop(key)[0].number] for key in keys]
+
+    def _member(self, trial: TrialSpec) -> Member:
+        from nbautoml.train.stacked import Member
+
+        settings, arguments = self._session.split(trial.params)
+        reporter = Reporter(trial, self._task, self._session, self._context)
+        self._reporters[trial.number] = reporter
+        return Member(
+            number=trial.number,
+            build=make_builder(self._session.target, arguments),
+            settings=FitSettings(**settings),
+            seed=trial.seed,
+            listener=reporter,
+        )
+
+    def _is_stack_faster(self, groups: dict[Hashable, list[Member]]) -> bool:
+        """Measure both ways on the largest group, and tell the run what was found."""
+        members = max(groups.values(), key=len, default=[])
+        if not members:
+            workers, device = self._task.payload["n_workers"], self._context.device
+            self._context.emit(one_by_one("the trials differ in their layers", workers, device))
+            return False
+        found = measure(members, self._session, self._context.device)
+        payload, settings = self._task.payload, members[0].settings
+        n_batches = -(-self._session.opened_data.train.n // settings.batch_size)
+        self._context.emit(
+            found.plan(
+                max_width=payload["width"],
+                n_workers=payload["n_workers"],
+                n_steps=settings.epochs * n_batches,
+                device=self._context.device,
+            )
+        )
+        return found.is_stacked
+
+    # -- training -----------------------------------------------------------------------------
+
+    def _train_alone(self, trial: TrialSpec) -> None:
+        task = Task(
+            handler=self._task.handler,
+            trials=(trial,),
+            payload={"best": self._best},
+            limit_s=self._task.limit_s,
+        )
+        ended = train_one(trial, task, self._session, self._context)
+        if ended.values:
+            self._note_best(ended.values[0])
+        self._context.emit(ended)
+
+    def _train_group(self, key: Hashable, members: list[Member]) -> dict[Hashable, list[Member]]:
+        """Train members of one structure; returns those of another that came in meanwhile."""
+        from nbautoml.train.stacked import StackedFit
+
+        stack = StackedFit(
+            self._session.opened_data,
+            objective=self._session.recipe.objectives[0],
+            device=self._context.device,
+            width=self._task.payload["width"],
+            loss=self._session.loss,
+        )
+        others: dict[Hashable, list[Member]] = {}
+        try:
+            while members or stack.numbers:
+                while members and stack.n_free:
+                    stack.add(members.pop(0))
+                for number, result in stack.step_epoch():
+                    self._end(number, result)
+                if not members and stack.n_free and self._has_more:
+                    members = self._take_more(stack.n_free, key, others)
+        except Exception as error:  # noqa: BLE001  it concerns all of them: each on its own instead
+            self._give_up(stack, members, error)
+        return others
+
+    def _take_more(
+        self, n: int, key: Hashable, others: dict[Hashable, list[Member]]
+    ) -> list[Member]:
+        trials = self._context.more(n)
+        self._has_more = len(trials) == n
+        groups, alone = self._sorted(trials)
+        for trial in alone:
+            self._train_alone(trial)
+        found = groups.pop(key, [])
+        for other, members in groups.items():
+            others.setdefault(other, []).extend(members)
+        return found
+
+    def _end(self, number: int, result: Any) -> None:
+        from nbautoml.train import TrialCancelled
+
+        if isinstance(result, TrialCancelled):
+            ended = cancelled(number)
+        elif isinstance(result, BaseException):
+            ended = failed(number, result, self._session.capsule_dir)
+        else:
+            task = Task(handler=self._task.handler, trials=(), payload={"best": self._best})
+            reporter = self._reporters[number]
+            ended = ended_well(result, reporter, task, self._session, self._context)
+            self._note_best(result.value)
+        self._context.emit(ended)
+
+    def _give_up(self, stack: StackedFit, members: list[Member], error: Exception) -> None:
+        """The stack failed as a whole: its trials start again, one by one."""
+        reason = f"the stack failed ({type(error).__name__}: {error})"[:500]
+        self._context.emit(LogLine(text=f"{reason}; its trials start again alone", level="warning"))
+        for number in stack.numbers:
+            self._context.emit(TrialRequeued(trial=number, reason=reason))
+            started = TrialStarted(trial=number, worker=os.getpid(), device=self._context.device)
+            self._context.emit(started)
+            self._train_alone(self._specs[number])
+        for member in members:
+            self._train_alone(self._specs[member.number])
+
+    def _note_best(self, value: float) -> None:
+        is_max = self._session.recipe.objectives[0].direction == "maximize"
+        if self._best is None or (value > self._best if is_max else value < self._best):
+            self._best = value
+
+    def _tell_once(self, reason: str) -> None:
+        """Why trials are trained one by one, once a task."""
+        if not self._is_told:
+            self._is_told = True
+            self._context.emit(LogLine(text=f"one by one: {reason}", level="info"))

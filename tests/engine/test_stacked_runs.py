@@ -1,0 +1,236 @@
+"""Many trials trained as one inside a run: the same numbers, the same life, and a plan that says why."""
+
+from __future__ import annotations
+
+import pytest
+from engine_runs import kill, state_of, until, wait_for_end
+
+from nbautoml.engine import client
+from nbautoml.events import CancelTrial, Interrupt, Pause, Resume, Stop
+from nbautoml.spec import Budget, Choice, Float, Space
+from nbautoml.spec.recipe import Execution
+
+LR = Space({"lr": Float(1e-3, 3e-2, log=True)})
+STACKED = Execution(executor="vectorized", n_workers=2)
+DROPOUT = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, hidden=32, dropout=0.2):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(64, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, 10)
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+"""
+
+
+def trials_of(folder):
+    with folder.reader() as reader:
+        return reader.trials()
+
+
+def plan_of(folder):
+    with folder.reader() as reader:
+        return reader.run()
+
+
+def curve(folder, trial, name):
+    with folder.reader() as reader:
+        return reader.points(trial=trial, name=name).values
+
+
+def test_stacked_trials_have_the_numbers_of_trials_alone(runs):
+    more = {"space": LR, "fixed": {"epochs": 3}, "budget": Budget(n_trials=12)}
+    alone = runs.submit(DROPOUT, **more, execution=Execution(executor="process"))
+    stacked = runs.submit(DROPOUT, **more, execution=STACKED)
+    narrow = runs.submit(DROPOUT, **more, execution=Execution(executor="vectorized", n_workers=1))
+    for folder in (alone, stacked, narrow):
+        assert wait_for_end(folder) == "finished"
+    for ours, theirs, third in zip(*map(trials_of, (stacked, alone, narrow)), strict=True):
+        assert ours.params == theirs.params == third.params
+        assert ours.value == pytest.approx(theirs.value, abs=0.006)
+        assert third.value == pytest.approx(theirs.value, abs=0.006)
+        early = [curve(folder, ours.number, "step_loss")[:5] for folder in (stacked, alone)]
+        assert early[0] == pytest.approx(early[1], rel=1e-4)
+
+
+def test_plan_says_what_was_measured(runs):
+    folder = runs.submit(
+        DROPOUT, space=LR, fixed={"epochs": 5}, budget=Budget(n_trials=24), sampler="random"
+    )
+    assert wait_for_end(folder) == "finished"
+    run = plan_of(folder)
+    assert run.plan_details["executor"] in {"vectorized", "process"}
+    assert run.plan_details["alone_s_per_step"] > 0
+    assert run.plan_details["stacked_s_per_step"] > 0
+    assert "trials/s" in run.plan
+    assert len(trials_of(folder)) == 24
+    assert all(row.state == "complete" for row in trials_of(folder))
+
+
+def test_trials_of_several_structures_form_groups(runs):
+    space = Space({"hidden": Choice(8, 16, 24), "lr": Float(1e-3, 1e-2)})
+    folder = runs.submit(DROPOUT, space=space, budget=Budget(n_trials=18), execution=STACKED)
+    assert wait_for_end(folder) == "finished"
+    rows = trials_of(folder)
+    assert len(rows) == 18
+    assert all(row.state == "complete" for row in rows)
+
+
+def test_free_slots_take_new_trials_when_others_are_stopped_early(runs):
+    space = Space({"lr": Float(1e-6, 3e-2, log=True)})
+    folder = runs.submit(
+        DROPOUT,
+        space=space,
+        fixed={"epochs": 9},
+        budget=Budget(n_trials=60),
+        stopper="asha",
+        execution=Execution(executor="vectorized", n_workers=1),
+    )
+    assert wait_for_end(folder) == "finished"
+    rows = trials_of(folder)
+    states = {row.state for row in rows}
+    assert states == {"complete", "stopped_early"}
+    assert len(rows) == 60
+    assert len({row.started_at for row in rows}) > 1
+
+
+def test_what_cannot_be_stacked_is_trained_alone_and_the_log_says_why(runs):
+    source = """
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.layer(x) * (2.0 if x.sum().item() > 0 else 1.0)
+    """
+    folder = runs.submit(source, space=LR, budget=Budget(n_trials=6), execution=STACKED)
+    assert wait_for_end(folder) == "finished"
+    assert all(row.state == "complete" for row in trials_of(folder))
+    with folder.reader() as reader:
+        assert any(line.text.startswith("one by one:") for line in reader.logs())
+
+
+def test_nan_in_one_trial_leaves_the_others_alone(runs):
+    space = Space({"lr": Choice(0.01, 0.02, 1e30)})
+    folder = runs.submit(
+        DROPOUT,
+        space=space,
+        fixed={"epochs": 3, "optimizer": "sgd"},
+        budget=Budget(n_trials=12),
+        execution=STACKED,
+    )
+    assert wait_for_end(folder) == "finished"
+    rows = trials_of(folder)
+    bad = [row for row in rows if row.params["lr"] == 1e30]
+    assert bad
+    assert all(row.state == "failed" and "step" in row.error for row in bad)
+    assert all(row.state == "complete" for row in rows if row not in bad)
+
+
+def test_module_that_raises_tells_of_the_users_line(runs):
+    source = """
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(63, 10)
+
+        def forward(self, x):
+            return self.layer(x)  # the culprit
+    """
+    folder = runs.submit(source, space=LR, budget=Budget(n_trials=8), execution=STACKED)
+    assert wait_for_end(folder) == "failed"
+    row = trials_of(folder)[0]
+    assert "the culprit" in row.traceback
+
+
+SLOW = {"space": LR, "fixed": {"epochs": 3000}, "budget": Budget(n_trials=8), "execution": STACKED}
+
+
+def started(runs, **changes):
+    folder = runs.submit(DROPOUT, **{**SLOW, **changes})
+    until(lambda: any(row.epoch for row in trials_of(folder)), what="a first epoch")
+    return folder
+
+
+def test_one_trial_of_a_stack_is_cancelled(runs):
+    folder = started(runs)
+    client.send(folder, CancelTrial(trial=1))
+    until(lambda: trials_of(folder)[1].state == "cancelled", what="the cancelled trial")
+    assert trials_of(folder)[0].state == "running"
+    client.send(folder, Stop())
+    assert wait_for_end(folder) == "stopped"
+
+
+def test_stack_is_paused_and_goes_on(runs):
+    folder = started(runs)
+    client.send(folder, Pause())
+    until(lambda: state_of(folder) == "paused", what="the pause")
+    client.send(folder, Resume())
+    held = max(row.epoch for row in trials_of(folder))
+    until(lambda: max(row.epoch for row in trials_of(folder)) > held + 2, what="more epochs")
+    client.send(folder, Stop())
+    assert wait_for_end(folder) == "stopped"
+
+
+def test_killed_worker_costs_its_stack_a_new_attempt(runs):
+    folder = started(runs, fixed={"epochs": 60})
+    lost = trials_of(folder)[0].worker
+    mine = {row.number for row in trials_of(folder) if row.worker == lost}
+    kill(lost)
+    assert wait_for_end(folder) == "finished"
+    rows = trials_of(folder)
+    assert len(mine) > 1
+    assert all(row.state == "complete" for row in rows)
+    assert {row.number for row in rows if row.attempt == 2} >= mine
+
+
+def test_interrupted_stacks_resume(runs):
+    folder = started(runs, fixed={"epochs": 60})
+    client.send(folder, Interrupt())
+    assert wait_for_end(folder) == "interrupted"
+    client.resume(runs.home, folder)
+    until(lambda: state_of(folder) == "finished", what="the end")
+    rows = trials_of(folder)
+    assert sorted(row.number for row in rows) == list(range(8))
+    assert all(row.state == "complete" for row in rows)
+
+
+def test_best_weights_of_a_stack_are_kept(runs):
+    folder = runs.submit(
+        DROPOUT, space=LR, fixed={"epochs": 4}, budget=Budget(n_trials=12), execution=STACKED
+    )
+    assert wait_for_end(folder) == "finished"
+    best = max(trials_of(folder), key=lambda row: row.value)
+    with folder.reader() as reader:
+        kept = [row for row in reader.artifacts(trial=best.number) if row.kind == "weights"]
+    from safetensors.torch import load
+
+    from nbautoml.store import load_artifact
+
+    assert "layers.0.weight" in load(load_artifact(kept[0]))
+
+
+def test_learning_samplers_keep_their_stacks_narrow():
+    from types import SimpleNamespace
+
+    from nbautoml.tune.stacking import Stacking
+
+    recipe = SimpleNamespace(
+        kind="tune",
+        target=SimpleNamespace(role="module"),
+        objectives=(1,),
+        budget=Budget(n_trials=80),
+        execution=Execution(),
+    )
+    assert Stacking.of(recipe, "random", 80).width == 32
+    assert Stacking.of(recipe, "tpe", 80).width == 10
+    assert Stacking.of(recipe, "tpe", 3).width == 1
