@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         tune,
     )
     from nbautoml.errors import NbAutomlError
+    from nbautoml.measure import measure
     from nbautoml.spec import Choice, Float, Int, Space
 
 __version__ = "0.1.0.dev0"
@@ -45,6 +46,7 @@ _WHERE = {
     "export": "api.verbs",
     "import_run": "api.verbs",
     "load": "api.verbs",
+    "measure": "measure",
     "remove": "api.verbs",
     "restore": "api.verbs",
     "runs": "api.verbs",
@@ -65,6 +67,7 @@ __all__ = [
     "import_run",
     "load",
     "load_ipython_extension",
+    "measure",
     "remove",
     "restore",
     "runs",
@@ -101,8 +104,8 @@ def __dir__() -> list[str]:
 class _Face(ModuleType):
     """The package, whose calls stay calls.
 
-    ``nbautoml.tune`` and ``nbautoml.train`` are calls, and two packages inside have the same
-    names. Whenever one of these is imported, Python binds it in its parent, and the call would
+    ``nbautoml.tune``, ``nbautoml.train`` and ``nbautoml.measure`` are calls, and packages inside
+    have the same names. Whenever one of these is imported, Python binds it in its parent, and the call would
     be gone. ``from nbautoml.train.loop import fit`` works as ever.
     """
 

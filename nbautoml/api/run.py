@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import nn
 
+    from nbautoml.measure import Figures
     from nbautoml.spec.recipe import Recipe
 
 __all__ = ["Run"]
@@ -169,6 +170,23 @@ class Run:
             _names_here(),
             may_run_code=run_code or self._is_own,
         )
+
+    def measure(
+        self, model: nn.Module | None = None, *, batch_sizes: Sequence[int] = (1, 64)
+    ) -> Figures:
+        """Weights, MACs, bytes and milliseconds of a module on this run's data and this machine.
+
+        Args:
+            model: a module that takes the run's inputs; the best one when left out.
+            batch_sizes: rows a call; latency is measured for each.
+
+        Raises:
+            DataError: the run has no data.
+        """
+        from nbautoml.api.measuring import measure_on_data
+
+        module = self.best_model if model is None else model
+        return measure_on_data(module, self.recipe, self._home, batch_sizes)
 
     def trial(self, number: int) -> TrialView:
         """One trial.

@@ -1,0 +1,80 @@
+"""Measuring a module: weights, multiplications, bytes, milliseconds, each as a `Measurement`.
+
+Importing this package imports no torch; the names below are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from nbautoml.measure.measurement import Measurement, quantile
+
+if TYPE_CHECKING:
+    from nbautoml.measure.counting import (
+        call,
+        count_macs,
+        count_nonzero,
+        count_weights,
+        peak_memory,
+        weight_bytes,
+    )
+    from nbautoml.measure.exported import (
+        Exported,
+        export_onnx,
+        extra,
+        largest_difference,
+        open_onnx,
+    )
+    from nbautoml.measure.figures import Figures, measure, with_rows
+    from nbautoml.measure.timing import as_callable, fixed_threads, latency, take_turns
+
+_HOMES = {
+    "call": "counting",
+    "count_macs": "counting",
+    "count_nonzero": "counting",
+    "count_weights": "counting",
+    "peak_memory": "counting",
+    "weight_bytes": "counting",
+    "Exported": "exported",
+    "export_onnx": "exported",
+    "extra": "exported",
+    "largest_difference": "exported",
+    "open_onnx": "exported",
+    "Figures": "figures",
+    "with_rows": "figures",
+    "measure": "figures",
+    "as_callable": "timing",
+    "fixed_threads": "timing",
+    "latency": "timing",
+    "take_turns": "timing",
+}
+
+__all__ = [
+    "Exported",
+    "Figures",
+    "Measurement",
+    "as_callable",
+    "call",
+    "count_macs",
+    "count_nonzero",
+    "count_weights",
+    "export_onnx",
+    "extra",
+    "fixed_threads",
+    "largest_difference",
+    "latency",
+    "measure",
+    "open_onnx",
+    "peak_memory",
+    "quantile",
+    "take_turns",
+    "weight_bytes",
+    "with_rows",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,128 @@
+"""What can be counted of a module without running a clock: weights, multiplications, bytes."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from nbautoml.measure.measurement import Measurement
+
+__all__ = ["call", "count_macs", "count_nonzero", "count_weights", "peak_memory", "weight_bytes"]
+
+
+def call(module: nn.Module, example: Any) -> Any:
+    """``forward`` with an example: a tensor, a tuple of them, or a dict by argument name."""
+    if isinstance(example, dict):
+        return module(**example)
+    return module(*example) if isinstance(example, tuple) else module(example)
+
+
+def count_weights(module: nn.Module) -> Measurement:
+    """Parameters; one that is used in several places counts once.
+
+    >>> count_weights(nn.Linear(4, 3)).value
+    15
+    """
+    n = sum(weight.numel() for weight in module.parameters())
+    return Measurement(value=n, unit="weights", method="counted")
+
+
+def count_nonzero(module: nn.Module) -> Measurement:
+    """Parameters that are not exactly zero."""
+    n = sum(int(torch.count_nonzero(weight)) for weight in module.parameters())
+    return Measurement(value=n, unit="weights", method="counted, those that are not zero")
+
+
+def weight_bytes(module: nn.Module) -> int:
+    """Bytes of parameters and buffers in memory."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(module))
+
+
+def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()
+
+
+def count_macs(module: nn.Module, example: Any) -> Measurement:
+    """Multiply-accumulate operations of one forward pass on the example.
+
+    Counted by ``torch.utils.flop_counter`` (matrix products, convolutions, attention), which
+    counts a multiplication and an addition as two. Recurrent layers on the CPU are one kernel
+    to it and are counted as nothing.
+
+    >>> count_macs(nn.Linear(4, 3), torch.zeros(2, 4)).value
+    24
+    """
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            call(module, example)
+    finally:
+        module.train(was_training)
+    return Measurement(
+        value=counter.get_total_flops() // 2,
+        unit="MACs",
+        method="torch.utils.flop_counter on the example, halved",
+    )
+
+
+class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the storages that operations make, and takes off those that go away."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.alive = self.peak = 0
+        self._seen: weakref.WeakSet[Any] = weakref.WeakSet(
+            tensor.untyped_storage() for tensor in _tensors(module)
+        )
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        for tensor in pytree.tree_leaves((args, output)):
+            if isinstance(tensor, torch.Tensor):
+                self._note(tensor.untyped_storage())
+        return output
+
+    def _note(self, storage: torch.UntypedStorage) -> None:
+        if storage in self._seen:
+            return
+        self._seen.add(storage)
+        self.alive += storage.nbytes()
+        self.peak = max(self.peak, self.alive)
+        weakref.finalize(storage, self._forget, storage.nbytes()).atexit = False
+
+    def _forget(self, n_bytes: int) -> None:
+        self.alive -= n_bytes
+
+
+def peak_memory(module: nn.Module, example: Any) -> Measurement:
+    """The most bytes of tensors that are alive at once in a forward pass: weights, inputs, results.
+
+    Counted operation by operation, so the same on every machine; what a kernel uses for itself
+    while it computes is not seen.
+
+    >>> peak_memory(nn.Linear(4, 3), torch.zeros(2, 4)).value
+    116
+    """
+    was_training = module.training
+    module.eval()
+    live = _Live(module)
+    try:
+        with torch.no_grad(), live:
+            output = call(module, example)
+            del output
+    finally:
+        module.train(was_training)
+    return Measurement(
+        value=live.peak + weight_bytes(module),
+        unit="B",
+        method="largest sum of live tensors in one pass, with weights and inputs",
+    )

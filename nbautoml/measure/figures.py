@@ -1,0 +1,148 @@
+"""`measure`: everything about a module that a person asks first, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from nbautoml.errors import MissingExtraError, ModelError, UsageError
+from nbautoml.measure.counting import count_macs, count_nonzero, count_weights, peak_memory
+from nbautoml.measure.exported import Exported, export_onnx, open_onnx
+from nbautoml.measure.measurement import Measurement
+from nbautoml.measure.timing import as_callable, fixed_threads, latency, take_turns
+
+__all__ = ["Figures", "measure"]
+
+
+class Figures(Mapping[str, Measurement]):
+    """Measurements by name, shown as a table.
+
+    Attributes:
+        notes: what could not be measured, and why.
+    """
+
+    def __init__(self, found: Mapping[str, Measurement], notes: Sequence[str] = ()) -> None:
+        self._found = dict(found)
+        self.notes = tuple(notes)
+
+    def __getitem__(self, name: str) -> Measurement:
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __repr__(self) -> str:
+        width = max((len(name) for name in self._found), default=0)
+        lines = [f"{name:<{width}}  {found}" for name, found in self._found.items()]
+        return "\n".join([*lines, *self.notes])
+
+
+def measure(
+    module: nn.Module,
+    example: Any,
+    *,
+    batch_sizes: Sequence[int] = (1, 64),
+    n_threads: int = 1,
+    seconds: float = 0.3,
+) -> Figures:
+    """Count and time a module on this machine's CPU; the module is left as it was.
+
+    Args:
+        module: any module.
+        example: inputs of one or more rows: a tensor, a tuple of them, or a dict by name. Rows
+            are repeated or cut for each batch size.
+        batch_sizes: rows a call; latency is measured for each.
+        n_threads: threads that torch and ONNX Runtime may use.
+        seconds: about how long each call is timed.
+
+    Returns:
+        "weights", "nonzero", "macs" (of one row), "onnx_bytes", "peak_memory" (largest batch),
+        and for each batch size "eager_64_p50", "eager_64_p95", "onnx_64_p50", "onnx_64_p95".
+        Where the module cannot be exported the eager figures stand alone, and a note says why.
+
+    Raises:
+        UsageError: the example has no rows.
+
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> found = measure(net, torch.zeros(1, 4), batch_sizes=(1,), seconds=0.01)
+    >>> found["weights"].value, found["macs"].value
+    (58, 48)
+    """
+    for size in batch_sizes:
+        if size < 1:
+            raise UsageError(f"batch_sizes holds {size}", hint="each is at least 1")
+    one = with_rows(example, 1)
+    found = {
+        "weights": count_weights(module),
+        "nonzero": count_nonzero(module),
+        "macs": count_macs(module, one),
+    }
+    notes: list[str] = []
+    exported = _exported(module, with_rows(example, 2), n_threads, notes)
+    if exported is not None:
+        found["onnx_bytes"] = Measurement(
+            value=exported.n_bytes, unit="B", method="size of the ONNX file"
+        )
+    found["peak_memory"] = peak_memory(module, with_rows(example, max(batch_sizes)))
+    was_training = module.training
+    module.eval()
+    try:
+        with fixed_threads(n_threads):
+            for size in batch_sizes:
+                found.update(_latencies(module, exported, example, size, n_threads, seconds))
+    finally:
+        module.train(was_training)
+    return Figures(found, notes)
+
+
+def _exported(module: nn.Module, example: Any, n_threads: int, notes: list[str]) -> Exported | None:
+    try:
+        return open_onnx(export_onnx(module, example), n_threads=n_threads)
+    except (ModelError, MissingExtraError) as error:
+        notes.append(f"not measured in ONNX Runtime: {error.message}")
+        return None
+
+
+def _latencies(
+    module: nn.Module,
+    exported: Exported | None,
+    example: Any,
+    size: int,
+    n_threads: int,
+    seconds: float,
+) -> dict[str, Measurement]:
+    batch = with_rows(example, size)
+    calls = {"eager": as_callable(module, batch)}
+    if exported is not None:
+        calls["onnx"] = as_callable(exported, batch)
+    found: dict[str, Measurement] = {}
+    labels = {"eager": "eager", "onnx": "ONNX Runtime"}
+    for name, times in take_turns(calls, seconds=seconds).items():
+        what = f"{labels[name]}, batch of {size}"
+        p50, p95 = latency(times, what=what, n_threads=n_threads)
+        found[f"{name}_{size}_p50"], found[f"{name}_{size}_p95"] = p50, p95
+    return found
+
+
+def with_rows(example: Any, n: int) -> Any:
+    """An example with this many rows: cut, or repeated from the start.
+
+    >>> with_rows(torch.arange(3), 5).tolist()
+    [0, 1, 2, 0, 1]
+    """
+    if isinstance(example, dict):
+        return {name: with_rows(part, n) for name, part in example.items()}
+    if isinstance(example, tuple):
+        return tuple(with_rows(part, n) for part in example)
+    if example.ndim == 0 or len(example) == 0:
+        raise UsageError(
+            f"the example has shape {tuple(example.shape)}, and no rows",
+            hint="give at least one row, with the batch as its first axis",
+        )
+    return example[torch.arange(n) % len(example)]
