@@ -204,7 +204,7 @@ def test_a_stack_lets_no_stranger_in(bench, blobs):
     stack = bench.stack(blobs, 3)
     stack.add(bench.member(0, bench.trial(Net)))
     with pytest.raises(CannotStack, match="differ"):
-        stack.add(bench.member(1, bench.trial(lambda: Net(16))))
+        stack.add(bench.member(1, bench.trial(lambda: nn.Sequential(Net(8), nn.ReLU()))))
     assert stack.numbers == (0,)
 
 

@@ -26,7 +26,7 @@ from nbautoml.train.loop import check_metrics, metric_names, threshold_of
 from nbautoml.train.losses import Loss
 from nbautoml.train.result import FitResult
 from nbautoml.train.seeds import batch_order, isolated_rng
-from nbautoml.train.stacked.groups import Group
+from nbautoml.train.stacked.groups import Group, strided_of
 from nbautoml.train.stacked.members import Member, Ready, ready
 from nbautoml.train.stacked.metrics import StackedTally
 from nbautoml.train.stacked.noise import Draws, Noise
@@ -111,12 +111,7 @@ class StackedFit:
         Raises:
             CannotStack: as `add`.
         """
-        if not self._slots and not self._waiting:
-            if self._group is None or self._group.key != entering.key:
-                self._group = Group(entering, self._data, self._loss)
-                self._weights = Weights(self._group.layout, entering.start)
-        elif self._group is not None and self._group.key != entering.key:
-            raise CannotStack("its layers, batch size or loss differ from those of the stack")
+        group = self._group_for(entering)
         settings, setup = entering.member.settings, entering.setup
         stride = stride_for(setup.n_batches, setup.n_steps)
         self._waiting.append(
@@ -127,8 +122,33 @@ class StackedFit:
                 log=StepLog(stride, entering.member.listener.on_steps),
                 judge=Judge(objective=self._objective, patience=settings.patience),
                 rates=entering.tape.rates,
+                shapes={name: tuple(value.shape) for name, value in entering.start.items()},
+                noise=strided_of(entering.tape) if group.is_padded(entering) else None,
             )
         )
+
+    def shape_by(self, template: Ready) -> None:
+        """Say how wide the stack's layers are, before anybody is in: members are padded to that.
+
+        Left out, the first member's layers decide. Its weights are not used.
+
+        Raises:
+            CannotStack: its module cannot be stacked.
+        """
+        self._group = Group(template, self._data, self._loss)
+        self._weights = Weights(self._group.layout, template.start)
+
+    def _group_for(self, entering: Ready) -> Group:
+        """The group that takes the member in; another one when the stack is empty and this one can't."""
+        if self._group is not None:
+            try:
+                self._group.admit(entering)
+                return self._group
+            except CannotStack:
+                if self._slots or self._waiting:
+                    raise
+        self.shape_by(entering)
+        return self._inside()[0]
 
     def run(self) -> Iterator[Ended]:
         """Train until nobody is left; members may be added while this goes on."""
@@ -165,7 +185,7 @@ class StackedFit:
         for at, slot in enumerate(self._slots):
             if slot.member.number == number and slot.judge.best_epoch:
                 group, weights = self._inside()
-                return weights.best_state(at, group.setup.module)
+                return weights.best_state(at, group.setup.module, slot.shapes)
         raise KeyError(number)
 
     def _inside(self) -> tuple[Group, Weights]:
@@ -225,7 +245,8 @@ class StackedFit:
         self._flush(epoch)
 
     def _update(self, epoch: Epoch, losses: Tensor, at: int) -> None:
-        leaves = list(self._inside()[1].leaves.values())
+        weights = self._inside()[1]
+        leaves, outside = list(weights.leaves.values()), weights.outside
         found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
         n = len(losses)
         with torch.no_grad():
@@ -234,6 +255,8 @@ class StackedFit:
                 for grad, leaf in zip(found, leaves, strict=True)
             ]
             torch.cat(flat, 1, out=epoch.grad)
+            if outside is not None:
+                epoch.grad.masked_fill_(outside, 0.0)
             epoch.updater.step(at)
         epoch.losses.append(losses.detach())
 
@@ -270,7 +293,10 @@ class StackedFit:
             tape = group.program(n_rows, is_training=True).tape
             seeds = [slot.member.seed for slot in self._slots]
             rates = [slot.rates for slot in self._slots]
-            noise = Noise(tape, rates, seeds, self._device, is_exact=self.has_exact_dropout)
+            own = [group.noise_shapes(slot.noise, n_rows) for slot in self._slots]
+            noise = Noise(
+                tape, rates, seeds, self._device, is_exact=self.has_exact_dropout, own=own
+            )
             epoch.noises[n_rows] = noise
         n_batches = group.setup.n_batches
         return noise.draw([(slot.epoch - 1) * n_batches + at + 1 for slot in self._slots])
@@ -358,7 +384,7 @@ class StackedFit:
     def _result(self, at: int, slot: Slot) -> FitResult:
         group, weights = self._inside()
         judge, setup = slot.judge, group.setup
-        state = weights.best_state(at, setup.module) if judge.best_epoch else {}
+        state = weights.best_state(at, setup.module, slot.shapes) if judge.best_epoch else {}
         return FitResult(
             value=judge.value,
             best_epoch=judge.best_epoch,

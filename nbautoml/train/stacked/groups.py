@@ -15,12 +15,13 @@ from nbautoml.train.seeds import isolated_rng
 from nbautoml.train.stacked.losses import StackedLoss, stacked_loss
 from nbautoml.train.stacked.members import EVAL_ROWS, Member, Ready, ready
 from nbautoml.train.stacked.noise import Draws, Noise
+from nbautoml.train.stacked.padding import Shape, Strided, corner, is_within, padded, resized
 from nbautoml.train.stacked.program import Program
 from nbautoml.train.stacked.reasons import CannotStack
-from nbautoml.train.stacked.tape import record, tensors_of
+from nbautoml.train.stacked.tape import Tape, record, tensors_of
 from nbautoml.train.stacked.weights import Layout, Start
 
-__all__ = ["Group", "group_key", "why_not"]
+__all__ = ["Group", "group_key", "strided_of", "why_not"]
 
 TOLERANCE = 2e-3  # of the largest value: rounding differs, a wrong rule is off by more
 
@@ -64,7 +65,7 @@ class Group:
         loss: the user's own loss, if any.
 
     Attributes:
-        key: what members must agree in.
+        key: what members must agree in, unless they are padded.
         layout: of the trained weights.
 
     Raises:
@@ -73,6 +74,9 @@ class Group:
 
     def __init__(self, first: Ready, data: TrainData, loss: Loss | None) -> None:
         self.key: Hashable = first.key
+        self._loose_key, self._tape_of_first = first.loose_key, first.tape
+        self._shapes = {name: tuple(value.shape) for name, value in first.start.items()}
+        self._admitted: set[Hashable] = {first.key}
         self.setup = first.setup
         self._data, self._loss = data, loss
         size = self.setup.batch_sizes[0]
@@ -96,6 +100,42 @@ class Group:
             raise
         except Exception as error:  # torch.vmap and the user's functions may raise anything
             raise CannotStack(f"its stacked step raised {one_line(error)}") from error
+
+    def admit(self, entering: Ready) -> None:
+        """Let a member in whose layers are those of the group, or the same but smaller.
+
+        Raises:
+            CannotStack: they aren't, or a padded step differs from the module's own.
+        """
+        if entering.key in self._admitted:
+            return
+        if entering.loose_key != self._loose_key:
+            raise CannotStack("its layers, batch size or loss differ from those of the stack")
+        if not is_within(entering.tape, self._tape_of_first):
+            raise CannotStack("its layers are wider than those of the stack")
+        try:
+            self._try_padded(entering)
+        except CannotStack:
+            raise
+        except Exception as error:
+            raise CannotStack(f"its padded step raised {one_line(error)}") from error
+        self._admitted.add(entering.key)
+
+    def is_padded(self, entering: Ready) -> bool:
+        """Whether a member's layers are smaller than the group's."""
+        return entering.key != self.key
+
+    def noise_shapes(self, own: Sequence[Strided] | None, n_rows: int) -> list[Strided] | None:
+        """What a padded member's dropout layers draw for a batch; None for one that isn't.
+
+        Args:
+            own: for the batch that was taped.
+            n_rows: of the batch.
+        """
+        if own is None:
+            return None
+        now = self.program(n_rows, is_training=True).tape
+        return resized(own, _noise_shapes(self._tape_of_first), _noise_shapes(now))
 
     def loss(self, smoothing: Sequence[float]) -> StackedLoss:
         """The training loss, each member with its label smoothing."""
@@ -150,8 +190,8 @@ class Group:
         _compare("output in evaluation", output[1], expected, self.setup.precision.dtype)
 
     def _reference(self, first: Ready, weights: Sequence[Tensor]) -> Sequence[Tensor | None]:
-        with self.setup.precision.autocast():
-            loss = self.setup.loss(first.output, first.target)
+        with first.setup.precision.autocast():
+            loss = first.setup.loss(first.output, first.target)
         return torch.autograd.grad(loss, weights, allow_unused=True)
 
     def _try_out(self, first: Ready, gradients: dict[str, Tensor]) -> None:
@@ -181,6 +221,50 @@ class Group:
             if grad is None:
                 raise CannotStack(f"no gradient reaches {name} in the stack")
             _compare(f"gradient of {name}", grad[0], gradients[name], setup.precision.dtype, floor)
+
+    def _try_padded(self, entering: Ready) -> None:
+        """A padded step beside the module's own, as `_try_out` does it for the first member."""
+        setup, member, columns = entering.setup, entering.member, self.layout.columns
+        weights = dict(setup.module.named_parameters())
+        expected = self._reference(entering, [weights[name] for name in columns])
+        stacked = {
+            name: padded(value, self._shapes[name]).unsqueeze(0).clone()
+            for name, value in entering.start.items()
+        }
+        leaves = {name: stacked[name].requires_grad_() for name in columns}
+        noise = Noise(
+            self._tape_of_first, [entering.tape.rates], [member.seed], setup.device,
+            own=[strided_of(entering.tape)],
+        )  # fmt: skip
+        program = self._programs[True, self.setup.batch_sizes[0]]
+        with setup.precision.autocast():
+            inputs = [item.unsqueeze(0) for item in tensors_of(entering.inputs)]
+            output = program(inputs, stacked, noise.draw([1]))
+            loss = self.loss([member.settings.label_smoothing])(
+                output, entering.target.unsqueeze(0)
+            )
+        found = torch.autograd.grad(loss.sum(), list(leaves.values()), allow_unused=True)
+        dtype = setup.precision.dtype
+        _compare("padded output", output[0], entering.output, dtype)
+        pairs = dict(zip(columns, zip(found, expected, strict=True), strict=True))
+        largest = [float(own.abs().max()) for own in expected if own is not None and own.numel()]
+        floor = 0.05 * max(largest, default=0.0)
+        for name, (grad, own) in pairs.items():
+            if grad is None or own is None:
+                raise CannotStack(f"no gradient reaches {name} in the stack")
+            if not bool(grad.isfinite().all()):
+                raise CannotStack(f"gradient of {name} isn't finite where it is padded")
+            inner = grad[0][corner(tuple(own.shape))]
+            _compare(f"padded gradient of {name}", inner, own, dtype, floor)
+
+
+def strided_of(tape: Tape) -> list[Strided]:
+    """What the dropout layers of a forward pass draw."""
+    return [op.noise for op in tape.ops if op.noise is not None]
+
+
+def _noise_shapes(tape: Tape) -> list[Shape]:
+    return [shape for shape, _ in strided_of(tape)]
 
 
 def _compare(

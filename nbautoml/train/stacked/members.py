@@ -17,6 +17,7 @@ from nbautoml.train.losses import Loss, default_loss
 from nbautoml.train.result import Listener
 from nbautoml.train.seeds import isolated_rng, step_seed, step_seeder
 from nbautoml.train.setup import Setup, prepare
+from nbautoml.train.stacked.padding import loose_key
 from nbautoml.train.stacked.reasons import CannotStack
 from nbautoml.train.stacked.tape import Tape, record
 from nbautoml.train.stacked.weights import Start, start_of
@@ -58,6 +59,7 @@ class Ready:
         target: that step's target.
         inputs: that step's inputs.
         key: equal for members that can share a stack.
+        loose_key: equal for members that can once the smaller ones are padded.
     """
 
     member: Member
@@ -68,6 +70,7 @@ class Ready:
     target: Tensor = field(repr=False)
     inputs: object = field(repr=False)
     key: Hashable = field(repr=False)
+    loose_key: Hashable = field(repr=False)
 
 
 def ready(member: Member, data: TrainData, device: torch.device, loss: Loss | None) -> Ready:
@@ -109,19 +112,20 @@ def _ready(member: Member, data: TrainData, device: torch.device, loss: Loss | N
     with torch.no_grad(), setup.precision.autocast():
         in_use, _ = record(module, few)
     module.train()
-    key = (
-        tape.key(),
-        in_use.key(),
-        tuple((name, value.shape, value.dtype) for name, value in start.items()),
+    common = (
         tuple(name for name, weight in module.named_parameters() if weight.requires_grad),
         min(settings.batch_size, data.train.n),
         setup.should_drop_last,
         None if loss is not None else settings.loss or default_loss(data.task),
         str(setup.precision.dtype),
     )
+    shapes = tuple((name, value.shape, value.dtype) for name, value in start.items())
+    ranks = tuple((name, value.ndim, value.dtype) for name, value in start.items())
     return Ready(
         member=member, setup=setup, start=start, tape=tape, output=output, target=target,
-        inputs=inputs, key=key,
+        inputs=inputs,
+        key=(tape.key(), in_use.key(), shapes, *common),
+        loose_key=(loose_key(tape), loose_key(in_use), ranks, *common),
     )  # fmt: skip
 
 

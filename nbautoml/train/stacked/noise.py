@@ -22,6 +22,7 @@ from torch import Tensor
 
 from nbautoml.train.seeds import step_seed
 from nbautoml.train.stacked.hashed import HashedMask
+from nbautoml.train.stacked.padding import Strided, corner
 from nbautoml.train.stacked.tape import Tape
 
 __all__ = ["Draws", "Noise"]
@@ -36,6 +37,8 @@ class Noise:
         seeds: of each member.
         device: where masks lie.
         is_exact: draw what each trial would draw on its own.
+        own: of each member: what its dropout layers draw, where it is padded (`padding`); None for
+            a member that isn't.
     """
 
     def __init__(
@@ -46,18 +49,21 @@ class Noise:
         device: torch.device,
         *,
         is_exact: bool = True,
+        own: Sequence[Sequence[Strided] | None] | None = None,
     ) -> None:
         self._seeds = list(seeds)
+        smaller = own or [None] * len(rates)
         self._layers: list[_Layer | None] = []
         drawing = [(op.function, op.noise) for op in tape.ops if op.noise is not None]
         for at, (function, (shape, strides)) in enumerate(drawing):
-            own = [member[at] for member in rates]
+            drops = [member[at] for member in rates]
+            corners = [None if item is None else item[at] for item in smaller]
             # CUDA draws plain dropout in a kernel of its own, from its default generator.
             is_fused = device.type == "cuda" and function in {F.dropout, torch.dropout}
-            layer = _Layer(shape, strides, own, device, is_fused=is_fused)
+            layer = _Layer((shape, strides), drops, corners, device, is_fused=is_fused)
             if not is_exact:
-                layer.hash_with(HashedMask(_extent(shape, strides), own, at, device))
-            self._layers.append(layer if any(own) else None)
+                layer.hash_with(HashedMask(_extent(shape, strides), drops, at, device))
+            self._layers.append(layer if any(drops) else None)
         self._is_exact = is_exact
         # Other functions draw between the layers: masks must then be drawn in their turn.
         self._is_mixed = any(op.is_random for op in tape.ops)
@@ -149,13 +155,14 @@ class _Layer:
 
     def __init__(
         self,
-        shape: tuple[int, ...],
-        strides: tuple[int, ...],
+        strided: Strided,
         rates: Sequence[float],
+        corners: Sequence[Strided | None],
         device: torch.device,
         *,
         is_fused: bool,
     ) -> None:
+        shape, strides = strided
         self._is_fused = is_fused
         n_trials, n = len(rates), _extent(shape, strides)
         self._hashed: HashedMask | None = None
@@ -173,8 +180,8 @@ class _Layer:
             self._keep = torch.tensor(keep, dtype=torch.float64).view(-1, *(1,) * len(shape))
         # torch draws nothing where the rate is 0 or 1
         self._rows = [
-            (row, 1 - rate) if 0 < rate < 1 else None
-            for row, rate in zip(drawn.unbind(), rates, strict=True)
+            _Row(row, 1 - rate, own) if 0 < rate < 1 else None
+            for row, rate, own in zip(drawn.unbind(), rates, corners, strict=True)
         ]
         scales = [0.0 if rate >= 1 else 1 / (1 - rate) for rate in rates]
         self._scale = torch.tensor(scales, device=device).view(-1, *(1,) * len(shape))
@@ -198,18 +205,32 @@ class _Layer:
         row = self._rows[at]
         if row is None:
             return
+        mask = row.drawn
         if self._is_fused:
-            mask, keep = row
-            mask.copy_(torch.native_dropout(torch.ones_like(mask), 1 - keep, True)[1])
+            mask.copy_(torch.native_dropout(torch.ones_like(mask), 1 - row.keep, True)[1])
         elif self._keep is not None:
-            row[0].uniform_(generator=generator)
+            mask.uniform_(generator=generator)
         else:
-            row[0].bernoulli_(row[1], generator=generator)
+            mask.bernoulli_(row.keep, generator=generator)
+        if row.place is not None:
+            row.place.copy_(mask)
 
     def factor(self) -> Tensor:
         if self._keep is not None:  # a row that wasn't drawn is 0: kept at rate 0, and scaled at 1
             torch.lt(self._uniform, self._keep, out=self._mask)
         return self._mask * self._scale
+
+
+class _Row:
+    """One trial's part of a mask: where it is drawn, and where that is put when it is padded."""
+
+    def __init__(self, row: Tensor, keep: float, own: Strided | None) -> None:
+        self.keep = keep
+        self.drawn, self.place = row, None
+        if own is not None:  # drawn in the memory order that it has on its own
+            shape, strides = own
+            self.drawn = row.new_zeros(_extent(shape, strides)).as_strided(shape, strides)
+            self.place = row[corner(shape)]
 
 
 @cache

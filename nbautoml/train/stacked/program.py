@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nbautoml.train.stacked.noise import Draws
 from nbautoml.train.stacked.rules import RULES, each, vmapped_or_each
-from nbautoml.train.stacked.tape import Op, Ref, Tape, tensors_of
+from nbautoml.train.stacked.tape import Op, Ref, Tape, refs_in, tensors_of
 
 __all__ = ["Program"]
 
@@ -76,7 +76,7 @@ def _dropout(op: Op, which: int) -> Step:
 
 
 def _compiled(op: Op) -> Step:
-    if not any(True for _ in _refs((op.args, op.kwargs))):
+    if not any(True for _ in refs_in((op.args, op.kwargs))):
         return _made(op)
     rule = RULES.get(op.function)
     if op.is_random:
@@ -105,7 +105,7 @@ def _compiled(op: Op) -> Step:
 def _filler(op: Op) -> Callable[[Values], tuple[Sequence[Any], dict[str, Any]]]:
     """Puts values into the arguments; the usual ones hold tensors at their top only."""
     is_flat = not any(
-        isinstance(item, list | tuple | dict) and any(True for _ in _refs(item))
+        isinstance(item, list | tuple | dict) and any(True for _ in refs_in(item))
         for item in (*op.args, *op.kwargs.values())
     )
     if not is_flat:
@@ -141,17 +141,6 @@ def _made(op: Op) -> Step:
             values[index] = tensor.expand(n, *tensor.shape).contiguous()
 
     return run
-
-
-def _refs(value: Any) -> Any:
-    if isinstance(value, Ref):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _refs(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _refs(item)
 
 
 def _filled(value: Any, values: Values) -> Any:

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from nbautoml.train.stacked.tape import Op, tensors_of
 
-__all__ = ["RULES", "Rule", "each", "linear", "vmapped", "vmapped_or_each"]
+__all__ = ["PADDABLE", "RULES", "SHAPING", "Rule", "each", "linear", "vmapped", "vmapped_or_each"]
 
 Rule = Callable[..., Any]
 
@@ -329,3 +329,10 @@ def _table() -> dict[Callable[..., Any], Rule]:
 
 RULES: Mapping[Callable[..., Any], Rule] = _table()
 """By the function that a tape names."""
+
+
+_UNIT_BY_UNIT = (_direct, _aligned, _batchwise, linear, _conv, _batch_norm, _embedding)
+PADDABLE = frozenset(function for function, rule in RULES.items() if rule in _UNIT_BY_UNIT)
+"""Functions to which units that are padded with zeros make no difference: see `padding`."""
+SHAPING = frozenset(function for function, rule in RULES.items() if rule is _shaped)
+"""Functions that move nothing, which are told sizes."""

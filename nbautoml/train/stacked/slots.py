@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from nbautoml.train.stacked.losses import StackedLoss
 from nbautoml.train.stacked.members import Member
 from nbautoml.train.stacked.noise import Noise
 from nbautoml.train.stacked.optimizers import Updater
+from nbautoml.train.stacked.padding import Shapes, Strided
 from nbautoml.train.stacked.weights import Start
 from nbautoml.train.steplog import StepLog
 
@@ -19,7 +21,12 @@ __all__ = ["Epoch", "Slot"]
 
 @dataclass(kw_only=True)
 class Slot:
-    """A member in training; what it was built as is let go once its weights are in the matrix."""
+    """A member in training; what it was built as is let go once its weights are in the matrix.
+
+    Attributes:
+        shapes: of its own weights and buffers.
+        noise: what its dropout layers draw, where that is less than the stack's; None otherwise.
+    """
 
     member: Member
     start: Start
@@ -32,6 +39,8 @@ class Slot:
     failure: Exception | None = None
     ended_by: str = ""
     rates: list[float] = field(default_factory=list)
+    shapes: Shapes = field(default_factory=dict)
+    noise: Sequence[Strided] | None = None
 
 
 @dataclass(kw_only=True)

@@ -32,7 +32,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from nbautoml.train.batches import Inputs, call_module
 from nbautoml.train.stacked.reasons import CannotStack
 
-__all__ = ["Op", "Ref", "Tape", "record", "tensors_of"]
+__all__ = ["Op", "Ref", "Tape", "frozen", "name_of", "record", "refs_in", "tensors_of"]
 
 LONG = 100
 MAX_CONSTANT = 1_000_000  # numbers of a tensor that is neither weight, buffer nor input
@@ -83,6 +83,7 @@ class Tape:
         output: value of the result.
         n_values: how many values there are.
         rates: dropout's rate in each op that has noise, in their order: each trial's own.
+        shapes: of every value.
     """
 
     inputs: tuple[int, ...] = ()
@@ -92,14 +93,15 @@ class Tape:
     output: int = -1
     n_values: int = 0
     rates: list[float] = field(default_factory=list)
+    shapes: tuple[tuple[int, ...], ...] = ()
 
     def key(self) -> Hashable:
         """Equal for two forward passes that do the same with different numbers."""
         lines = [
             (
-                _name(op.function),
-                _frozen(op.args),
-                _frozen(op.kwargs),
+                name_of(op.function),
+                frozen(op.args),
+                frozen(op.kwargs),
                 op.outputs,
                 op.shapes,
                 op.has_grad,
@@ -120,6 +122,18 @@ def tensors_of(value: Any) -> Iterator[torch.Tensor]:
     elif isinstance(value, dict):
         for item in value.values():
             yield from tensors_of(item)
+
+
+def refs_in(value: Any) -> Iterator[Ref]:
+    """The places of tensors in an argument, depth first."""
+    if isinstance(value, Ref):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from refs_in(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from refs_in(item)
 
 
 def record(module: nn.Module, inputs: Inputs) -> tuple[Tape, torch.Tensor]:
@@ -160,7 +174,7 @@ class _Recorder(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        name = _name(func)
+        name = name_of(func)
         short = name.rsplit(".", 1)[-1]
         _refuse(short, name, args, kwargs)
         # Before the call: what gives back its own input becomes a new value by that.
@@ -196,6 +210,7 @@ class _Recorder(TorchFunctionMode):
             raise CannotStack(f"forward returns a {type(output).__name__}, not one tensor")
         self.tape.output = self._see(output)
         self.tape.n_values = len(self._alive)
+        self.tape.shapes = tuple(tuple(tensor.shape) for tensor in self._alive)
         return self.tape
 
     def _new(self, tensor: torch.Tensor) -> int:
@@ -307,7 +322,8 @@ def _shape_of_noise(short: str, x: torch.Tensor) -> tuple[tuple[int, ...], tuple
     return (*x.shape[:2], *ones), (x.shape[1], 1, *ones)
 
 
-def _name(function: Callable[..., Any]) -> str:
+def name_of(function: Callable[..., Any]) -> str:
+    """A function's name, the same in every process."""
     found = resolve_name(function)
     if found:
         return str(found)
@@ -316,13 +332,14 @@ def _name(function: Callable[..., Any]) -> str:
     return f"{inner}.{getattr(function, '__name__', repr(function))}".strip(".")
 
 
-def _frozen(value: Any) -> Hashable:
+def frozen(value: Any) -> Hashable:
+    """Arguments of a call as something to compare."""
     if isinstance(value, list | tuple):
-        return tuple(_frozen(item) for item in value)
+        return tuple(frozen(item) for item in value)
     if isinstance(value, dict):
-        return tuple((key, _frozen(item)) for key, item in value.items())
+        return tuple((key, frozen(item)) for key, item in value.items())
     if isinstance(value, slice):
-        return ("slice", _frozen(value.start), _frozen(value.stop), _frozen(value.step))
+        return ("slice", frozen(value.start), frozen(value.stop), frozen(value.step))
     if isinstance(value, int | float | bool | str | None | Ref | torch.dtype | torch.device):
         return (type(value).__name__, value)
     return repr(value)

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nbautoml.train.stacked.padding import Shapes, corner, padded
 from nbautoml.train.stacked.reasons import CannotStack
 
 __all__ = ["Layout", "Start", "Weights", "start_of"]
@@ -85,6 +86,8 @@ class Weights:
         second: likewise.
         kept: buffers and untrained weights by name, each ``(K, ...)``.
         leaves: the trained weights by name, views of ``flat``.
+        outside: ``(K, P)``, true where a padded trial has no weight of its own; None where no
+            trial is padded.
 
     The rows of each trial's best epoch lie beside, in matrices of the same shapes.
     """
@@ -102,6 +105,8 @@ class Weights:
             if name not in layout.columns
         }
         self.leaves: dict[str, Tensor] = {}
+        self.outside: Tensor | None = None
+        self._is_outside = torch.empty_like(self.flat, dtype=torch.bool)
         self._best: dict[str, Tensor] = {"": self.flat, **self.kept}
 
     def choose(self, rows: Sequence[int], new: Sequence[Start], order: Sequence[int]) -> None:
@@ -115,13 +120,15 @@ class Weights:
         device = self.flat.device
         stay = torch.tensor(list(rows), dtype=torch.int64, device=device)
         place = torch.tensor(list(order), dtype=torch.int64, device=device)
-        fresh = self.flat.new_empty((len(new), self.layout.n))
-        for row, start in zip(fresh, new, strict=True):
-            for name, (begin, end) in self.layout.columns.items():
-                row[begin:end] = start[name].view(-1)
+        fresh = self.flat.new_zeros((len(new), self.layout.n))
+        is_outside = torch.zeros_like(fresh, dtype=torch.bool)
+        for row, is_out, start in zip(fresh, is_outside, new, strict=True):
+            self._put(row, is_out, start)
         nothing = torch.zeros_like(fresh)
         beside = {
-            name: torch.stack([start[name] for start in new]) if new else old[:0]
+            name: torch.stack([padded(start[name], tuple(old.shape[1:])) for start in new])
+            if new
+            else old[:0]
             for name, old in self.kept.items()
         }
 
@@ -131,6 +138,8 @@ class Weights:
         self.flat = joined(self.flat, fresh)
         self.first, self.second = joined(self.first, nothing), joined(self.second, nothing)
         self.kept = {name: joined(old, beside[name]) for name, old in self.kept.items()}
+        self._is_outside = joined(self._is_outside, is_outside)
+        self.outside = self._is_outside if bool(self._is_outside.any()) else None
         added = {"": fresh, **beside}
         self._best = {name: joined(old, added[name]) for name, old in self._best.items()}
         n = len(self.flat)
@@ -139,6 +148,17 @@ class Weights:
             for name, (begin, end) in self.layout.columns.items()
         }
 
+    def _put(self, row: Tensor, is_outside: Tensor, start: Start) -> None:
+        for name, (begin, end) in self.layout.columns.items():
+            own, shape = start[name], self.layout.shapes[name]
+            if tuple(own.shape) == shape:
+                row[begin:end] = own.view(-1)
+                continue
+            inside = corner(tuple(own.shape))
+            row[begin:end].view(shape)[inside] = own
+            is_outside[begin:end] = True
+            is_outside[begin:end].view(shape)[inside] = False
+
     def keep_best(self, rows: Sequence[int]) -> None:
         """Copy these rows as they are now: one copy for all, however many trials improved."""
         place = torch.tensor(list(rows), dtype=torch.int64, device=self.flat.device)
@@ -146,17 +166,19 @@ class Weights:
             for name, now in (("", self.flat), *self.kept.items()):
                 self._best[name].index_copy_(0, place, now.index_select(0, place))
 
-    def best_state(self, at: int, module: nn.Module) -> dict[str, Any]:
+    def best_state(self, at: int, module: nn.Module, shapes: Shapes) -> dict[str, Any]:
         """A row as `keep_best` last copied it, as a ``state_dict`` on the CPU.
 
         Args:
             at: the row.
             module: one of the stack; says names, and which weights are the same under two names.
+            shapes: of the trial's own weights and buffers; smaller than the stack's where it is padded.
         """
         own = {name: value[at].to("cpu", copy=True) for name, value in self._best.items()}
         flat = own.pop("")
         for name, (begin, end) in self.layout.columns.items():
-            own[name] = flat[begin:end].view(self.layout.shapes[name]).clone()
+            own[name] = flat[begin:end].view(self.layout.shapes[name])
+        own = {name: value[corner(shapes[name])].clone() for name, value in own.items()}
         named = [*module.named_parameters(), *module.named_buffers()]
         canonical = {id(tensor): name for name, tensor in named}
         return {
