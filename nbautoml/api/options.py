@@ -218,6 +218,12 @@ _TUNE = (
         help="a dict of parameters, or a list of them, that are tried first",
     ),
     Option(name="workers", kind="count", help="trials at once; the engine chooses when left out"),
+    Option(
+        name="deterministic",
+        kind="flag",
+        help="the same trial table on any number of workers: trials are drawn in rounds of 8",
+        default=False,
+    ),
     *_HOW,
 )
 _NEW = Place(name="NAME", what="new run", help="what the run is called; becomes a variable")

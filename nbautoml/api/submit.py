@@ -42,6 +42,7 @@ from nbautoml.spec import (
 )
 from nbautoml.spec.reading import gather, read_parameters
 from nbautoml.spec.recipe import Execution, Recipe, Target
+from nbautoml.study.rounds import check_can_be_in_rounds
 
 if TYPE_CHECKING:
     from nbautoml.capsule import Capsule
@@ -81,7 +82,7 @@ def submit(ask: Ask) -> Submitted:
     role = role_of(ask.model)
     symbol = ask.symbol or symbol_of(ask.model, namespace_for(ask.model))
     space, fixed = read_space(ask, role)
-    execution = read_execution(ask)
+    execution = read_execution(ask, role)
     name = ask.options["name"] or ask.home.free_name(symbol.lower())
     check_free(ask.home, name)
     data = read_data(ask, role)
@@ -274,20 +275,30 @@ def read_budget(ask: Ask) -> Budget:
     )
 
 
-def read_execution(ask: Ask) -> Execution:
+def read_execution(ask: Ask, role: str) -> Execution:
     """How and where.
 
     Raises:
-        RecipeError: a device that is not there.
+        RecipeError: a device that is not there, or what cannot be deterministic.
     """
     from nbautoml.engine.devices import layout_for
 
     options = ask.options
+    if options.get("deterministic"):
+        check_can_be_in_rounds(is_open=role == "objective")
+        for limit in ("time", "timeout_per_trial"):
+            if options[limit] is not None:
+                word = limit.replace("_", "-")
+                raise RecipeError(
+                    f"--deterministic and --{word} contradict each other: a clock would decide",
+                    hint=f"leave out --{word}, and say how many --trials there shall be",
+                )
     execution = Execution(
         executor=options["executor"],
         n_workers=options.get("workers"),
         device=options["device"],
         detach=options["detach"],
+        deterministic=options.get("deterministic", False),
     )
     layout_for(execution, n_trials=ask.n_trials)
     return execution

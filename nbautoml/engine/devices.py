@@ -68,7 +68,9 @@ def layout_for(execution: Execution, *, n_trials: int | None) -> Layout:
     """Workers, devices and threads for a run.
 
     On a CPU a small model gains nothing from a second thread, so the default is one worker a
-    core with one thread each (a lone trial gets all cores); on GPUs one worker a GPU.
+    core with one thread each (a lone trial gets all cores); on GPUs one worker a GPU. A
+    deterministic run has one thread a worker always: how a sum is split over threads changes its
+    last digits.
 
     Raises:
         RecipeError: a device was asked for that is not there.
@@ -92,7 +94,8 @@ def layout_for(execution: Execution, *, n_trials: int | None) -> Layout:
     if n_trials is not None:
         n_workers = max(1, min(n_workers, n_trials))
     spread = tuple(devices[i % len(devices)] for i in range(n_workers))
-    return Layout(devices=spread, n_threads=max(1, n_cpus // n_workers))
+    n_threads = 1 if execution.deterministic else max(1, n_cpus // n_workers)
+    return Layout(devices=spread, n_threads=n_threads)
 
 
 def _default_workers(devices: tuple[str, ...], n_cpus: int) -> int:

@@ -60,12 +60,15 @@ class Execution:
         n_workers: trials at once; None lets the engine choose.
         device: "auto", "cpu", "cuda", "cuda:1" ...
         detach: True: the run goes on when its kernel is shut down on purpose.
+        deterministic: True: the trial table hangs neither on the number of workers nor on who
+            was faster; trials are drawn in rounds.
     """
 
     executor: str = "auto"
     n_workers: int | None = None
     device: str = "auto"
     detach: bool = False
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         _one_of("executor", self.executor, EXECUTORS)

@@ -51,6 +51,7 @@ class Entry:
         curve: epoch -> reported value.
         started_at, ended_at: seconds since 1970, where known.
         notes: plain values to show beside the trial (metrics, the error).
+        stopped_at: the epoch at which a study in rounds said that it should stop.
     """
 
     number: int
@@ -61,6 +62,7 @@ class Entry:
     started_at: float | None = None
     ended_at: float | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    stopped_at: int | None = None
 
     @property
     def is_finished(self) -> bool:

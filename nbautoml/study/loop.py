@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.errors import RecipeError
@@ -33,16 +33,24 @@ class Loop:
         situation: what is varied and judged.
         sampler, stopper: what works here.
         source: where a grid's or Sobol's points come from.
+        is_in_rounds: answers hang on what was told alone: see `nbautoml.study.rounds`.
     """
 
     def __init__(
-        self, situation: Situation, sampler: SamplerInfo, stopper: StopperInfo, source: Source
+        self,
+        situation: Situation,
+        sampler: SamplerInfo,
+        stopper: StopperInfo,
+        source: Source,
+        *,
+        is_in_rounds: bool = False,
     ) -> None:
         from nbautoml.study.live import Graced, LiveStudy, Memory
 
         self._situation = situation
         self._sampler_info, self._stopper_info = sampler, stopper
         self._source = source
+        self._is_in_rounds = is_in_rounds
         self._failed: set[int] = set()
         self.n_complete = 0
         with quiet():
@@ -61,6 +69,10 @@ class Loop:
     def is_done(self) -> bool:
         """Whether the sampler said that it has nothing left."""
         return bool(self._study.is_done)
+
+    def begin_round(self) -> None:
+        """All trials were told: what the sampler is shown is chosen from these."""
+        self._shown_to_sampler.begin_round(self._study.get_trials(deepcopy=False))
 
     def open(
         self, number: int, fixed: Mapping[str, Any] | None
@@ -94,7 +106,7 @@ class Loop:
         trial.report(value, step)
         if self._stopper_info.name == "none":
             return False
-        with quiet(), self._memory.seen_as(self._shown_to_stopper):
+        with quiet(), self._memory.seen_as(self._judging(trial)):
             return bool(trial.should_prune())
 
     def close(self, trial: optuna.Trial, entry: Entry) -> None:
@@ -130,6 +142,18 @@ class Loop:
             self._replay_curve(trial, entry)
         return trial
 
+    def live_again(self, entries: Sequence[Entry]) -> list[optuna.Trial]:
+        """A round of a record: drawn together and trained, as it was; open until it is closed."""
+        trials = []
+        with quiet():
+            for entry in entries:
+                with self._memory.seen_as(self._shown_to_sampler):
+                    self._set_sampler(entry.number, 0)
+                    trials.append(self._open(entry.params)[0])
+            for trial, entry in zip(trials, entries, strict=True):
+                self._replay_curve(trial, entry)
+        return trials
+
     def age(self, n_trials: int) -> None:
         """A sampler that lives as long as the study must not draw what it drew before a resume."""
         with quiet():
@@ -144,7 +168,8 @@ class Loop:
         return self._sampler_info.make(self._situation, seed, self._source)
 
     def _set_sampler(self, number: int, n_drawn: int) -> None:
-        is_new = self._sampler_info.is_seeded_by_trial
+        # One that lives on carries what an earlier process drew; in rounds nothing may hang on that.
+        is_new = self._sampler_info.is_seeded_by_trial or self._is_in_rounds
         self._study.sampler = self._new_sampler(number, n_drawn) if is_new else self._lasting
 
     def _open(self, fixed: Mapping[str, Any] | None) -> tuple[optuna.Trial, dict[str, Any]]:
@@ -157,10 +182,19 @@ class Loop:
             for name in space.order:
                 if space.is_active(name, params):
                     params[name] = suggest(trial, name, space[name])
+            if self._is_in_rounds and self._sampler_info.needs_replay:
+                _ = trial.relative_params  # it notes things while it draws, whoever chose the point
         except BaseException:
             self._study.tell(trial, state=optuna_state("cancelled"))
             raise
         return trial, params
+
+    def _judging(self, trial: optuna.Trial) -> Callable[[list[Any]], list[Any]]:
+        """What the stopper sees while it judges a trial."""
+        if not self._is_in_rounds:
+            return self._shown_to_stopper
+        show, own = self._shown_to_stopper, trial.number
+        return lambda trials: show([t for t in trials if t.number == own or t.state.is_finished()])
 
     def _count(self, entry: Entry, optuna_number: int) -> None:
         if entry.state == "failed":
@@ -191,7 +225,7 @@ class Loop:
     def _replay_curve(self, trial: optuna.Trial, entry: Entry) -> None:
         if self._situation.n_objectives > 1:
             return
-        with self._memory.seen_as(self._shown_to_stopper):
+        with self._memory.seen_as(self._judging(trial)):
             for step in sorted(entry.curve):
                 trial.report(entry.curve[step], step)
                 if self._stopper_info.needs_replay:

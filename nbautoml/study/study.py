@@ -20,6 +20,7 @@ from nbautoml.spec.space import Choice, Dimension, Space
 from nbautoml.study.bridge import FINISHED, dimension_from_question, widened
 from nbautoml.study.entries import Entry, TrialLike, as_values, entries_from
 from nbautoml.study.loop import Loop
+from nbautoml.study.rounds import check_can_be_in_rounds, round_size
 from nbautoml.study.samplers import Source, sampler_for
 from nbautoml.study.situation import Situation
 from nbautoml.study.stoppers import stopper_for
@@ -43,9 +44,12 @@ class Study:
         seed: with the same seed and the same values told, the same points are asked.
         n_trials: how many trials there will be, where that is known.
         max_epochs: the most epochs a trial can have, where that is known.
+        is_deterministic: trials come in rounds, and the order in which they report and end
+            changes nothing: see `nbautoml.study.rounds`. Whoever tells must keep to them.
 
     Attributes:
         explanation: which sampler and stopper work here and why, for people.
+        round_size: trials in a round; None where there are no rounds.
 
     Raises:
         RecipeError: an unknown name (with the nearest), or a sampler or stopper that cannot do
@@ -68,6 +72,7 @@ class Study:
         seed: int = 0,
         n_trials: int | None = None,
         max_epochs: int | None = None,
+        is_deterministic: bool = False,
     ) -> None:
         if not objectives:
             raise RecipeError("a study needs an objective")
@@ -86,7 +91,19 @@ class Study:
         if self._sampler.name == "grid" and self._source.grid is not None:
             why_sampler = f"sampler grid: {self._source.grid.describe()}"
         self.explanation = f"{why_sampler}; {why_stopper}"
-        self._loop = Loop(self._situation, self._sampler, self._stopper, self._source)
+        if is_deterministic:
+            check_can_be_in_rounds(is_open=self._situation.is_open)
+            self.round_size: int | None = round_size(self.sampler, self.stopper)
+            self.explanation += f"; deterministic, in rounds of {self.round_size} trials"
+        else:
+            self.round_size = None
+        self._loop = Loop(
+            self._situation,
+            self._sampler,
+            self._stopper,
+            self._source,
+            is_in_rounds=is_deterministic,
+        )
         self._entries: dict[int, Entry] = {}
         self._open: dict[int, optuna.Trial] = {}
         self._next = 0
@@ -114,6 +131,8 @@ class Study:
         """
         if self.is_exhausted:
             raise RecipeError(f"{self.sampler} has no point left: all were tried")
+        if self.round_size is not None and not self._open:
+            self._loop.begin_round()
         number = self._next
         fixed = self._queue.popleft() if self._queue else None
         if fixed is None or not self.space.contains(fixed):
@@ -170,6 +189,8 @@ class Study:
         entry, step = self._entries[number], int(step)
         if step < 0:
             raise RecipeError(f"trial {number} reports epoch {step}", hint="epochs count from 1")
+        if self.round_size is not None:
+            return self._report_in_round(entry, step, float(value))
         if entry.curve and step <= max(entry.curve):
             entry.curve.clear()
             self._open[number] = self._loop.reopen(self._open[number], entry.params)
@@ -247,6 +268,9 @@ class Study:
         self._next = entries[-1].number + 1
         for entry in entries:
             self._source.landed(entry.params)
+        if self.round_size is not None:
+            self._restore_rounds(entries, self.round_size)
+            return
         self._unplaced = [entry for entry in entries if entry.is_finished]
         self._place()
         self._loop.age(len(entries))
@@ -263,6 +287,26 @@ class Study:
         )
 
     # -- inside -----------------------------------------------------------------------------
+
+    def _report_in_round(self, entry: Entry, step: int, value: float) -> bool:
+        """As `report`; a trial that was begun again hears what it heard before."""
+        if step not in entry.curve:
+            entry.curve[step] = value
+            should_stop = self._loop.report(self._open[entry.number], step, value)
+            if should_stop and entry.stopped_at is None:
+                entry.stopped_at = step
+        return entry.stopped_at is not None and step >= entry.stopped_at
+
+    def _restore_rounds(self, entries: Sequence[Entry], size: int) -> None:
+        """Live through the rounds of a record; the last stays open as long as one of it does."""
+        for first in range(0, entries[-1].number + 1, size):
+            together = [e for e in entries if first <= e.number < first + size]
+            self._loop.begin_round()
+            for entry, trial in zip(together, self._loop.live_again(together), strict=True):
+                self._open[entry.number] = trial
+            if all(entry.is_finished for entry in together):
+                for entry in together:
+                    self._loop.close(self._open.pop(entry.number), entry)
 
     def _learn(self, name: str, dimension: Dimension) -> None:
         """What a name can be was said; restored trials that wait for it can be used."""

@@ -33,16 +33,23 @@ class SamplerView:
         self._failed = failed
         self._kept: list[int] = []
         self._from = 0  # trials from here on are all shown
+        self._is_in_rounds = False
         self._worst: dict[int, FrozenTrial] = {}
 
     def __call__(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         """The selection, ordered by number."""
         if len(trials) > self._cap:
             # Sorting all is dear, so the choice is renewed when a fifth of it is new.
-            if len(trials) - self._from >= self._cap // 5:
+            if not self._is_in_rounds and len(trials) - self._from >= self._cap // 5:
                 self._choose(trials)
             trials = [trials[index] for index in self._kept] + trials[self._from :]
         return self._with_failures(trials)
+
+    def begin_round(self, trials: list[FrozenTrial]) -> None:
+        """Choose anew, and from now on here only: the choice then hangs on these trials alone."""
+        self._is_in_rounds = True
+        if len(trials) > self._cap:
+            self._choose(trials)
 
     def _choose(self, trials: list[FrozenTrial]) -> None:
         n = len(trials)

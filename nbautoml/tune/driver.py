@@ -31,6 +31,7 @@ from nbautoml.events import (
 from nbautoml.spec import Choice, Int
 from nbautoml.spec.fit import FitSettings
 from nbautoml.study import Study
+from nbautoml.tune.rounds import Rounds
 from nbautoml.tune.stacking import STACK_HANDLER, Stacking
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ class TuneDriver:
             seed=recipe.seed,
             n_trials=self._n_trials,
             max_epochs=_max_epochs(recipe),
+            is_deterministic=recipe.execution.deterministic,
         )
+        self._rounds = Rounds(self._study.round_size)
         self._params: dict[int, dict[str, Any]] = {}
         self._again: deque[int] = deque()
         self._n_planned = self._n_good = self._n_ended = 0
@@ -81,7 +84,9 @@ class TuneDriver:
         self._last_error, self._n_same_error = "", 0
         self._deadline: float | None = None
         self._fatal = ""
-        self._stacking = Stacking.of(recipe, self._study.sampler, self._n_trials)
+        self._stacking = Stacking.of(
+            recipe, self._study.sampler, self._n_trials, self._study.round_size
+        )
 
     # -- from the record --------------------------------------------------------------------
 
@@ -103,9 +108,11 @@ class TuneDriver:
             else:
                 self._n_ended += 1
                 self._note_value(row.state, row.value)
-        if not rows:
-            for params in self._recipe.enqueued:
-                self._study.enqueue(dict(params))
+        for event in self._rounds.resume(rows):
+            self._note_end(event)
+        # They come first, in their order: those that were drawn are the first trials.
+        for params in self._recipe.enqueued[len(rows) :]:
+            self._study.enqueue(dict(params))
         if self._recipe.budget.wall_seconds is not None:
             self._deadline = time.monotonic() + max(0.0, self._recipe.budget.wall_seconds - spent_s)
         return [LogLine(text=self._study.explanation)] if self._recipe.kind == "tune" else []
@@ -124,7 +131,8 @@ class TuneDriver:
     @property
     def choices(self) -> Mapping[str, Any]:
         """The sampler and the stopper that work here."""
-        return {"sampler": self._study.sampler, "stopper": self._study.stopper}
+        found: dict[str, Any] = {"sampler": self._study.sampler, "stopper": self._study.stopper}
+        return found | ({"round": self._rounds.size} if self._rounds.size else {})
 
     def next_handout(self, *, n_free: int) -> Handout | None:
         """The next task; None when all trials are planned or the time is over."""
@@ -133,8 +141,8 @@ class TuneDriver:
         return self._handout(self._stacking.share(left + len(self._again), n_free))
 
     def more(self, n: int) -> Handout | None:
-        """Trials for the free slots of a stack."""
-        return self._handout(n)
+        """Trials for the free slots of a stack; in rounds who asks first must not matter."""
+        return None if self._rounds.size else self._handout(n)
 
     def _handout(self, n: int) -> Handout | None:
         trials: list[TrialSpec] = []
@@ -143,14 +151,10 @@ class TuneDriver:
             if self._again:
                 trials.append(self._spec(self._again.popleft()))
                 continue
-            is_all = self._n_trials is not None and self._n_planned >= self._n_trials
-            if is_all or self._study.is_exhausted:
+            drawn = self._draw(self._rounds.n_to_draw)
+            if not drawn:
                 break
-            number, params = self._study.ask()
-            self._n_planned += 1
-            self._params[number] = params
-            planned.append(TrialPlanned(trial=number, params=params))
-            trials.append(self._spec(number))
+            planned += drawn
         if not trials:
             return None
         task = Task(
@@ -162,6 +166,22 @@ class TuneDriver:
             limit_s=self._recipe.budget.trial_seconds,
         )
         return Handout(task=task, events=planned)
+
+    def _draw(self, n: int) -> list[TrialPlanned]:
+        """Up to n new trials, which are handed out next."""
+        drawn: list[TrialPlanned] = []
+        while len(drawn) < n and not self._are_all_planned():
+            number, params = self._study.ask()
+            self._n_planned += 1
+            self._params[number] = params
+            self._again.append(number)
+            self._rounds.drawn(number)
+            drawn.append(TrialPlanned(trial=number, params=params))
+        return drawn
+
+    def _are_all_planned(self) -> bool:
+        is_all = self._n_trials is not None and self._n_planned >= self._n_trials
+        return is_all or self._study.is_exhausted
 
     def _spec(self, number: int) -> TrialSpec:
         seed = trial_seed(self._recipe, number)
@@ -195,15 +215,11 @@ class TuneDriver:
             self._stacking.learn(event)
         if not isinstance(event, TrialEnded):
             return ()
-        value = event.values[0] if event.values else None
         self._n_ended += 1
-        self._study.tell(event.trial, event.state, event.values or None)
-        self._note_value(event.state, value)
-        if event.state == "failed":
-            self._note_failure(event)
-        elif event.state == "complete":
-            # A member of a stack that ended later than those that failed.
-            self._n_same_error, self._fatal = 0, ""
+        self._note_value(event.state, event.values[0] if event.values else None)
+        for end in self._rounds.ended(event):
+            self._study.tell(end.trial, end.state, end.values or None)
+            self._note_end(end)
         if self._recipe.target.role == "objective":
             return [ParamsSuggested(trial=event.trial, params=self._params.get(event.trial, {}))]
         return ()
@@ -222,15 +238,22 @@ class TuneDriver:
         """Finished when every trial ended or the time is over; failed when none gave a value."""
         if self._fatal:
             return Verdict(state="failed", message=self._fatal)
-        is_all = self._n_trials is not None and self._n_planned >= self._n_trials
         if n_running or (self._again and not self._is_time_over()):
             return None
-        if is_all or self._study.is_exhausted or self._is_time_over():
+        if self._are_all_planned() or self._is_time_over():
             if self._n_good:
                 return Verdict(state="finished", message="")
             text = self._last_error or "no trial was started in the time given"
             return Verdict(state="failed", message=f"no trial finished: {text}")
         return None
+
+    def _note_end(self, event: TrialEnded) -> None:
+        """Is it the same failure again and again?"""
+        if event.state == "failed":
+            self._note_failure(event)
+        elif event.state == "complete":
+            # A member of a stack that ended later than those that failed.
+            self._n_same_error, self._fatal = 0, ""
 
     def _note_value(self, state: str, value: float | None) -> None:
         if state not in {"complete", "stopped_early"} or value is None or math.isnan(value):

@@ -91,9 +91,28 @@ def _session(run_folder: Path, home_data: Path, device: str) -> Session:
 
     recipe = Recipe.from_json(json.loads((run_folder / "recipe.json").read_text(encoding="utf-8")))
     capsule_dir = run_folder / "capsule"
+    if recipe.execution.deterministic and device.startswith("cuda"):
+        _choose_deterministic_kernels()
     return Session(
         recipe=recipe,
         capsule=import_capsule(capsule_dir),
         capsule_dir=capsule_dir,
         data=open_data(recipe.data, home_data, device=device) if recipe.data else None,
     )
+
+
+def _choose_deterministic_kernels() -> None:
+    """On a GPU many kernels add up in whatever order threads finish; choose those that do not.
+
+    An operation that has no such kernel warns, which the run's log then shows.
+    """
+    import os
+
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = (
+        False  # it costs time, and changes nothing
+    )
+    torch.backends.cudnn.benchmark = False

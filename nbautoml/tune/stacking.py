@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nbautoml.study.rounds import BLIND
+
 if TYPE_CHECKING:
     from nbautoml.events import PlanChosen
     from nbautoml.spec.recipe import Recipe
@@ -24,8 +26,6 @@ MAX_WIDTH = 32
 FIRST = 8
 # A sampler that learns has seen nothing of the trials that run: a stack may hold this share of all.
 LEARNING_SHARE = 8
-# These look at nothing that came before.
-BLIND = frozenset({"random", "qmc", "grid", "brute"})
 
 
 @dataclass
@@ -37,19 +37,24 @@ class Stacking:
         is_asked: the user asked for stacks; else the first tasks measure.
         is_decided: what is faster is known.
         n_workers: workers that share the trials.
+        is_fixed: every task gets as many trials, however many workers there are.
     """
 
     width: int
     is_asked: bool = False
     is_decided: bool = False
     n_workers: int = 1
+    is_fixed: bool = False
 
     @classmethod
-    def of(cls, recipe: Recipe, sampler: str, n_trials: int | None) -> Stacking:
+    def of(
+        cls, recipe: Recipe, sampler: str, n_trials: int | None, round_size: int | None = None
+    ) -> Stacking:
         """What is possible for a recipe before anything was measured.
 
         One by one: objectives and estimators, several objectives, and trials with a time limit of
-        their own, which a stack could not keep to.
+        their own, which a stack could not keep to. In rounds nothing may hang on a measurement,
+        and all stacks have the same width: see `nbautoml.study.rounds`.
         """
         executor = recipe.execution.executor
         is_stackable = (
@@ -57,14 +62,21 @@ class Stacking:
             and recipe.target.role == "module"
             and len(recipe.objectives) == 1
             and recipe.budget.trial_seconds is None
-            and executor in {"auto", "vectorized"}
+            and executor in ({"vectorized"} if round_size else {"auto", "vectorized"})
         )
         width = MAX_WIDTH
         if sampler not in BLIND:
             width = min(width, max(2, (n_trials or 8 * LEARNING_SHARE) // LEARNING_SHARE))
         if not is_stackable or (n_trials is not None and n_trials < 4):
             width = 1
-        return cls(width=width, is_asked=executor == "vectorized", is_decided=width == 1)
+        elif round_size:
+            width = max(4, round_size // 4)
+        return cls(
+            width=width,
+            is_asked=executor == "vectorized",
+            is_decided=width == 1,
+            is_fixed=round_size is not None,
+        )
 
     @property
     def is_possible(self) -> bool:
@@ -78,7 +90,7 @@ class Stacking:
     def share(self, n_left: float, n_free: int) -> int:
         """How many trials the next task gets, so that all workers have about the same."""
         width = self.width if self.is_decided or self.is_asked else min(self.width, FIRST)
-        if n_left == math.inf:
+        if n_left == math.inf or self.is_fixed:
             return width
         return max(1, min(width, math.ceil(n_left / max(1, n_free))))
 

@@ -132,6 +132,7 @@ def test_another_limit_takes_the_place_of_the_number_of_trials(sent, given):
         ("executor", "process"),
         ("device", "cpu"),
         ("detach", True),
+        ("deterministic", True),
     ],
 )
 def test_no_option_of_tune_is_idle(sent, name, value):
@@ -188,6 +189,12 @@ def test_an_objective_refuses_data_that_it_would_not_see(home):
     assert "brings its own data" in refused(DataError, objective).message
 
 
+def test_an_objective_cannot_be_deterministic(home):
+    error = refused(RecipeError, objective, data=None, deterministic=True)
+    assert "numbers of its own" in error.message
+    assert "trial.number" in error.hint
+
+
 def test_an_objective_refuses_dimensions_that_it_would_not_see(home):
     assert "nothing takes 'lr'" in refused(SpaceError, objective, data=None, lr=Float(0, 1)).message
 
@@ -211,6 +218,13 @@ def test_an_objective_refuses_dimensions_that_it_would_not_see(home):
         (SpaceError, {"enqueue": [3]}, "enqueue holds 3", "lr"),
         (SpaceError, {"space": 3}, "space is 3, which is no dict", "lr"),
         (SpaceError, {"hidden": 5}, "nothing varies", "or use train"),
+        (RecipeError, {"deterministic": True, "time": "1m"}, "a clock would decide", "--trials"),
+        (
+            RecipeError,
+            {"deterministic": True, "timeout_per_trial": 5},
+            "--deterministic and --timeout-per-trial contradict",
+            "leave out --timeout-per-trial",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_starts(home, kind, given, message, hint):

@@ -1,0 +1,199 @@
+"""`--deterministic`: the same trial table, whoever is faster, and whenever the supervisor is killed."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+
+import pytest
+from shuffled_pool import ShuffledPool, run_shuffled, table_of
+
+from nbautoml.errors import RecipeError
+from nbautoml.spec import Budget, Choice, Float, Int, Objective, Space
+from nbautoml.spec.recipe import Execution, Recipe, Target
+from nbautoml.store import Home
+from nbautoml.study import SAMPLERS, STOPPERS, Study
+
+SPACE = Space(
+    {
+        "lr": Float(1e-4, 1e-1, log=True),
+        "hidden": Int(8, 64),
+        "optimizer": Choice("sgd", "adam", "adamw"),
+        "momentum": Float(0.0, 0.9, when=("optimizer", "sgd")),
+    }
+)
+PLAIN = Space({name: SPACE[name] for name in ("lr", "hidden", "optimizer")})
+DETERMINISTIC = Execution(deterministic=True)
+
+
+@pytest.fixture
+def submit(tmp_path):
+    home = Home(tmp_path / ".nbautoml")
+
+    def make(sampler="tpe", stopper="asha", execution=DETERMINISTIC, n_trials=28, **changes):
+        given = {
+            "kind": "tune",
+            "name": "run",
+            "run_id": "",
+            "target": Target(role="module", symbol="Net", capsule_hash=""),
+            "data": None,
+            "space": SPACE if SAMPLERS[sampler].takes_conditions else PLAIN,
+            "fixed": {"epochs": 9},
+            "objectives": (Objective("accuracy", "maximize"),),
+            "budget": Budget(n_trials=n_trials),
+            "seed": 5,
+            "sampler": sampler,
+            "stopper": stopper,
+            "execution": execution,
+        }
+        return home.create_run(Recipe(**(given | changes)), None)
+
+    return make
+
+
+def finished(folder, n_workers, seed):
+    assert run_shuffled(folder, lambda: ShuffledPool(n_workers, seed)) == "finished"
+    return table_of(folder)
+
+
+def with_kills(folder, seed):
+    """The table of a run whose supervisor is killed again and again."""
+    chance = random.Random(seed)
+    for _ in range(100):
+        n_workers, turns = chance.randint(1, 6), chance.randint(1, 120)
+        pool_seed = chance.randrange(1000)
+        state = run_shuffled(
+            folder, lambda n=n_workers, s=pool_seed, t=turns: ShuffledPool(n, s, t)
+        )
+        if state == "finished":
+            return table_of(folder)
+    raise AssertionError("never finished")
+
+
+@pytest.mark.parametrize(
+    ("sampler", "stopper"),
+    [
+        *((name, "asha") for name in SAMPLERS if name != "brute"),
+        *(("tpe", name) for name in STOPPERS if name != "asha"),
+        ("random", "none"),
+        ("nsga2", "hyperband"),
+    ],
+)
+def test_table_hangs_neither_on_workers_nor_on_kills(submit, sampler, stopper):
+    n_trials = 17 if sampler == "gp" else 28
+    alone = finished(submit(sampler, stopper, n_trials=n_trials), 1, 0)
+    assert len(alone) == n_trials
+    assert finished(submit(sampler, stopper, n_trials=n_trials), 4, 1) == alone
+    assert with_kills(submit(sampler, stopper, n_trials=n_trials), 2) == alone
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_kills_at_any_turn_change_nothing(submit, seed):
+    alone = finished(submit(), 1, 0)
+    assert {state for _, _, state, _, _ in alone} == {"complete", "stopped_early"}
+    assert with_kills(submit(), seed) == alone
+
+
+def test_without_it_the_table_hangs_on_who_was_faster(submit):
+    tables = [finished(submit(execution=Execution()), 4, seed) for seed in range(4)]
+    assert any(table != tables[0] for table in tables)
+
+
+def test_stacks_of_a_round_have_the_same_width_on_any_number_of_workers(submit):
+    execution = Execution(deterministic=True, executor="vectorized")
+    alone = finished(submit(execution=execution), 1, 0)
+    assert finished(submit(execution=execution), 4, 3) == alone
+    assert finished(submit(), 4, 3) == alone
+
+
+def test_points_that_were_enqueued_come_first_after_a_kill_too(submit):
+    enqueued = tuple({"lr": 0.001 * n, "hidden": n, "optimizer": "adam"} for n in range(8, 20))
+    alone = finished(submit(enqueued=enqueued), 1, 0)
+    assert [row[1]["hidden"] for row in alone[:12]] == list(range(8, 20))
+    assert with_kills(submit(enqueued=enqueued), 1) == alone
+
+
+def test_grid_ends_when_all_was_tried_though_the_last_round_is_short(submit):
+    space = Space({"lr": Choice(0.001, 0.01), "hidden": Int(8, 12)})
+    more = {"n_trials": 11, "space": space}
+    alone = finished(submit("grid", "asha", **more), 1, 0)
+    assert len(alone) == 10
+    assert with_kills(submit("grid", "asha", **more), 3) == alone
+
+
+def test_stopper_knows_earlier_rounds_and_the_trial_itself_only():
+    study = Study(
+        Space({"lr": Float(0, 1)}),
+        [Objective("accuracy", "maximize")],
+        sampler="random",
+        stopper="asha",
+        max_epochs=9,
+        n_trials=30,
+        is_deterministic=True,
+    )
+    first = [study.ask()[0] for _ in range(8)]
+    assert not any(study.report(n, epoch, n / 10) for n in first for epoch in range(1, 10))
+    for n in first:
+        study.tell(n, "complete", n / 10)
+    second = [study.ask()[0] for _ in range(8)]
+    assert not study.report(second[0], 2, 0.9)
+    assert study.report(second[1], 2, 0.01)
+    # Eight better ones in its own round do not count against it.
+    assert not study.report(second[2], 2, 0.65)
+
+
+def test_trial_that_starts_again_hears_what_it_heard():
+    study = Study(
+        Space({"lr": Float(0, 1)}),
+        [Objective("accuracy", "maximize")],
+        stopper="median",
+        n_trials=30,
+        is_deterministic=True,
+    )
+    for _ in range(8):
+        number, _ = study.ask()
+        for epoch in (1, 2, 3):
+            study.report(number, epoch, 0.5 + number / 100)
+        study.tell(number, "complete", 0.5)
+    number, _ = study.ask()
+    heard = [study.report(number, epoch, 0.1) for epoch in (1, 2, 3)]
+    assert heard == [study.report(number, epoch, 0.1) for epoch in (1, 2, 3)]
+    assert True in heard
+
+
+def long_study():
+    return Study(
+        Space({"x": Float(-1, 1), "y": Float(-1, 1)}),
+        [Objective("loss", "minimize")],
+        sampler="tpe",
+        stopper="none",
+        seed=3,
+        is_deterministic=True,
+    )
+
+
+def one_round(study):
+    together = [study.ask() for _ in range(8)]
+    for number, params in together:
+        study.tell(number, "complete", params["x"] ** 2 + params["y"] ** 2)
+    return together
+
+
+def test_what_the_sampler_sees_of_a_long_study_is_the_same_after_a_resume():
+    """It sees a selection, renewed now and then: this must not hang on when it was resumed."""
+    study = long_study()
+    history = [trial for _ in range(131) for trial in one_round(study)]
+    rows = [
+        SimpleNamespace(number=n, state="complete", params=p, value=p["x"] ** 2 + p["y"] ** 2)
+        for n, p in history
+    ]
+    resumed = long_study()
+    resumed.restore(rows[:1016])
+    assert [one_round(resumed) for _ in range(4)] == [
+        history[at : at + 8] for at in range(1016, 1048, 8)
+    ]
+
+
+def test_objectives_are_refused():
+    with pytest.raises(RecipeError, match="asks for its values while it runs"):
+        Study(Space(), [Objective("loss", "minimize")], is_deterministic=True)
