@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nbautoml.events import PlanChosen
 
 if TYPE_CHECKING:
-    from nbautoml.train.stacked import Member
+    from nbautoml.train.stacked import Member, Ready
     from nbautoml.tune.session import Session
 
 __all__ = ["Measured", "measure", "one_by_one"]
@@ -112,15 +112,22 @@ class _Watch:
         return self.n_steps >= WARM_STEPS + LEAST_STEPS + 1
 
 
-def measure(members: Sequence[Member], session: Session, device: str) -> Measured:
-    """Train some steps of the first member alone, and of all of them as one; nothing is recorded.
+def measure(members: Sequence[Ready], template: Ready, session: Session, device: str) -> Measured:
+    """Train some steps of one member alone, and of all of them as one; nothing is recorded.
+
+    Args:
+        members: of one structure; that in the middle by size is trained alone.
+        template: as wide as the widest.
+        session: of the run.
+        device: where.
 
     Their seeds decide their numbers, so that training them afterwards gives what it would have
     given.
     """
-    alone = _measure_alone(members[0], session, device)
+    by_size = sorted(members, key=lambda one: sum(t.numel() for t in one.start.values()))
+    alone = _measure_alone(by_size[len(by_size) // 2].member, session, device)
     try:
-        stacked = _measure_stack(members, session, device)
+        stacked = _measure_stack(members, template, session, device)
     except Exception as error:  # noqa: BLE001  whatever it is, one by one will tell it properly
         return Measured(alone, float("inf"), len(members), _reason(error))
     return Measured(alone, stacked, len(members))
@@ -144,7 +151,9 @@ def _measure_alone(member: Member, session: Session, device: str) -> float:
     return watch.seconds_per_step
 
 
-def _measure_stack(members: Sequence[Member], session: Session, device: str) -> float:
+def _measure_stack(
+    members: Sequence[Ready], template: Ready, session: Session, device: str
+) -> float:
     from nbautoml.train.stacked import StackedFit
 
     stack = StackedFit(
@@ -155,8 +164,10 @@ def _measure_stack(members: Sequence[Member], session: Session, device: str) -> 
         loss=session.loss,
     )
     watches = [_Watch() for _ in members]
-    for member, watch in zip(members, watches, strict=True):
-        stack.add(dataclasses.replace(member, listener=watch))
+    stack.shape_by(template)
+    for one, watch in zip(members, watches, strict=True):
+        member = dataclasses.replace(one.member, listener=watch)
+        stack.add_ready(dataclasses.replace(one, member=member))
     for _ in stack.run():
         pass
     return watches[0].seconds_per_step / len(members)

@@ -3,6 +3,7 @@
 ::
 
     trials -> members -> groups of the same structure -> a stack each -> TrialEnded
+                |             |   '-- layers of other widths: padded to those of a template
                 |             '-- free slots: context.more() -> members
                 '-- does not fit into a stack: one by one, as `tune.work` does
 """
@@ -10,7 +11,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.events import LogLine, Task, TaskContext, TrialRequeued, TrialSpec, TrialStarted
@@ -21,7 +22,9 @@ from nbautoml.tune.session import Session, session_for
 from nbautoml.tune.work import Reporter, ended_well, make_builder, train_one
 
 if TYPE_CHECKING:
-    from nbautoml.train.stacked import Member, StackedFit
+    from nbautoml.train.stacked import Ready, StackedFit
+
+    Groups = dict[Hashable, list[Ready]]
 
 __all__ = ["train_stacks"]
 
@@ -57,26 +60,25 @@ class _Worker:
             self._train_alone(trial)
         while groups:
             key, members = groups.popitem()
-            for other, late in self._train_group(key, members).items():
+            others = self._train_group(key, members)
+            for trial in self._lone(others):
+                self._train_alone(trial)
+            for other, late in others.items():
                 groups.setdefault(other, []).extend(late)
 
     # -- which trials can be trained as one ---------------------------------------------------
 
-    def _sorted(
-        self, trials: Iterable[TrialSpec]
-    ) -> tuple[dict[Hashable, list[Member]], list[TrialSpec]]:
+    def _sorted(self, trials: Iterable[TrialSpec]) -> tuple[Groups, list[TrialSpec]]:
         """Trials by the structure of their modules, and those that are trained on their own."""
-        from nbautoml.train.stacked import CannotStack, group_key
+        from nbautoml.train.stacked import CannotStack
 
-        groups: dict[Hashable, list[Member]] = {}
+        groups: Groups = {}
         alone: list[TrialSpec] = []
-        data, device = self._session.opened_data, self._context.device
         for trial in trials:
             self._specs[trial.number] = trial
             try:
-                member = self._member(trial)
-                key = group_key(member, data, device=device, loss=self._session.loss)
-                groups.setdefault(key, []).append(member)
+                member = self._ready(trial, self._session.split(trial.params)[1])
+                groups.setdefault(member.loose_key, []).append(member)
             except CannotStack as error:
                 self._tell_once(str(error))
                 alone += [trial]
@@ -84,34 +86,69 @@ class _Worker:
                 alone += [trial]
         return groups, alone
 
-    def _lone(self, groups: dict[Hashable, list[Member]]) -> list[TrialSpec]:
+    def _lone(self, groups: Groups) -> list[TrialSpec]:
         """Take out the trials whose structure no other has."""
         keys = [key for key, members in groups.items() if len(members) == 1]
-        return [self._specs[groups.pop(key)[0].number] for key in keys]
+        return [self._specs[groups.pop(key)[0].member.number] for key in keys]
 
-    def _member(self, trial: TrialSpec) -> Member:
-        from nbautoml.train.stacked import Member
+    def _ready(self, trial: TrialSpec, arguments: dict[str, Any]) -> Ready:
+        """A trial as a member of a stack, with its module built.
 
-        settings, arguments = self._session.split(trial.params)
+        Raises:
+            CannotStack: it has to be trained on its own.
+        """
+        import torch
+
+        from nbautoml.train.stacked import Member, ready
+
+        settings, _ = self._session.split(trial.params)
         reporter = Reporter(trial, self._task, self._session, self._context)
         self._reporters[trial.number] = reporter
-        return Member(
+        member = Member(
             number=trial.number,
             build=make_builder(self._session.target, arguments),
             settings=FitSettings(**settings),
             seed=trial.seed,
             listener=reporter,
         )
+        device = torch.device(self._context.device)
+        return ready(member, self._session.opened_data, device, self._session.loss)
 
-    def _is_stack_faster(self, groups: dict[Hashable, list[Member]]) -> bool:
+    def _template(self, members: Sequence[Ready]) -> Ready:
+        """The widest of some members: built with the largest of each whole number that they take.
+
+        Where that is no such module, the member with the most weights, and others won't fit.
+        """
+        from nbautoml.train.stacked import CannotStack
+
+        largest = max(members, key=_n_weights)
+        if len({member.key for member in members}) == 1:
+            return largest
+        spec = self._specs[largest.member.number]
+        arguments = [self._session.split(self._specs[m.member.number].params)[1] for m in members]
+        widest = {
+            name: max(own[name] for own in arguments) if type(value) is int else value
+            for name, value in self._session.split(spec.params)[1].items()
+        }
+        reporter = self._reporters[spec.number]
+        try:
+            found = self._ready(spec, widest)
+        except (CannotStack, TypeError):  # `max` of what is no number in another trial
+            return largest
+        finally:
+            self._reporters[spec.number] = reporter
+        return found if found.loose_key == largest.loose_key else largest
+
+    def _is_stack_faster(self, groups: Groups) -> bool:
         """Measure both ways on the largest group, and tell the run what was found."""
         members = max(groups.values(), key=len, default=[])
         if not members:
             workers, device = self._task.payload["n_workers"], self._context.device
             self._context.emit(one_by_one("the trials differ in their layers", workers, device))
             return False
-        found = measure(members, self._session, self._context.device)
-        payload, settings = self._task.payload, members[0].settings
+        template = self._template(members)
+        found = measure(members, template, self._session, self._context.device)
+        payload, settings = self._task.payload, members[0].member.settings
         n_batches = -(-self._session.opened_data.train.n // settings.batch_size)
         self._context.emit(
             found.plan(
@@ -137,8 +174,8 @@ class _Worker:
             self._note_best(ended.values[0])
         self._context.emit(ended)
 
-    def _train_group(self, key: Hashable, members: list[Member]) -> dict[Hashable, list[Member]]:
-        """Train members of one structure; returns those of another that came in meanwhile."""
+    def _train_group(self, key: Hashable, members: list[Ready]) -> Groups:
+        """Train members of one structure; returns those that have to go into another stack."""
         from nbautoml.train.stacked import StackedFit
 
         stack = StackedFit(
@@ -148,11 +185,12 @@ class _Worker:
             width=self._task.payload["width"],
             loss=self._session.loss,
         )
-        others: dict[Hashable, list[Member]] = {}
+        others: Groups = {}
         try:
+            stack.shape_by(self._template(members))
             while members or stack.numbers:
                 while members and stack.n_free:
-                    stack.add(members.pop(0))
+                    self._let_in(stack, members.pop(0), others)
                 for number, result in stack.step_epoch():
                     self._end(number, result)
                 if not members and stack.n_free and self._has_more:
@@ -161,9 +199,20 @@ class _Worker:
             self._give_up(stack, members, error)
         return others
 
-    def _take_more(
-        self, n: int, key: Hashable, others: dict[Hashable, list[Member]]
-    ) -> list[Member]:
+    def _let_in(self, stack: StackedFit, member: Ready, others: Groups) -> None:
+        from nbautoml.train.stacked import CannotStack, TooWide
+
+        try:
+            stack.add_ready(member)
+        except TooWide:
+            others.setdefault(member.loose_key, []).append(member)
+        except CannotStack as error:
+            if not stack.numbers:  # nor would it fit into a stack of its own
+                raise
+            self._tell_once(str(error))
+            self._train_alone(self._specs[member.member.number])
+
+    def _take_more(self, n: int, key: Hashable, others: Groups) -> list[Ready]:
         trials = self._context.more(n)
         self._has_more = len(trials) == n
         groups, alone = self._sorted(trials)
@@ -188,7 +237,7 @@ class _Worker:
             self._note_best(result.value)
         self._context.emit(ended)
 
-    def _give_up(self, stack: StackedFit, members: list[Member], error: Exception) -> None:
+    def _give_up(self, stack: StackedFit, members: list[Ready], error: Exception) -> None:
         """The stack failed as a whole: its trials start again, one by one."""
         reason = f"the stack failed ({type(error).__name__}: {error})"[:500]
         self._context.emit(LogLine(text=f"{reason}; its trials start again alone", level="warning"))
@@ -198,7 +247,7 @@ class _Worker:
             self._context.emit(started)
             self._train_alone(self._specs[number])
         for member in members:
-            self._train_alone(self._specs[member.number])
+            self._train_alone(self._specs[member.member.number])
 
     def _note_best(self, value: float) -> None:
         is_max = self._session.recipe.objectives[0].direction == "maximize"
@@ -210,3 +259,7 @@ class _Worker:
         if not self._is_told:
             self._is_told = True
             self._context.emit(LogLine(text=f"one by one: {reason}", level="info"))
+
+
+def _n_weights(member: Ready) -> int:
+    return sum(tensor.numel() for tensor in member.start.values())

@@ -7,7 +7,7 @@ from engine_runs import kill, state_of, until, wait_for_end
 
 from nbautoml.engine import client
 from nbautoml.events import CancelTrial, Interrupt, Pause, Resume, Stop
-from nbautoml.spec import Budget, Choice, Float, Space
+from nbautoml.spec import Budget, Choice, Float, Int, Space
 from nbautoml.spec.recipe import Execution
 
 LR = Space({"lr": Float(1e-3, 3e-2, log=True)})
@@ -55,6 +55,24 @@ def test_stacked_trials_have_the_numbers_of_trials_alone(runs):
         assert third.value == pytest.approx(theirs.value, abs=0.006)
         early = [curve(folder, ours.number, "step_loss")[:5] for folder in (stacked, alone)]
         assert early[0] == pytest.approx(early[1], rel=1e-4)
+
+
+def test_trials_of_other_widths_share_a_stack_and_keep_their_numbers(runs):
+    space = Space({**LR, "hidden": Int(5, 60, log=True)})
+    more = {"space": space, "fixed": {"epochs": 3}, "budget": Budget(n_trials=14)}
+    # A bias before a norm has no gradient but rounding, which Adam would make steps of.
+    source = DROPOUT.replace("nn.BatchNorm1d(hidden), ", "")
+    alone = runs.submit(source, **more, sampler="random", execution=Execution(executor="process"))
+    stacked = runs.submit(source, **more, sampler="random", execution=STACKED)
+    for folder in (alone, stacked):
+        assert wait_for_end(folder) == "finished"
+    for ours, theirs in zip(*map(trials_of, (stacked, alone)), strict=True):
+        assert ours.params == theirs.params
+        assert ours.value == pytest.approx(theirs.value, abs=0.006)
+        early = [curve(folder, ours.number, "step_loss")[:5] for folder in (stacked, alone)]
+        assert early[0] == pytest.approx(early[1], rel=1e-4)
+    with stacked.reader() as reader:
+        assert not [line.text for line in reader.logs() if "one by one" in line.text]
 
 
 def test_plan_says_what_was_measured(runs):

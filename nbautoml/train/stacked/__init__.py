@@ -7,6 +7,8 @@
     for number, result in stack.run():  # a FitResult, or what ended the trial
         ...                             # more may be added meanwhile
 
+Trials whose layers differ in width share a stack too, the narrower ones padded with zeros (`padding`).
+
 How: one forward pass of the module is taped (`tape`), its calls get a first dimension of trials
 (`rules`, `program`), weights lie in one matrix with a row a trial (`weights`), and seven update
 rules work on that matrix (`optimizers`). A stack of two takes a step beside the module itself
@@ -56,17 +58,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nbautoml.train.stacked.fit import Ended, StackedFit
     from nbautoml.train.stacked.groups import group_key, why_not
-    from nbautoml.train.stacked.members import Member
-    from nbautoml.train.stacked.reasons import CannotStack
+    from nbautoml.train.stacked.members import Member, Ready, ready
+    from nbautoml.train.stacked.reasons import CannotStack, TooWide
 
-__all__ = ["CannotStack", "Ended", "Member", "StackedFit", "group_key", "why_not"]
+__all__ = [
+    "CannotStack",
+    "Ended",
+    "Member",
+    "Ready",
+    "StackedFit",
+    "TooWide",
+    "group_key",
+    "ready",
+    "why_not",
+]
 
 _HOMES = {
     "CannotStack": "reasons",
     "Ended": "fit",
     "Member": "members",
+    "Ready": "members",
     "StackedFit": "fit",
+    "TooWide": "reasons",
     "group_key": "groups",
+    "ready": "members",
     "why_not": "groups",
 }
 

@@ -17,7 +17,7 @@ from nbautoml.train.stacked.members import EVAL_ROWS, Member, Ready, ready
 from nbautoml.train.stacked.noise import Draws, Noise
 from nbautoml.train.stacked.padding import Shape, Strided, corner, is_within, padded, resized
 from nbautoml.train.stacked.program import Program
-from nbautoml.train.stacked.reasons import CannotStack
+from nbautoml.train.stacked.reasons import CannotStack, TooWide
 from nbautoml.train.stacked.tape import Tape, record, tensors_of
 from nbautoml.train.stacked.weights import Layout, Start
 
@@ -105,14 +105,15 @@ class Group:
         """Let a member in whose layers are those of the group, or the same but smaller.
 
         Raises:
-            CannotStack: they aren't, or a padded step differs from the module's own.
+            TooWide: they are wider.
+            CannotStack: they are others, or a padded step differs from the module's own.
         """
         if entering.key in self._admitted:
             return
         if entering.loose_key != self._loose_key:
             raise CannotStack("its layers, batch size or loss differ from those of the stack")
         if not is_within(entering.tape, self._tape_of_first):
-            raise CannotStack("its layers are wider than those of the stack")
+            raise TooWide("its layers are wider than those of the stack")
         try:
             self._try_padded(entering)
         except CannotStack:
@@ -192,7 +193,8 @@ class Group:
     def _reference(self, first: Ready, weights: Sequence[Tensor]) -> Sequence[Tensor | None]:
         with first.setup.precision.autocast():
             loss = first.setup.loss(first.output, first.target)
-        return torch.autograd.grad(loss, weights, allow_unused=True)
+        # Kept: a planner lets the same members into a stack that is measured, and into the real one.
+        return torch.autograd.grad(loss, weights, allow_unused=True, retain_graph=True)
 
     def _try_out(self, first: Ready, gradients: dict[str, Tensor]) -> None:
         """A step of a stack of two, the second with other weights: the first must not notice."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nbautoml.errors import NbAutomlError
 
-__all__ = ["CannotStack"]
+__all__ = ["CannotStack", "TooWide"]
 
 
 class CannotStack(NbAutomlError):  # noqa: N818  no failure: the trial runs another way
@@ -17,3 +17,7 @@ class CannotStack(NbAutomlError):  # noqa: N818  no failure: the trial runs anot
     def __init__(self, reason: str, *, hint: str = "") -> None:
         super().__init__(reason, hint=hint or "train this trial on its own")
         self.reason = reason
+
+
+class TooWide(CannotStack):
+    """A module's layers are wider than those of the stack; a wider stack would take it."""
