@@ -32,6 +32,8 @@ from nbautoml.engine.pool import (
 )
 from nbautoml.errors import NbAutomlError, StoreError
 from nbautoml.events import (
+    ArtifactRemoved,
+    ArtifactWritten,
     CancelTrial,
     Command,
     CommandObeyed,
@@ -50,6 +52,7 @@ from nbautoml.events import (
     TrialSpec,
     TrialStarted,
 )
+from nbautoml.store import delete_artifact
 
 if TYPE_CHECKING:
     from nbautoml.engine.driver import Driver
@@ -147,7 +150,12 @@ class RunLoop:
     def _hand_over(self, trials: Sequence[TrialSpec], worker: int, device: str) -> None:
         for trial in trials:
             self._in_hand[trial.number] = worker
-            self._tell(TrialStarted(trial=trial.number, worker=worker, device=device))
+            epoch, step = trial.start
+            self._tell(
+                TrialStarted(
+                    trial=trial.number, worker=worker, device=device, epoch=epoch, step=step
+                )
+            )
 
     def _handle(self, message: Message) -> None:
         if isinstance(message, Happened):
@@ -179,6 +187,9 @@ class RunLoop:
         self._record([event, *further])
         if isinstance(event, TrialEnded):
             del self._in_hand[event.trial]
+        elif isinstance(event, ArtifactWritten) and event.trial is not None:
+            # It got further than the attempt before: no trial that kills its worker each time.
+            self._requeues.pop(event.trial, None)
 
     def _task_over(self, worker: int, error: str, traceback: str) -> None:
         """Trials that the handler left open have failed."""
@@ -196,7 +207,7 @@ class RunLoop:
                 self._record(
                     [
                         LogLine(
-                            text=f"{message.reason}; trial {trial} starts again",
+                            text=f"{message.reason}; trial {trial} is run again",
                             level="warning",
                             trial=trial,
                         )
@@ -286,6 +297,7 @@ class RunLoop:
     def _write(self) -> None:
         """Write what is pending; while the disk refuses, hold the workers and try again."""
         was_paused = self._control.is_paused
+        gone = [event.path for event in self._pending if isinstance(event, ArtifactRemoved)]
         while True:
             try:
                 self._writer.apply(self._pending)
@@ -302,6 +314,8 @@ class RunLoop:
             note = "the record could not be written for a while (disk full?); nothing was lost"
             self._pending = [LogLine(text=note, level="warning", time=time.time())]
             self._write()
+        for path in gone:  # only now: a file that the record names must be there
+            delete_artifact(self._folder, path)
         self._pending, self._is_urgent = [], False
         self._written_at = time.monotonic()
 

@@ -29,7 +29,7 @@ from nbautoml.engine.pool import Message, Pool
 from nbautoml.engine.process_pool import ProcessPool
 from nbautoml.errors import NbAutomlError
 from nbautoml.events import Event, PlanChosen, RunStateChanged
-from nbautoml.store import Home, Owner, RunFolder
+from nbautoml.store import Home, Owner, RunFolder, sweep_artifacts
 
 if TYPE_CHECKING:
     from nbautoml.spec.recipe import Recipe
@@ -145,6 +145,7 @@ def _opened(folder: RunFolder) -> Iterator[_Session]:
         try:
             driver = driver_for(recipe)
             with folder.reader() as reader:
+                sweep_artifacts(folder, reader.artifacts())
                 first_events = driver.restore(reader)
             yield _Session(recipe=recipe, writer=writer, driver=driver, first_events=first_events)
         except NbAutomlError as error:

@@ -94,7 +94,7 @@ class PipeContext:
         """Ask for further trials; waits for the answer."""
         self.flush()
         self.send({"type": "want", "n": n})
-        return tuple(TrialSpec(**trial) for trial in self._wait_for("given")["trials"])
+        return tuple(map(TrialSpec.from_json, self._wait_for("given")["trials"]))
 
     def check(self, trial: int, *, now: bool = False) -> RunControl:
         """Whether to go on; blocks while paused."""

@@ -11,6 +11,7 @@ from nbautoml.events.commands import (
     command_from_json,
 )
 from nbautoml.events.facts import (
+    ArtifactRemoved,
     ArtifactWritten,
     CommandObeyed,
     EpochEnded,
@@ -26,12 +27,22 @@ from nbautoml.events.facts import (
     TrialStarted,
     event_from_json,
 )
-from nbautoml.events.tasks import Handout, RunControl, Task, TaskContext, TrialSpec, Verdict
+from nbautoml.events.tasks import (
+    Checkpoint,
+    Handout,
+    RunControl,
+    Task,
+    TaskContext,
+    TrialSpec,
+    Verdict,
+)
 from nbautoml.events.wire import WireError
 
 __all__ = [
+    "ArtifactRemoved",
     "ArtifactWritten",
     "CancelTrial",
+    "Checkpoint",
     "Command",
     "CommandObeyed",
     "Enqueue",

@@ -6,6 +6,8 @@ A trial's life, with the events that move it::
     ------------> waiting ------> running ---------------------------> complete | stopped_early
                      ^               |  StepsDone, EpochEnded          | failed | cancelled
                      '--TrialRequeued'  (its worker or its owner died, or the run was interrupted)
+
+A trial that starts again keeps the curve that it has up to the epoch where it goes on.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from nbautoml.events.wire import from_json
 __all__ = [
     "RUN_STATES",
     "TRIAL_STATES",
+    "ArtifactRemoved",
     "ArtifactWritten",
     "CommandObeyed",
     "EpochEnded",
@@ -80,11 +83,17 @@ class ParamsSuggested(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialStarted(Event):
-    """A worker began with the trial; ``worker`` is its process id, ``device`` e.g. "cpu"."""
+    """A worker began with the trial; ``worker`` is its process id, ``device`` e.g. "cpu".
+
+    It goes on after ``epoch`` and ``step`` (0: it starts anew); what an earlier attempt measured
+    later than that is dropped.
+    """
 
     trial: int
     worker: int
     device: str = "cpu"
+    epoch: int = 0
+    step: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +118,10 @@ class EpochEnded(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRequeued(Event):
-    """The trial goes back to waiting, to be run again under the same number."""
+    """The trial goes back to waiting, to be run again under the same number.
+
+    Its curve stays until it starts: only then is it known how much of it is measured again.
+    """
 
     trial: int
     reason: str
@@ -145,6 +157,13 @@ class ArtifactWritten(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArtifactRemoved(Event):
+    """A file of ``artifacts/`` is needed no more; it is deleted once the record has forgotten it."""
+
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogLine(Event):
     """A line for the run's log; ``level`` is "debug", "info", "warning" or "error"."""
 
@@ -175,6 +194,7 @@ _EVENTS: dict[str, type[Event]] = {
         TrialRequeued,
         TrialEnded,
         ArtifactWritten,
+        ArtifactRemoved,
         LogLine,
         CommandObeyed,
     )

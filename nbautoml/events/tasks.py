@@ -10,20 +10,47 @@ from typing import Any, Protocol
 
 from nbautoml.events.facts import Event
 
-__all__ = ["Handout", "RunControl", "Task", "TaskContext", "TrialSpec", "Verdict"]
+__all__ = ["Checkpoint", "Handout", "RunControl", "Task", "TaskContext", "TrialSpec", "Verdict"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A file of ``artifacts/`` from which a trial can go on after an epoch."""
+
+    path: str
+    sha256: str
+    n_bytes: int
+    epoch: int
+    step: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSpec:
-    """One point of the space to be tried: its number, active parameters and own seed."""
+    """One point of the space to be tried: its number, active parameters and own seed.
+
+    ``checkpoints``: what an earlier attempt left to go on from, newest first.
+    """
 
     number: int
     params: Mapping[str, Any]
     seed: int
+    checkpoints: tuple[Checkpoint, ...] = ()
+
+    @property
+    def start(self) -> tuple[int, int]:
+        """Epoch and step after which it goes on; zeros when it starts anew."""
+        newest = self.checkpoints[0] if self.checkpoints else None
+        return (newest.epoch, newest.step) if newest else (0, 0)
 
     def to_json(self) -> dict[str, Any]:
         """The trial as a JSON object: the fields by name."""
-        return dict(vars(self))
+        return {**vars(self), "checkpoints": [vars(item) for item in self.checkpoints]}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> TrialSpec:
+        """The trial that `to_json` wrote."""
+        kept = tuple(Checkpoint(**item) for item in found["checkpoints"])
+        return cls(**{**found, "checkpoints": kept})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +83,7 @@ class Task:
         """The task that `to_json` wrote."""
         return cls(
             handler=found["handler"],
-            trials=tuple(TrialSpec(**trial) for trial in found["trials"]),
+            trials=tuple(map(TrialSpec.from_json, found["trials"])),
             payload=found["payload"],
             limit_s=found["limit_s"],
         )

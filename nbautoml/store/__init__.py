@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nbautoml.store.archive import export_run, import_archive
-    from nbautoml.store.artifacts import load_artifact, save_artifact
+    from nbautoml.store.artifacts import (
+        delete_artifact,
+        load_artifact,
+        save_artifact,
+        sweep_artifacts,
+    )
     from nbautoml.store.folder import RunFolder
     from nbautoml.store.home import Home
     from nbautoml.store.inbox import Inbox
@@ -52,10 +57,12 @@ _WHERE = {
     "RunRow": "rows",
     "TrialRow": "rows",
     "Writer": "writer",
+    "delete_artifact": "artifacts",
     "export_run": "archive",
     "import_archive": "archive",
     "load_artifact": "artifacts",
     "save_artifact": "artifacts",
+    "sweep_artifacts": "artifacts",
 }
 
 __all__ = [
@@ -74,10 +81,12 @@ __all__ = [
     "RunRow",
     "TrialRow",
     "Writer",
+    "delete_artifact",
     "export_run",
     "import_archive",
     "load_artifact",
     "save_artifact",
+    "sweep_artifacts",
 ]
 
 

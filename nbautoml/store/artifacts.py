@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import secrets
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,13 @@ from nbautoml.store.files import FILE_MODE, make_folder, os_errors, sync_folder
 from nbautoml.store.folder import RunFolder
 from nbautoml.store.rows import ArtifactRow
 
-__all__ = ["load_artifact", "save_artifact"]
+__all__ = ["delete_artifact", "load_artifact", "save_artifact", "sweep_artifacts"]
+
+logger = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1024 * 1024
+# A file as `save_artifact` names it, and its temporary one.
+_OURS = re.compile(r"\.?(run|trial-\d{5,})-[A-Za-z0-9_-]+-[0-9a-f]{8}(\.\w+)?(\.tmp)?")
 _WORD = re.compile(r"[^A-Za-z0-9_]+")
 
 
@@ -125,3 +130,29 @@ def load_artifact(row: ArtifactRow | ArtifactWritten, folder: Path | None = None
             hint="it is damaged or was changed; take it from a backup, or train again",
         )
     return data
+
+
+def delete_artifact(folder: RunFolder, path: str) -> None:
+    """Delete a file that the record has forgotten; one that stays is swept by the next owner."""
+    if Path(path).name != path or path.startswith("."):
+        raise StoreError(f"artifact path {path[:100]!r} leads out of {folder.artifacts_dir}")
+    try:
+        (folder.artifacts_dir / path).unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("could not delete %s: %s", folder.artifacts_dir / path, error)
+
+
+def sweep_artifacts(folder: RunFolder, rows: Iterable[ArtifactRow]) -> int:
+    """Delete files of ours that the record does not know: their writer died, or their deleter.
+
+    Returns:
+        How many.
+    """
+    known, n_gone = {row.path for row in rows}, 0
+    root = folder.artifacts_dir
+    for path in root.iterdir() if root.is_dir() else ():
+        if path.name not in known and _OURS.fullmatch(path.name):
+            with os_errors("delete", path):
+                path.unlink(missing_ok=True)
+            n_gone += 1
+    return n_gone

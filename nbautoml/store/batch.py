@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nbautoml.events import (
+    ArtifactRemoved,
     ArtifactWritten,
     CommandObeyed,
     EpochEnded,
@@ -41,6 +42,7 @@ from nbautoml.store.texts import (
 
 __all__ = ["CHECKED_COLUMNS", "TRIAL_COLUMNS", "Batch", "OpenTrials", "Trial"]
 
+_BEFORE_ALL = -(2**62)  # an objective may report at step 0
 _ENDED_RUN = frozenset({"finished", "stopped", "failed", "interrupted"})
 
 
@@ -107,7 +109,8 @@ class Batch:
         self.logs: list[dict[str, Any]] = []
         self.artifacts: list[dict[str, Any]] = []
         self.commands: list[dict[str, Any]] = []
-        self.dropped: set[int] = set()
+        self.removed: set[str] = set()  # artifacts' paths
+        self.rewound: dict[int, int] = {}  # trial -> last step whose stored points stay
         self.is_final = False  # worth an fsync: something ended, or a file was written
         self._staged: dict[int, Trial] = {}
         self._only_progress: set[int] = set()
@@ -131,6 +134,13 @@ class Batch:
             for number, trial in self._staged.items()
             if self._is_stored(number) and number not in self._only_progress
         ]
+
+    def note_kept(self, number: int, n_points: int) -> None:
+        """So many stored points of a rewound trial are still there."""
+        trial = self._staged[number]
+        trial.n_points += n_points
+        if trial.checksum is not None:
+            trial.checksum = checksum(_checked(trial))
 
     def settle(self) -> None:
         """The transaction is committed: from now on this is what is known."""
@@ -245,6 +255,21 @@ class Batch:
             trial.state, trial.owner = "running", self._owner
             trial.worker, trial.device = int(event.worker), clean(event.device, 32)
             trial.started_at = self._now
+            if trial.attempt > 1:
+                self._rewind(trial, int(event.step) if event.epoch else _BEFORE_ALL)
+            trial.epoch, trial.step, trial.metrics = int(event.epoch), int(event.step), "{}"
+
+    def _rewind(self, trial: Trial, step: int) -> None:
+        """Drop a trial's points that are later than a step.
+
+        Who follows the record is told to forget all points of the trial; those that stay are
+        therefore written anew, and told again.
+        """
+        number = trial.number
+        self.rewound[number] = min(step, self.rewound.get(number, step))
+        self.points = [p for p in self.points if p["trial"] != number or p["step"] <= step]
+        trial.n_points = sum(point["trial"] == number for point in self.points)
+        trial.dropped_seq = self.seq
 
     @_take.register
     def _steps(self, event: StepsDone) -> None:
@@ -279,17 +304,8 @@ class Batch:
         if trial is None:
             return
         self.is_final = True
-        fresh = Trial(
-            number=trial.number,
-            attempt=trial.attempt + 1,
-            params=trial.params,
-            planned_at=trial.planned_at,
-            dropped_seq=self.seq,
-            seq=self.seq,
-        )
-        self._staged[trial.number] = fresh
-        self.dropped.add(trial.number)
-        self.points = [point for point in self.points if point["trial"] != trial.number]
+        trial.state, trial.attempt = "waiting", trial.attempt + 1
+        trial.worker, trial.device, trial.owner, trial.started_at = None, "", None, None
 
     @_take.register
     def _ended(self, event: TrialEnded) -> None:
@@ -328,6 +344,11 @@ class Batch:
                 "seq": self.seq,
             }
         )
+
+    @_take.register
+    def _artifact_gone(self, event: ArtifactRemoved) -> None:
+        self.removed.add(event.path)
+        self.artifacts = [row for row in self.artifacts if row["path"] != event.path]
 
     @_take.register
     def _line(self, event: LogLine) -> None:

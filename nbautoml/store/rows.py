@@ -183,8 +183,8 @@ class Cursor:
 class Changes:
     """What is new since a cursor, of one moment.
 
-    First forget all points of the trials in ``dropped`` (they were requeued, and start over),
-    then take ``trials`` (whole rows that replace what was known) and ``points`` (appended).
+    First forget all points of the trials in ``dropped`` (they began again: what they keep of
+    their curves comes once more with ``points``), then take ``trials`` (whole rows that replace what was known) and ``points`` (appended).
     """
 
     run: RunRow

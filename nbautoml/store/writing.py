@@ -23,6 +23,7 @@ __all__ = ["load_open_trials", "take_possession", "write_batch"]
 
 _MOVABLE = tuple(name for name in TRIAL_COLUMNS if name != "number")
 _UNFINISHED = ("waiting", "running")
+_POINT_COLUMNS = ("run", "trial", "attempt", "name", "epoch", "step", "value", "checksum")
 
 # Statements are made once: making one costs as much as executing it.
 _NEW_TRIALS = trial_table.insert().inline()
@@ -97,15 +98,15 @@ def write_batch(
             for row in rows:
                 row["run"] = run
             connection.execute(insert, rows)
+    if batch.removed:
+        column = artifact_table.c
+        gone = sa.delete(artifact_table).where(column.run == run, column.path.in_(batch.removed))
+        connection.execute(gone)
 
 
 def _write_trials(connection: sa.Connection, batch: Batch, run: int) -> None:
-    if batch.dropped:
-        connection.execute(
-            sa.delete(point_table).where(
-                point_table.c.run == run, point_table.c.trial.in_(batch.dropped)
-            )
-        )
+    for number, step in batch.rewound.items():
+        batch.note_kept(number, _rewind(connection, run, number, step))
     if new := batch.new_trials():
         connection.execute(_NEW_TRIALS, [{"run": run, **asdict(trial)} for trial in new])
     if progressed := batch.progressed():
@@ -122,6 +123,21 @@ def _write_trials(connection: sa.Connection, batch: Batch, run: int) -> None:
     if moved := batch.moved():
         rows = [_move(run, before, after) for before, after in moved]
         _expect(connection.execute(_MOVE, rows).rowcount, len(rows))
+
+
+def _rewind(connection: sa.Connection, run: int, trial: int, step: int) -> int:
+    """Drop a trial's points after a step, and write the others anew; returns how many those are."""
+    column = point_table.c
+    mine = (column.run == run, column.trial == trial)
+    last = connection.execute(sa.select(sa.func.max(column.id)).where(*mine)).scalar()
+    if last is None:
+        return 0
+    kept = [column[name] for name in _POINT_COLUMNS]
+    again = sa.select(*kept).where(*mine, column.step <= step).order_by(column.id)
+    connection.execute(point_table.insert().from_select(_POINT_COLUMNS, again))
+    connection.execute(sa.delete(point_table).where(*mine, column.id <= last))
+    n_kept = connection.execute(sa.select(sa.func.count()).where(*mine)).scalar()
+    return n_kept or 0
 
 
 def _move(run: int, before: Trial, after: Trial) -> dict[str, Any]:

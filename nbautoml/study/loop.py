@@ -82,11 +82,11 @@ class Loop:
             self._set_sampler(number, 0)
             return self._open(fixed)
 
-    def reopen(self, trial: optuna.Trial, params: Mapping[str, Any]) -> optuna.Trial:
+    def reopen(self, trial: optuna.Trial, entry: Entry) -> optuna.Trial:
         """A fresh trial for the same point: what was reported cannot be taken back in Optuna."""
         with quiet():
             self._study.tell(trial, state=optuna_state("cancelled"))
-            return self._open(params)[0]
+        return self.resume(entry)
 
     def suggest(self, trial: optuna.Trial, number: int, name: str, dimension: Dimension) -> Any:
         """A value for a name that was not known beforehand.
@@ -104,6 +104,10 @@ class Loop:
     def report(self, trial: optuna.Trial, step: int, value: float) -> bool:
         """Note a value; True when the stopper would end the trial."""
         trial.report(value, step)
+        return self.should_stop(trial)
+
+    def should_stop(self, trial: optuna.Trial) -> bool:
+        """What the stopper says of what a trial has reported last."""
         if self._stopper_info.name == "none":
             return False
         with quiet(), self._memory.seen_as(self._judging(trial)):

@@ -171,9 +171,10 @@ class Study:
     def report(self, number: int, step: int, value: float) -> bool:
         """Note a trial's value after an epoch; True when it should stop now.
 
-        Epochs count from 1. A step that is not later than the last one means that the trial was
-        begun again (its worker died): what it reported before is forgotten. A trial that is not
-        open (told already) is to stop.
+        Epochs count from 1. A step that is not later than the last one means that the trial goes
+        on from an earlier one (its worker died). Where it says what it said before, nothing has
+        changed; where not, what it reported from there on is forgotten. A trial that is not open
+        (told already) is to stop.
 
         Raises:
             RecipeError: the study has several objectives: one value does not judge a trial.
@@ -191,9 +192,13 @@ class Study:
             raise RecipeError(f"trial {number} reports epoch {step}", hint="epochs count from 1")
         if self.round_size is not None:
             return self._report_in_round(entry, step, float(value))
-        if entry.curve and step <= max(entry.curve):
-            entry.curve.clear()
-            self._open[number] = self._loop.reopen(self._open[number], entry.params)
+        last = max(entry.curve, default=-1)
+        if step <= last:
+            if entry.curve.get(step) == float(value):
+                # It went on after the earlier ones, or the last would not have come.
+                return step == last and self._loop.should_stop(self._open[number])
+            entry.curve = {at: old for at, old in entry.curve.items() if at < step}
+            self._open[number] = self._loop.reopen(self._open[number], entry)
         entry.curve[step] = float(value)
         return self._loop.report(self._open[number], step, float(value))
 

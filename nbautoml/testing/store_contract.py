@@ -15,13 +15,14 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from nbautoml.errors import StoreError
 from nbautoml.events import (
+    ArtifactRemoved,
     ArtifactWritten,
     CommandObeyed,
     EpochEnded,
@@ -274,16 +275,50 @@ class StoreContract:
         writer.apply([TrialPlanned(trial=0, params=params)])
         assert repr(dict(reader.trials()[0].params)) == repr(params)
 
-    def test_requeued_trial_keeps_its_number_and_drops_its_points(
+    def test_requeued_trial_keeps_its_number_and_its_curve_until_it_starts(
         self, writer: Writer, reader: Reader
     ) -> None:
-        """The next attempt starts from nothing."""
+        """An attempt that starts anew drops what the one before measured."""
         writer.apply([*started(0), EpochEnded(trial=0, epoch=1, step=5, metrics={"a": 1.0})])
         writer.apply([TrialRequeued(trial=0, reason="killed")])
         (trial,) = reader.trials()
         assert (trial.number, trial.state, trial.attempt) == (0, "waiting", 2)
-        assert (trial.epoch, trial.metrics, trial.started_at) == (0, {}, None)
+        assert (trial.epoch, trial.metrics, trial.started_at) == (1, {"a": 1.0}, None)
+        assert reader.points().values == [1.0]
+        writer.apply([TrialStarted(trial=0, worker=2)])
+        (trial,) = reader.trials()
+        assert (trial.state, trial.epoch, trial.step, trial.metrics) == ("running", 0, 0, {})
         assert len(reader.points()) == 0
+
+    @pytest.mark.parametrize("n_batches", [1, 2, 99])
+    def test_trial_that_goes_on_keeps_its_curve_up_to_there(
+        self, writer: Writer, reader: Reader, n_batches: int
+    ) -> None:
+        """No gap, no step twice, whoever read along; however the events were batched."""
+        events = [
+            *started(0),
+            *_epochs(0, range(1, 6)),
+            TrialRequeued(trial=0, reason="killed"),
+            TrialStarted(trial=0, worker=2, epoch=3, step=30),
+            *_epochs(0, range(4, 6)),
+            TrialRequeued(trial=0, reason="killed again"),
+            TrialStarted(trial=0, worker=3, epoch=4, step=40),
+            *_epochs(0, range(5, 8)),
+            TrialEnded(trial=0, state="complete", values=[1.0]),
+        ]
+        seen: list[int] = []
+        cursor = None
+        for at in range(0, len(events), n_batches):
+            writer.apply(events[at : at + n_batches])
+            changes = reader.changes(cursor)
+            cursor = changes.cursor
+            seen = [] if changes.dropped else seen
+            seen += changes.points.steps
+        (trial,) = reader.trials()
+        assert (trial.state, trial.attempt, trial.epoch) == ("complete", 3, 7)
+        wanted = [step for epoch in range(1, 8) for step in (epoch * 10 - 5, epoch * 10)]
+        assert reader.points().steps == wanted
+        assert seen == wanted
 
     def test_steps_and_requeueing_in_one_batch_leave_no_points(
         self, writer: Writer, reader: Reader
@@ -311,7 +346,7 @@ class StoreContract:
         assert third.cursor == second.cursor == reader.cursor
 
     def test_changes_tell_of_dropped_points(self, writer: Writer, reader: Reader) -> None:
-        """Also when the new attempt has points already, and only once."""
+        """When the next attempt starts, also when it has points already, and only once."""
         writer.apply([*started(0), EpochEnded(trial=0, epoch=1, step=1, metrics={"a": 1.0})])
         first = reader.changes()
         writer.apply([TrialRequeued(trial=0, reason="killed"), TrialStarted(trial=0, worker=2)])
@@ -335,7 +370,8 @@ class StoreContract:
             if not portion.points:
                 break
             if turn == 2:
-                writer.apply([TrialRequeued(trial=9, reason="killed")])
+                again = TrialStarted(trial=9, worker=2)
+                writer.apply([TrialRequeued(trial=9, reason="killed"), again])
             portion = reader.changes(portion.cursor, max_points=5)
         assert list(seen) == reader.points().ids
 
@@ -353,6 +389,12 @@ class StoreContract:
         )
         assert [command.command_id for command in reader.commands()] == ["c1"]
         assert writer.has_obeyed("c1")
+
+    def test_removed_artifact_is_forgotten(self, writer: Writer, reader: Reader) -> None:
+        """Also one that was written in the same transaction."""
+        writer.apply([_artifact(0, "a.bin"), _artifact(0, "b.bin")])
+        writer.apply([_artifact(0, "c.bin"), *map(_removed, ("a.bin", "c.bin", "never.bin"))])
+        assert [row.path for row in reader.artifacts()] == ["b.bin"]
 
     def test_newest_log_lines(self, writer: Writer, reader: Reader) -> None:
         """A limit keeps the newest, in order."""
@@ -405,7 +447,7 @@ class StoreContract:
         assert reader.run().state == "interrupted"
 
     def test_run_of_a_killed_owner_is_interrupted_and_recovers(self, folder: RunFolder) -> None:
-        """What was finished stays; what ran waits again, with the next attempt and no points."""
+        """What was finished stays; what ran waits again, with the next attempt and its curve."""
         _write_and_be_killed(folder.path)
         with folder.reader() as reader:
             assert reader.run().state == "interrupted"
@@ -417,8 +459,8 @@ class StoreContract:
                 after = reader.changes(before.cursor)
                 done, again = reader.trials()
             assert (before.trials[0], again.state, again.attempt) == (done, "waiting", 2)
-            assert after.dropped == [1]
-            assert 1 not in reader.points().trials
+            assert after.dropped == []
+            assert reader.points().trials.count(1) == 1
 
     def test_writer_goes_on_where_another_ended(self, folder: RunFolder) -> None:
         """Seq, open trials and finished ones are as they were."""
@@ -434,6 +476,22 @@ class StoreContract:
 
 def _obeyed(key: str) -> Event:
     return CommandObeyed(command_id=key, command="Pause")
+
+
+def _removed(path: str) -> Event:
+    return ArtifactRemoved(path=path)
+
+
+def _epochs(trial: int, epochs: Iterable[int]) -> list[Event]:
+    """Ten steps an epoch: one point in the middle, one at the end."""
+    return [
+        event
+        for epoch in epochs
+        for event in (
+            StepsDone(trial=trial, name="step_loss", steps=[epoch * 10 - 5], values=[1.0]),
+            EpochEnded(trial=trial, epoch=epoch, step=epoch * 10, metrics={"a": 1.0}),
+        )
+    ]
 
 
 def _artifact(trial: int | None, path: str) -> Event:

@@ -31,6 +31,7 @@ from nbautoml.events import (
 from nbautoml.spec import Choice, Int
 from nbautoml.spec.fit import FitSettings
 from nbautoml.study import Study
+from nbautoml.tune.kept import Kept
 from nbautoml.tune.rounds import Rounds
 from nbautoml.tune.stacking import STACK_HANDLER, Stacking
 
@@ -78,6 +79,7 @@ class TuneDriver:
         )
         self._rounds = Rounds(self._study.round_size)
         self._params: dict[int, dict[str, Any]] = {}
+        self._kept = Kept()
         self._again: deque[int] = deque()
         self._n_planned = self._n_good = self._n_ended = 0
         self._best: float | None = None
@@ -115,7 +117,10 @@ class TuneDriver:
             self._study.enqueue(dict(params))
         if self._recipe.budget.wall_seconds is not None:
             self._deadline = time.monotonic() + max(0.0, self._recipe.budget.wall_seconds - spent_s)
-        return [LogLine(text=self._study.explanation)] if self._recipe.kind == "tune" else []
+        finished = [row.number for row in rows if row.is_finished]
+        gone = self._kept.restore(reader.artifacts(), finished)
+        is_tune = self._recipe.kind == "tune"
+        return [*gone, LogLine(text=self._study.explanation)] if is_tune else gone
 
     def _intermediate_values(self, reader: Reader) -> dict[int, dict[int, float]]:
         """Trial -> epoch -> value of the first objective."""
@@ -185,7 +190,12 @@ class TuneDriver:
 
     def _spec(self, number: int) -> TrialSpec:
         seed = trial_seed(self._recipe, number)
-        return TrialSpec(number=number, params=self._params[number], seed=seed)
+        return TrialSpec(
+            number=number,
+            params=self._params[number],
+            seed=seed,
+            checkpoints=self._kept.of(number),
+        )
 
     def requeue(self, trial: int) -> None:
         """Hand the trial out again, before new ones."""
@@ -213,16 +223,18 @@ class TuneDriver:
         """Tell the study how a trial ended; end a run whose trials all fail the same way."""
         if isinstance(event, PlanChosen):
             self._stacking.learn(event)
+        gone = self._kept.take(event)
         if not isinstance(event, TrialEnded):
-            return ()
+            return gone
         self._n_ended += 1
         self._note_value(event.state, event.values[0] if event.values else None)
         for end in self._rounds.ended(event):
             self._study.tell(end.trial, end.state, end.values or None)
             self._note_end(end)
         if self._recipe.target.role == "objective":
-            return [ParamsSuggested(trial=event.trial, params=self._params.get(event.trial, {}))]
-        return ()
+            asked = self._params.get(event.trial, {})
+            return [*gone, ParamsSuggested(trial=event.trial, params=asked)]
+        return gone
 
     def on_command(self, command: Command) -> str:
         """`Enqueue` is ours."""
