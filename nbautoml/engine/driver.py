@@ -20,7 +20,8 @@ class Driver(Protocol):
     """Decides what comes next in a run of one kind; knows no process and no record.
 
     Obligations: `restore` is called once, before anything else, with what an earlier owner
-    recorded; every event of a task reaches `on_event` in order, before the record has it;
+    recorded; every event of a task reaches `on_event` in order, before the record has it (a
+    `TrialRequeued` is a trial that its handler hands back, to be run on its own);
     calls come from one thread; each call returns within some tens of milliseconds.
     """
 
@@ -54,6 +55,9 @@ class Driver(Protocol):
 
     def requeue(self, trial: int) -> None:
         """The trial's worker died; hand it out again."""
+
+    def withdraw(self, trial: int) -> bool:
+        """A trial that waits is cancelled; False when it doesn't wait."""
 
     def verdict(self, n_running: int) -> Verdict | None:
         """How the run ended; None while it goes on. ``n_running``: trials in workers' hands."""

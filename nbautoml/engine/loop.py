@@ -180,12 +180,12 @@ class RunLoop:
 
     def _tell(self, event: Event) -> None:
         """Record an event, and let the driver learn of it first."""
-        if isinstance(event, TrialEnded) and event.trial not in self._in_hand:
+        if isinstance(event, TrialEnded | TrialRequeued) and event.trial not in self._in_hand:
             logger.warning("trial %s ended twice; the second end is dropped", event.trial)
             return
         further = self._driver.on_event(event)
         self._record([event, *further])
-        if isinstance(event, TrialEnded):
+        if isinstance(event, TrialEnded | TrialRequeued):  # over, or handed back by its handler
             del self._in_hand[event.trial]
         elif isinstance(event, ArtifactWritten) and event.trial is not None:
             # It got further than the attempt before: no trial that kills its worker each time.
@@ -271,7 +271,11 @@ class RunLoop:
 
     def _cancel(self, trial: int) -> str:
         if trial not in self._in_hand:
-            return f"trial {trial} is not running"
+            if not self._driver.withdraw(trial):
+                return f"trial {trial} is not running"
+            self._in_hand[trial] = 0  # in nobody's hand
+            self._tell(TrialEnded(trial=trial, state="cancelled", error="cancelled by command"))
+            return ""
         self._set_control(cancelled=self._control.cancelled | {trial})
         return ""
 

@@ -25,6 +25,7 @@ from nbautoml.events import (
     Task,
     TrialEnded,
     TrialPlanned,
+    TrialRequeued,
     TrialSpec,
     Verdict,
 )
@@ -81,6 +82,7 @@ class TuneDriver:
         self._params: dict[int, dict[str, Any]] = {}
         self._kept = Kept()
         self._again: deque[int] = deque()
+        self._alone: deque[int] = deque()  # handed back: they fit into no stack
         self._n_planned = self._n_good = self._n_ended = 0
         self._best: float | None = None
         self._last_error, self._n_same_error = "", 0
@@ -142,6 +144,8 @@ class TuneDriver:
     def next_handout(self, *, n_free: int) -> Handout | None:
         """The next task; None when all trials are planned or the time is over."""
         self._stacking.note_workers(n_free)
+        if self._alone and not self._is_time_over() and not self._fatal:
+            return Handout(task=self._task([self._spec(self._alone.popleft())]), events=())
         left = math.inf if self._n_trials is None else self._n_trials - self._n_planned
         return self._handout(self._stacking.share(left + len(self._again), n_free))
 
@@ -162,15 +166,16 @@ class TuneDriver:
             planned += drawn
         if not trials:
             return None
-        task = Task(
-            handler=STACK_HANDLER
-            if self._stacking.is_possible
-            else HANDLERS[self._recipe.target.role],
+        return Handout(task=self._task(trials, self._stacking), events=planned)
+
+    def _task(self, trials: Sequence[TrialSpec], stacking: Stacking | None = None) -> Task:
+        is_stack = stacking is not None and stacking.is_possible
+        return Task(
+            handler=STACK_HANDLER if is_stack else HANDLERS[self._recipe.target.role],
             trials=tuple(trials),
-            payload={"best": self._best, **self._stacking.payload()},
+            payload={"best": self._best, **(stacking.payload() if stacking else {})},
             limit_s=self._recipe.budget.trial_seconds,
         )
-        return Handout(task=task, events=planned)
 
     def _draw(self, n: int) -> list[TrialPlanned]:
         """Up to n new trials, which are handed out next."""
@@ -201,6 +206,14 @@ class TuneDriver:
         """Hand the trial out again, before new ones."""
         self._again.append(trial)
 
+    def withdraw(self, trial: int) -> bool:
+        """A trial that waits for its turn is taken out."""
+        for waiting in (self._again, self._alone):
+            if trial in waiting:
+                waiting.remove(trial)
+                return True
+        return False
+
     # -- what happened ----------------------------------------------------------------------
 
     def on_report(self, trial: int, epoch: int, value: float) -> RunControl:
@@ -224,6 +237,8 @@ class TuneDriver:
         if isinstance(event, PlanChosen):
             self._stacking.learn(event)
         gone = self._kept.take(event)
+        if isinstance(event, TrialRequeued):
+            self._alone.append(event.trial)
         if not isinstance(event, TrialEnded):
             return gone
         self._n_ended += 1
@@ -250,7 +265,8 @@ class TuneDriver:
         """Finished when every trial ended or the time is over; failed when none gave a value."""
         if self._fatal:
             return Verdict(state="failed", message=self._fatal)
-        if n_running or (self._again and not self._is_time_over()):
+        is_waiting = bool(self._again or self._alone)
+        if n_running or (is_waiting and not self._is_time_over()):
             return None
         if self._are_all_planned() or self._is_time_over():
             if self._n_good:
@@ -279,7 +295,9 @@ class TuneDriver:
         self._n_same_error = self._n_same_error + 1 if event.error == self._last_error else 1
         self._last_error = event.error
         # As many as are still open may yet do better: the members of a stack end one by one.
-        limit = max(SAME_ERROR_LIMIT, self._n_planned - len(self._again) - self._n_ended)
+        limit = max(
+            SAME_ERROR_LIMIT, self._n_planned - self._n_ended - len(self._again) - len(self._alone)
+        )
         if self._n_same_error >= limit and self._n_good == 0:
             self._fatal = f"the same error {self._n_same_error} times in a row: {event.error}"
 

@@ -5,16 +5,15 @@
     trials -> members -> groups of the same structure -> a stack each -> TrialEnded
                 |             |   '-- layers of other widths: padded to those of a template
                 |             '-- free slots: context.more() -> members
-                '-- does not fit into a stack: one by one, as `tune.work` does
+                '-- does not fit into a stack: handed back, for a task of its own
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nbautoml.events import LogLine, Task, TaskContext, TrialRequeued, TrialSpec, TrialStarted
+from nbautoml.events import LogLine, Task, TaskContext, TrialRequeued, TrialSpec
 from nbautoml.spec.fit import FitSettings
 from nbautoml.tune.failures import cancelled, failed
 from nbautoml.tune.planner import measure, one_by_one
@@ -56,15 +55,15 @@ class _Worker:
         if self._task.payload["measure"] and not self._is_stack_faster(groups):
             self._has_more = False
             alone, groups = list(self._task.trials), {}
-        for trial in alone:
-            self._train_alone(trial)
+        self._hand_back(alone if groups else alone[1:])
         while groups:
             key, members = groups.popitem()
             others = self._train_group(key, members)
-            for trial in self._lone(others):
-                self._train_alone(trial)
+            self._hand_back(self._lone(others))
             for other, late in others.items():
                 groups.setdefault(other, []).extend(late)
+        if alone and len(alone) == len(self._task.trials):
+            self._train_alone(alone[0])
 
     # -- which trials can be trained as one ---------------------------------------------------
 
@@ -162,6 +161,12 @@ class _Worker:
 
     # -- training -----------------------------------------------------------------------------
 
+    def _hand_back(self, trials: Iterable[TrialSpec], reason: str = "") -> None:
+        """To be trained in tasks of their own, by whoever is free."""
+        for trial in trials:
+            text = reason or "it is trained on its own"
+            self._context.emit(TrialRequeued(trial=trial.number, reason=text))
+
     def _train_alone(self, trial: TrialSpec) -> None:
         task = Task(
             handler=self._task.handler,
@@ -210,14 +215,13 @@ class _Worker:
             if not stack.numbers:  # nor would it fit into a stack of its own
                 raise
             self._tell_once(str(error))
-            self._train_alone(self._specs[member.member.number])
+            self._hand_back([self._specs[member.member.number]])
 
     def _take_more(self, n: int, key: Hashable, others: Groups) -> list[Ready]:
         trials = self._context.more(n)
         self._has_more = len(trials) == n
         groups, alone = self._sorted(trials)
-        for trial in alone:
-            self._train_alone(trial)
+        self._hand_back(alone)
         found = groups.pop(key, [])
         for other, members in groups.items():
             others.setdefault(other, []).extend(members)
@@ -241,13 +245,8 @@ class _Worker:
         """The stack failed as a whole: its trials start again, one by one."""
         reason = f"the stack failed ({type(error).__name__}: {error})"[:500]
         self._context.emit(LogLine(text=f"{reason}; its trials start again alone", level="warning"))
-        for number in stack.numbers:
-            self._context.emit(TrialRequeued(trial=number, reason=reason))
-            started = TrialStarted(trial=number, worker=os.getpid(), device=self._context.device)
-            self._context.emit(started)
-            self._train_alone(self._specs[number])
-        for member in members:
-            self._train_alone(self._specs[member.member.number])
+        left = [*stack.numbers, *(member.member.number for member in members)]
+        self._hand_back([self._specs[number] for number in left], reason)
 
     def _note_best(self, value: float) -> None:
         is_max = self._session.recipe.objectives[0].direction == "maximize"

@@ -188,6 +188,33 @@ def test_one_trial_of_a_stack_is_cancelled(runs):
     assert wait_for_end(folder) == "stopped"
 
 
+NORMED = DROPOUT.replace("BatchNorm1d", "LayerNorm")
+
+
+def test_trials_that_fit_into_no_stack_are_shared_by_the_workers(runs):
+    space = Space({"hidden": Int(8, 64)})
+    folder = runs.submit(
+        NORMED, space=space, fixed={"epochs": 60}, budget=Budget(n_trials=12), execution=STACKED
+    )
+    until(lambda: sum(row.state == "complete" for row in trials_of(folder)) > 3, what="some ends")
+    assert sum(row.state == "running" for row in trials_of(folder)) <= 2
+    assert wait_for_end(folder) == "finished"
+    rows = trials_of(folder)
+    assert [row.state for row in rows] == ["complete"] * 12
+    assert len({row.worker for row in rows}) == 2
+
+
+def test_trial_that_waits_is_cancelled_at_once(runs):
+    space = Space({"hidden": Int(8, 64)})
+    folder = runs.submit(NORMED, **{**SLOW, "space": space})
+    until(lambda: any(row.epoch for row in trials_of(folder)), what="a first epoch")
+    waiting = [row.number for row in trials_of(folder) if row.state == "waiting"]
+    client.send(folder, CancelTrial(trial=waiting[-1]))
+    until(lambda: trials_of(folder)[waiting[-1]].state == "cancelled", what="the cancelled trial")
+    client.send(folder, Stop())
+    assert wait_for_end(folder) == "stopped"
+
+
 def test_stack_is_paused_and_goes_on(runs):
     folder = started(runs)
     client.send(folder, Pause())

@@ -33,7 +33,7 @@ class Net(nn.Module):
     def forward(self, x):
         return self.layers(x)
 """
-WAIT_S = 120
+WAIT_S = 240
 END_STATES = {"finished", "stopped", "failed", "interrupted"}
 
 
