@@ -1,0 +1,155 @@
+"""Kernels that die, restart and are interrupted while their runs go on (F3, F4, F5, F17, F37)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from engine_runs import family, state_of, supervisor_pid, until, wait_for_end
+from fault_kernel import NOTARISED, Kernel, started_kernel
+from fault_runs import OBJECTIVE, check_nothing_lost, n_points, rng, wait_until_gone
+
+from nbautoml.store import Home
+
+pytestmark = pytest.mark.timeout(7200 if n_points(0) else 300)
+
+TUNE = "%%automl tune hills --trials {n} --workers 2 --sampler random --direction minimize\n"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, acked, light) -> Home:
+    """Where the kernels of a test keep their runs."""
+    monkeypatch.setenv("NBAUTOML_PREHEAT", "0")
+    monkeypatch.setenv("NBAUTOML_HOME", str(tmp_path / "home"))
+    return Home()
+
+
+@pytest.fixture
+def kernels(home: Home, tmp_path: Path) -> Iterator[list[Kernel]]:
+    """Makes kernels by `append`ing nothing: call the list's `start`."""
+    made: list[Kernel] = []
+    yield made
+    for kernel in made:
+        if kernel.manager.is_alive():
+            kernel.shutdown(now=True)
+    for info in home.runs():
+        if info.state in {"running", "paused", "queued"}:
+            processes = family(supervisor_pid(home.find(info.id)))
+            for process in processes:
+                process.kill()
+
+
+@pytest.fixture
+def kernel(kernels, tmp_path) -> Kernel:
+    kernels.append(started_kernel(tmp_path, NOTARISED))
+    return kernels[-1]
+
+
+def begin_run(kernel: Kernel, home: Home, n: int, flags: str = ""):
+    kernel.run(TUNE.format(n=n).replace("\n", f" {flags}\n") + OBJECTIVE)
+    return home.find("hills")
+
+
+def test_f3_a_killed_kernel_costs_its_run_nothing(kernels, home, acked, tmp_path, figures):
+    generator, n_kills = rng("F3"), 0
+    for _ in range(max(1, n_points(1) // 20)):  # a kernel's start takes seconds
+        acked.path.unlink(missing_ok=True)
+        kernel = started_kernel(tmp_path, NOTARISED)
+        kernels.append(kernel)
+        folder = begin_run(kernel, home, 60)
+        supervisor_pid(folder)
+        time.sleep(generator.uniform(0, 1.0))
+        kernel.kill()
+        n_kills += 1
+        assert wait_for_end(folder) == "finished"
+        rows = check_nothing_lost(folder, acked, 60)
+        assert {row.attempt for row in rows} == {1}
+    other = started_kernel(tmp_path, "import nbautoml; hills = nbautoml.load('hills')")
+    kernels.append(other)
+    assert other.value("hills.state, len(hills.trials)") == "finished 60"
+    best = min(row.value for row in rows)
+    assert float(other.value("hills.best.value")) == pytest.approx(best)
+    figures.add("F3", kills=n_kills, lost=0, doubled=0, stuck=0)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("how", ["shutdown", "restart"])
+def test_f4_a_kernel_that_ends_on_purpose_leaves_a_run_to_resume(kernel, home, acked, how):
+    folder = begin_run(kernel, home, 400)
+    processes = family(supervisor_pid(folder))
+    getattr(kernel, how)()
+    until(lambda: state_of(folder) == "interrupted", what="the interruption")
+    wait_until_gone(processes)
+    if how == "restart":
+        said = kernel.run("%load_ext nbautoml")
+        assert "%automl resume hills" in "".join(item.get("text", "") for item in said)
+        kernel.run(NOTARISED + "\nimport nbautoml\nhills = nbautoml.load('hills').resume()")
+        assert kernel.value("hills.state") == "running"
+        kernel.run("hills.stop()")
+        assert wait_for_end(folder) == "stopped"
+
+
+@pytest.mark.nightly
+def test_f4_a_detached_run_goes_on_when_its_kernel_ends(kernel, home, acked):
+    folder = begin_run(kernel, home, 60, "--detach")
+    supervisor_pid(folder)
+    kernel.shutdown()
+    assert wait_for_end(folder) == "finished"
+    check_nothing_lost(folder, acked, 60)
+
+
+@pytest.mark.nightly
+def test_f5_an_interrupt_gives_the_prompt_back_and_the_run_goes_on(kernel, home, acked):
+    folder = begin_run(kernel, home, 60)
+    asked = kernel.begin("hills.wait()")
+    time.sleep(0.3)
+    os.kill(kernel.pid, signal.SIGINT)
+    reply = kernel.client.get_shell_msg(timeout=60)
+    while reply["parent_header"].get("msg_id") != asked:
+        reply = kernel.client.get_shell_msg(timeout=60)
+    assert reply["content"]["status"] == "error"
+    assert kernel.value("1 + 1") == "2"
+    assert wait_for_end(folder) == "finished"
+    check_nothing_lost(folder, acked, 60)
+
+
+@pytest.mark.nightly
+def test_f17_a_cell_edited_during_a_run_changes_only_the_next_run(kernel, home, acked):
+    kernel.run("def shift():\n    return 0.0")
+    cell = OBJECTIVE.replace("value = (x - 2) ** 2", "value = (x - 2) ** 2 + shift()")
+    kernel.run(TUNE.format(n=30) + cell)
+    first = home.find("hills")
+    kernel.run("def shift():\n    return 1000.0")
+    kernel.run(TUNE.format(n=4).replace("hills", "mounts") + cell)
+    second = home.find("mounts")
+    assert wait_for_end(first) == wait_for_end(second) == "finished"
+    values = []
+    for folder in (first, second):
+        with folder.reader() as reader:
+            values.append([row.value for row in reader.trials()])
+    assert max(values[0]) < 1000 <= min(values[1])
+    assert first.recipe().target.capsule_hash != second.recipe().target.capsule_hash
+    said = kernel.run("%automl compare hills mounts")
+    assert "1000.0" in str([item.get("data") for item in said])
+
+
+@pytest.mark.nightly
+def test_f37_the_same_name_twice_never_makes_two_runs_in_one(kernel, home, acked):
+    folder = begin_run(kernel, home, 200)
+    supervisor_pid(folder)
+    again = kernel.run(TUNE.format(n=5) + OBJECTIVE, may_fail=True)
+    text = "\n".join("\n".join(item.get("traceback", [])) for item in again)
+    assert "hills_2" in text
+    assert len(home.runs()) == 1
+    kernel.run("hills.stop()")
+    assert wait_for_end(folder) == "stopped"
+    kernel.run(TUNE.format(n=5) + OBJECTIVE)
+    newest = home.find("hills")
+    assert newest.id != folder.id
+    assert wait_for_end(newest) == "finished"
+    with folder.reader() as old, newest.reader() as new:
+        assert (old.run().state, len(new.trials())) == ("stopped", 5)

@@ -1,0 +1,195 @@
+"""For tests that break things: runs with a notary, seeded points, and the check of what was promised.
+
+Environment:
+    NBAUTOML_FAULT_POINTS: kills in each kill test (small when not said; ``make test-faults``: 200).
+    NBAUTOML_FAULT_SEED: of the points.
+    NBAUTOML_FAULT_OUT: a file for the figures, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from engine_runs import END_STATES, Runs, until
+
+from nbautoml.engine import client
+from nbautoml.spec import Budget, Objective, Space
+from nbautoml.spec.recipe import Target
+from nbautoml.store import RunFolder, TrialRow
+from nbautoml.store.peek import peek
+
+__all__ = [
+    "OBJECTIVE",
+    "Acked",
+    "Figures",
+    "check_nothing_lost",
+    "n_points",
+    "objective_words",
+    "rng",
+]
+
+# Short and steady; what it has computed is written down by the process that computed it.
+OBJECTIVE = """
+def objective(trial):
+    import json, os, time
+    x = trial.suggest_float("x", -5, 5)
+    for step in range(1, 4):
+        time.sleep(0.01)
+        trial.report((x - 2) ** 2 + 1 / step, step)
+    value = (x - 2) ** 2
+    handle = os.open(os.environ["NBAUTOML_TEST_COMPUTED"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(handle, (json.dumps([trial.number, value]) + chr(10)).encode())
+    os.close(handle)
+    return value
+"""
+
+
+def n_points(small: int) -> int:
+    """How many kills a kill test makes."""
+    return int(os.environ.get("NBAUTOML_FAULT_POINTS", small))
+
+
+def rng(name: str) -> random.Random:
+    """A generator of the test's own."""
+    return random.Random(f"{os.environ.get('NBAUTOML_FAULT_SEED', '0')}:{name}")
+
+
+def objective_words(n_trials: int = 12, **changes: Any) -> dict[str, Any]:
+    """Words for `Runs.submit` of an objective without data."""
+    words: dict[str, Any] = {
+        "data": None,
+        "space": Space({}),
+        "fixed": {},
+        "target": Target(role="objective", symbol="objective", capsule_hash=""),
+        "objectives": (Objective(metric="value", direction="minimize"),),
+        "budget": Budget(n_trials=n_trials),
+    }
+    return {**words, **changes}
+
+
+@dataclass
+class Acked:
+    """What a run's supervisors have acknowledged, and what its workers have computed."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "acks"
+
+    def ends(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in _lines(self.path)]
+
+    def computed(self) -> dict[int, list[float]]:
+        """Trial -> values; several when a trial was run again."""
+        found: dict[int, list[float]] = {}
+        for line in _lines(self.folder / "computed"):
+            trial, value = json.loads(line)
+            found.setdefault(trial, []).append(value)
+        return found
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def check_nothing_lost(folder: RunFolder, acked: Acked, n_trials: int) -> list[TrialRow]:
+    """0 lost, 0 doubled, 0 stuck, curves without a gap or a repeated step; returns the trials."""
+    with folder.reader() as reader:
+        run, rows = reader.run(), reader.trials()
+        points = {row.number: reader.points(trial=row.number) for row in rows}
+    by_number = {row.number: row for row in rows}
+    assert run.state in END_STATES
+    assert sorted(by_number) == list(range(n_trials)), "lost or doubled"
+    stuck = [row.number for row in rows if row.state in {"waiting", "running"}]
+    assert not stuck, f"stuck: {stuck}"
+    told: set[int] = set()
+    for end in acked.ends():
+        row = by_number[end["trial"]]
+        assert end["trial"] not in told, f"trial {end['trial']} was finished twice"
+        told.add(end["trial"])
+        assert row.state == end["state"]
+        assert [row.value] == end["values"] or (row.value is None and not end["values"])
+    for row in rows:
+        curves: dict[str, list[int]] = {}
+        found = points[row.number]
+        for name, step in zip(found.names, found.steps, strict=True):
+            curves.setdefault(name, []).append(step)
+        for name, steps in curves.items():
+            assert len(set(steps)) == len(steps), f"trial {row.number}: {name} repeats a step"
+            gaps = {b - a for a, b in zip(steps, steps[1:], strict=False)}
+            assert len(gaps) <= 1, f"trial {row.number}: {name} has a gap: {sorted(steps)}"
+    for number, values in acked.computed().items():
+        row = by_number[number]
+        if row.state == "complete" and row.value is not None:
+            assert any(math.isclose(row.value, value) for value in values)
+    return rows
+
+
+def resume_and_time(runs: Runs, folder: RunFolder) -> float:
+    """Resume a run; seconds until a new supervisor owns it and it is running."""
+    begin = time.perf_counter()
+    client.resume(runs.home, folder)
+    until(lambda: peek(folder).state in {"running", "finished", "failed"}, what="the resumed run")
+    return time.perf_counter() - begin
+
+
+def wait_until_gone(processes: Sequence[psutil.Process]) -> None:
+    """None of them may outlive its supervisor."""
+    _, alive = psutil.wait_procs(processes, timeout=20)
+    assert not alive, f"orphans: {alive}"
+
+
+class Figures:
+    """What was survived, in numbers; written when the session ends."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.found: dict[str, dict[str, Any]] = {}
+
+    def add(self, fault: str, **numbers: Any) -> None:
+        """Numbers of one fault; a list of seconds becomes median, p99 and greatest."""
+        flat: dict[str, Any] = {}
+        for name, value in numbers.items():
+            if isinstance(value, list):
+                flat |= spread(name, value)
+            else:
+                flat[name] = value
+        self.found.setdefault(fault, {}).update(flat)
+        if self.path is not None:
+            self.path.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
+
+
+def spread(name: str, values: list[float]) -> dict[str, float | int]:
+    """n, median, p99 and greatest of a list."""
+    if not values:
+        return {f"{name}_n": 0}
+    ordered = sorted(values)
+    p99 = ordered[min(len(ordered) - 1, math.ceil(0.99 * len(ordered)) - 1)]
+    return {
+        f"{name}_n": len(ordered),
+        f"{name}_median": round(statistics.median(ordered), 6),
+        f"{name}_p99": round(p99, 6),
+        f"{name}_max": round(ordered[-1], 6),
+    }
+
+
+def pause_for(seconds: float, unless: Callable[[], object]) -> bool:
+    """Wait, and give up waiting when something happens; whether it did."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        if unless():
+            return True
+        time.sleep(min(0.02, max(0.0, limit - time.monotonic())))
+    return False
