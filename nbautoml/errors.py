@@ -12,7 +12,8 @@
     |   `-- DivergedError      the loss became NaN or infinite, with the step
     |-- StoreError             the record: cannot be read, written, or is newer than this version
     |   |-- RunNotFoundError
-    |   `-- RunNameTakenError
+    |   |-- RunNameTakenError
+    |   `-- RecordLostError    its writer must give way: folder removed, or another took over
     |-- EngineError            supervisor and workers: did not start, went away
     `-- MissingExtraError      an optional part is not installed
 
@@ -36,6 +37,7 @@ __all__ = [
     "ModelError",
     "NbAutomlError",
     "RecipeError",
+    "RecordLostError",
     "RunNameTakenError",
     "RunNotFoundError",
     "SpaceError",
@@ -146,6 +148,10 @@ class DivergedError(ModelError):
 
 class StoreError(NbAutomlError):
     """The record of a run cannot be read or written."""
+
+
+class RecordLostError(StoreError):
+    """A record is no longer its writer's: removed, replaced, or taken over. Trying again is wrong."""
 
 
 class RunNotFoundError(StoreError):

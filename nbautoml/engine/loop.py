@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import time
@@ -30,7 +31,7 @@ from nbautoml.engine.pool import (
     Reported,
     Wanted,
 )
-from nbautoml.errors import NbAutomlError, StoreError
+from nbautoml.errors import NbAutomlError, RecordLostError, StoreError
 from nbautoml.events import (
     ArtifactRemoved,
     ArtifactWritten,
@@ -97,12 +98,16 @@ class RunLoop:
         self._requeues: dict[int, int] = {}
         self._control = Control()
         self._ending: tuple[str, str] | None = None  # state, message
+        self._held: list[tuple[str, Command]] = []  # came while nothing could be written
 
     def run(self, first_events: Sequence[Event] = ()) -> str:
         """Go on until the run is over; returns its last state."""
         self._record([RunStateChanged(state="running"), *first_events])
         try:
             verdict = self._go_on()
+        except RecordLostError:
+            self._pool.close(grace_s=CLOSE_GRACE_S)  # no word of ours belongs into it any more
+            raise
         except BaseException:
             self._wind_down("interrupted", "the supervisor stopped on an error; see supervisor.log")
             raise
@@ -234,9 +239,10 @@ class RunLoop:
     # -- commands ---------------------------------------------------------------------------
 
     def _look_into_inbox(self) -> None:
-        if not self._folder.inbox.has_any():
+        if not self._held and not self._folder.inbox.has_any():
             return
-        for command_id, command in self._folder.inbox.take():
+        commands, self._held = [*self._held, *self._folder.inbox.take()], []
+        for command_id, command in commands:
             refusal = self._obey(command)
             name = type(command).__name__
             self._record(
@@ -306,10 +312,13 @@ class RunLoop:
             try:
                 self._writer.apply(self._pending)
                 break
+            except RecordLostError:
+                raise
             except StoreError as error:
                 logger.warning("cannot write the record, trying again: %s", error)
                 if not self._control.is_paused:
                     self._set_control(is_paused=True)
+                self._heed_only_the_end()
                 if self._ending is not None:
                     raise
                 time.sleep(RETRY_WRITE_S)
@@ -322,6 +331,13 @@ class RunLoop:
             delete_artifact(self._folder, path)
         self._pending, self._is_urgent = [], False
         self._written_at = time.monotonic()
+
+    def _heed_only_the_end(self) -> None:
+        """While nothing can be written, an order to end interrupts the run; the rest waits."""
+        with contextlib.suppress(StoreError):
+            self._held += self._folder.inbox.take()
+        if any(isinstance(command, (Stop, Interrupt)) for _, command in self._held):
+            self._ending = ("interrupted", "ended while the record could not be written")
 
     def _wind_down(self, state: str, message: str) -> str:
         """End workers, settle the trials in hand, write the last state."""

@@ -147,10 +147,11 @@ def _opened(folder: RunFolder) -> Iterator[_Session]:
             with folder.reader() as reader:
                 sweep_artifacts(folder, reader.artifacts())
                 first_events = driver.restore(reader)
-            yield _Session(recipe=recipe, writer=writer, driver=driver, first_events=first_events)
         except NbAutomlError as error:
             writer.apply([RunStateChanged(time=time.time(), state="failed", message=str(error))])
             raise
+        # From here on the loop itself says how the run ended.
+        yield _Session(recipe=recipe, writer=writer, driver=driver, first_events=first_events)
     finally:
         writer.close()
 

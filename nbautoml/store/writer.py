@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import sqlalchemy as sa
 
-from nbautoml.errors import StoreError
+from nbautoml.errors import RecordLostError, StoreError
 from nbautoml.events import Event, LogLine, TrialRequeued
 from nbautoml.store.batch import Batch, OpenTrials
 from nbautoml.store.database import connect_to_write, guarded, is_local
@@ -55,6 +56,7 @@ class Writer:
         self._run_id = folder.id
         self._owner = owner
         self._connection: sa.Connection | None = None
+        self._file: tuple[int, int] | None = None  # device, inode
         self._key = 0
         self._known = OpenTrials()
         self._heartbeat = 0.0
@@ -82,7 +84,26 @@ class Writer:
         bring_up_to_date(connection, self._url)
         with guarded(self._url), connection.begin():
             self._take(connection)
+        self._file = self._place()
         return connection
+
+    def _place(self) -> tuple[int, int] | None:
+        """What file the record is; None when it is not there, or on a server."""
+        if not is_local(self._url):
+            return None
+        try:
+            found = os.stat(sqlite_path(self._url))  # noqa: PTH116 (some 2 us, at every write)
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _check_in_place(self) -> None:
+        """A file that was removed can still be written, and all of it would be lost."""
+        if self._file is not None and self._place() != self._file:
+            raise RecordLostError(
+                f"{sqlite_path(self._url)} was removed or replaced while the run went on",
+                hint="take the folder from the trash or a backup, then %automl resume goes on",
+            )
 
     def _take(self, connection: sa.Connection) -> None:
         now = time.time()
@@ -143,7 +164,8 @@ class Writer:
             The record's ``seq`` after the last of them.
 
         Raises:
-            StoreError: the disk is full, the server away, or another process wrote in between.
+            StoreError: the disk is full, or the server away.
+            RecordLostError: the record was removed, or another process wrote in between.
         """
         connection = self._connection
         if connection is None or not self._key:
@@ -163,6 +185,7 @@ class Writer:
         raise AssertionError("unreachable")
 
     def _apply(self, connection: sa.Connection, events: list[Event]) -> int:
+        self._check_in_place()
         events = self._without_written(connection, events)
         if not events:
             return self._known.seq

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from nbautoml.errors import StoreError
+from nbautoml.errors import RecordLostError, StoreError
 from nbautoml.store.batch import TRIAL_COLUMNS, Batch, OpenTrials, Trial
 from nbautoml.store.owner import Owner
 from nbautoml.store.schema import (
@@ -75,7 +75,7 @@ def write_batch(
     """Write everything; the caller commits, or rolls back on an error.
 
     Raises:
-        StoreError: another process wrote to the run, or owns it, since ``seq_before``.
+        RecordLostError: another process wrote to the run, or owns it, since ``seq_before``.
     """
     values = {**batch.run, "seq": batch.seq, "n_trials": batch.n_trials}
     if heartbeat is not None:
@@ -153,7 +153,7 @@ def _move(run: int, before: Trial, after: Trial) -> dict[str, Any]:
 
 def _expect(n_changed: int, n_expected: int) -> None:
     if n_changed != n_expected:
-        raise StoreError(
+        raise RecordLostError(
             "another process wrote this run's record in between, or took the run over",
             hint="one supervisor writes a run; this one must give way, and wrote nothing",
         )

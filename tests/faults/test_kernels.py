@@ -17,7 +17,7 @@ from nbautoml.store import Home
 
 pytestmark = pytest.mark.timeout(7200 if n_points(0) else 300)
 
-TUNE = "%%automl tune hills --trials {n} --workers 2 --sampler random --direction minimize\n"
+TUNE = "%%automl tune hills --trials {n} --workers 2 --sampler random --minimize\n"
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, acked, light) -> Home:
 
 @pytest.fixture
 def kernels(home: Home, tmp_path: Path) -> Iterator[list[Kernel]]:
-    """Makes kernels by `append`ing nothing: call the list's `start`."""
+    """The kernels of a test; those that live at its end are shut down, their runs killed."""
     made: list[Kernel] = []
     yield made
     for kernel in made:

@@ -57,6 +57,7 @@ class Kernel:
         os.kill(self.pid, signal.SIGKILL)
         self.client.stop_channels()
         self.manager.provisioner.process.wait()
+        self.manager.cleanup_resources()
 
     def shutdown(self, *, now: bool = False) -> None:
         """As a front end does it."""

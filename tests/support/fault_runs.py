@@ -8,6 +8,7 @@ Environment:
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -128,7 +129,7 @@ def check_nothing_lost(folder: RunFolder, acked: Acked, n_trials: int) -> list[T
             curves.setdefault(name, []).append(step)
         for name, steps in curves.items():
             assert len(set(steps)) == len(steps), f"trial {row.number}: {name} repeats a step"
-            gaps = {b - a for a, b in zip(steps, steps[1:], strict=False)}
+            gaps = {b - a for a, b in itertools.pairwise(steps)}
             assert len(gaps) <= 1, f"trial {row.number}: {name} has a gap: {sorted(steps)}"
     for number, values in acked.computed().items():
         row = by_number[number]
