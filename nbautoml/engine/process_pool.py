@@ -43,7 +43,9 @@ PRELOAD = (
     "torchmetrics.functional",
     "nbautoml.engine.worker",
     "nbautoml.tune.work",
+    "nbautoml.tune.stacks",
     "nbautoml.train.loop",
+    "nbautoml.train.stacked.fit",
     "nbautoml.data.folder",
 )
 # A trial over its limit ends itself at its next batch; else its worker is killed.

@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -67,9 +68,27 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _preload() -> None:
-    """Load what the run will need, while nobody waits."""
-    import nbautoml.tune.driver  # noqa: F401
-    from nbautoml.store import Reader, Writer  # noqa: F401
+    """Go through the start of a run once, in a folder of its own, while nobody waits.
+
+    It loads what a run needs and fills SQLAlchemy's caches of statements: 0.2 s of processor time
+    that the first run then doesn't take.
+    """
+    from nbautoml.spec import Budget, Float, Objective, Space
+    from nbautoml.spec.recipe import Recipe, Target
+
+    recipe = Recipe(
+        kind="tune", name="rehearsal", run_id="", data=None,
+        target=Target(role="objective", symbol="f", capsule_hash=""),
+        space=Space({"x": Float(0, 1)}), fixed={}, objectives=(Objective("value", "minimize"),),
+        budget=Budget(n_trials=1),
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="nbautoml-") as place:
+        folder = Home(Path(place) / ".nbautoml").create_run(recipe, None)
+        if not folder.record_url.startswith("sqlite"):
+            return  # no rows in a server that others use
+        with _opened(folder) as session:
+            handout = session.driver.next_handout(n_free=1)
+            session.writer.apply(handout.events if handout else ())
 
 
 def _wait_for_order() -> dict[str, str] | None:

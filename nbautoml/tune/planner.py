@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +21,9 @@ __all__ = ["Measured", "measure", "one_by_one"]
 
 WARM_STEPS = 3
 LEAST_STEPS = 5
-SECONDS = 0.35  # a way; two ways and their warm-up stay below the 2 s that a plan may cost
+# A way; a slow step is measured `LEAST_STEPS` times. A whole run of a small model on two cores takes
+# a second: what is measured has to be far shorter.
+SECONDS = 0.04
 # A stack has to be this much faster: it is the more delicate way.
 GAIN = 0.9
 
@@ -82,26 +86,27 @@ def _workers(n: int) -> str:
 
 
 class _Watch:
-    """A listener that lets some steps pass, and notes when they began and ended."""
+    """A listener that lets some steps pass, and notes when each of them began."""
 
     def __init__(self) -> None:
         self.n_steps = 0
-        self.began_at = self.ended_at = 0.0
+        self.began_at: list[float] = []
 
     @property
     def seconds_per_step(self) -> float:
-        return (self.ended_at - self.began_at) / max(1, self.n_steps - WARM_STEPS - 1)
+        """Median: on a busy machine some steps wait for their turn."""
+        pairs = itertools.pairwise(self.began_at)
+        return statistics.median([late - early for early, late in pairs] or [0.0])
 
     def on_batch(self) -> None:
         from nbautoml.train import TrialCancelled
 
         now = time.perf_counter()
         self.n_steps += 1
-        if self.n_steps <= WARM_STEPS + 1:
-            self.began_at = now
-        self.ended_at = now
-        n_measured = self.n_steps - WARM_STEPS - 1
-        if n_measured >= LEAST_STEPS and now - self.began_at > SECONDS:
+        if self.n_steps <= WARM_STEPS:
+            return
+        self.began_at.append(now)
+        if len(self.began_at) > LEAST_STEPS and now - self.began_at[0] > SECONDS:
             raise TrialCancelled
 
     def on_steps(self, steps: list[int], losses: list[float]) -> None:
