@@ -69,6 +69,14 @@ class InlinePool:
             self._task = None
         return [Finished(worker=os.getpid())]
 
+    @property
+    def is_retired(self) -> bool:
+        """`TaskContext.is_retired`: there is no other process to go on in."""
+        return False
+
+    def retire(self) -> None:
+        """`TaskContext.retire`: cannot be done here."""
+
     def emit(self, event: Event) -> None:
         """`TaskContext.emit`."""
         self._obey(Happened(worker=os.getpid(), events=[event]))

@@ -177,9 +177,7 @@ class RunLoop:
         elif isinstance(message, Printed):
             self._log_prints(message)
         elif isinstance(message, Finished):
-            self._task_over(
-                message.worker, message.error or "ended without a result", message.traceback
-            )
+            self._task_over(message)
         elif isinstance(message, Died):
             self._worker_died(message)
 
@@ -196,16 +194,25 @@ class RunLoop:
             # It got further than the attempt before: no trial that kills its worker each time.
             self._requeues.pop(event.trial, None)
 
-    def _task_over(self, worker: int, error: str, traceback: str) -> None:
-        """Trials that the handler left open have failed."""
-        self._task_of.pop(worker, None)
-        for trial in [number for number, owner in self._in_hand.items() if owner == worker]:
-            self._tell(TrialEnded(trial=trial, state="failed", error=error, traceback=traceback))
+    def _task_over(self, message: Finished) -> None:
+        """Trials that the handler left open have failed, or wait for another process."""
+        self._task_of.pop(message.worker, None)
+        error = message.error or "ended without a result"
+        for trial in [n for n, owner in self._in_hand.items() if owner == message.worker]:
+            if message.is_retired and not message.error:
+                self._requeue(trial, "its worker was replaced")
+            else:
+                self._tell(
+                    TrialEnded(
+                        trial=trial, state="failed", error=error, traceback=message.traceback
+                    )
+                )
 
     def _worker_died(self, message: Died) -> None:
         """A killed worker's trials are run again; a crash is the trial's own failure."""
         self._task_of.pop(message.worker, None)
-        logger.warning("worker %s: %s", message.worker, message.reason)
+        if message.task is not None:
+            logger.warning("worker %s: %s", message.worker, message.reason)
         for trial in [n for n, owner in self._in_hand.items() if owner == message.worker]:
             self._requeues[trial] = self._requeues.get(trial, 0) + 1
             if message.is_killed and self._requeues[trial] <= MAX_REQUEUES:

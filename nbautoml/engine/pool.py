@@ -75,10 +75,14 @@ class Wanted(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Finished(Message):
-    """The worker's task is over; every trial of it has ended, or ``error`` says why not."""
+    """The worker's task is over; every trial of it has ended, or ``error`` says why not.
+
+    One that retires leaves its process: trials that it has not ended are run elsewhere.
+    """
 
     error: str = ""
     traceback: str = ""
+    is_retired: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

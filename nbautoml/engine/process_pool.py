@@ -73,6 +73,7 @@ class _Worker:
     task: Task | None = None
     started_at: float = 0.0
     is_overdue: bool = False
+    is_retired: bool = False
 
     @property
     def pid(self) -> int:
@@ -110,7 +111,7 @@ class ProcessPool:
 
     def start(self, task: Task) -> tuple[int, str]:
         """Give the task to a free worker."""
-        idle = [worker for worker in self._workers.values() if worker.task is None]
+        idle = [w for w in self._workers.values() if w.task is None and not w.is_retired]
         worker = next((w for w in idle if w.is_ready), None) or (idle[0] if idle else self._spawn())
         worker.device = self._free_device()
         worker.task, worker.started_at = task, time.monotonic()
@@ -254,7 +255,13 @@ class ProcessPool:
         if kind == "finished":
             worker.task = None
             worker.printed.read_all()  # the run may be over with this
-            return Finished(worker=pid, error=found["error"], traceback=found["traceback"])
+            worker.is_retired = found["is_retired"]
+            return Finished(
+                worker=pid,
+                error=found["error"],
+                traceback=found["traceback"],
+                is_retired=worker.is_retired,
+            )
         worker.is_ready = True
         return Ready(worker=pid)
 

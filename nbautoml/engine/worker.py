@@ -58,8 +58,13 @@ class PipeContext:
         self._flushed_at = self._checked_at = time.monotonic()
         self._is_paused = False
         self._is_over = False
+        self.is_retired = False
         self._cancelled: set[int] = set()
         self._inbox: list[dict[str, Any]] = []
+
+    def retire(self) -> None:
+        """Let this process be the last task's."""
+        self.is_retired = True
 
     def emit(self, event: Event) -> None:
         """Queue an event; sent with the next batch, some 50 ms later at the latest."""
@@ -175,8 +180,8 @@ def worker_main(pipe: Connection, output: Connection) -> None:
     context = PipeContext(pipe, run_folder=Path(), home_data=Path(), device="cpu", n_threads=1)
     try:
         context.send({"type": "ready"})
-        while (task := context.next_task()) is not None:
-            context.send(_do(task, context))
+        while not context.is_retired and (task := context.next_task()) is not None:
+            context.send({**_do(task, context), "is_retired": context.is_retired})
     except RunOver:
         pass  # the supervisor knows, or is gone: there is nobody to tell
     finally:

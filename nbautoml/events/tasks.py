@@ -126,6 +126,16 @@ class TaskContext(Protocol):
     device: str
     n_threads: int
 
+    @property
+    def is_retired(self) -> bool:
+        """Whether `retire` was called: the handler ends, and leaves its other trials open."""
+
+    def retire(self) -> None:
+        """This process should not be used any more (a CUDA error, memory that does not come back).
+
+        It ends with this task; trials of it that have not ended are given to another.
+        """
+
     def emit(self, event: Event) -> None:
         """Send an event to the record; buffered, so it costs microseconds."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nbautoml.errors import StoreError
-from nbautoml.events import ArtifactWritten
+from nbautoml.events import ArtifactWritten, Checkpoint
 from nbautoml.store.files import FILE_MODE, make_folder, os_errors, sync_folder
 from nbautoml.store.folder import RunFolder
 from nbautoml.store.rows import ArtifactRow
@@ -97,7 +97,9 @@ def _chunks(data: bytes | Path) -> Any:
         yield data
 
 
-def load_artifact(row: ArtifactRow | ArtifactWritten, folder: Path | None = None) -> bytes:
+def load_artifact(
+    row: ArtifactRow | ArtifactWritten | Checkpoint, folder: Path | None = None
+) -> bytes:
     """The bytes of an artifact, once its length and sha256 are what the record says.
 
     Args:

@@ -13,27 +13,41 @@ if TYPE_CHECKING:
     from nbautoml.train.dryrun import dry_run
     from nbautoml.train.frames import one_line, release_frames, user_frames
     from nbautoml.train.loop import fit
+    from nbautoml.train.memory import free_memory, is_device_lost, is_out_of_memory
     from nbautoml.train.result import FitResult, Listener, Silent, TrialCancelled
+    from nbautoml.train.state import CannotKeep, FitState, Keeper
 
 __all__ = [
+    "CannotKeep",
     "FitResult",
+    "FitState",
+    "Keeper",
     "Listener",
     "Silent",
     "TrialCancelled",
     "dry_run",
     "fit",
+    "free_memory",
+    "is_device_lost",
+    "is_out_of_memory",
     "one_line",
     "release_frames",
     "user_frames",
 ]
 
 _HOMES = {
+    "CannotKeep": "state",
     "FitResult": "result",
+    "FitState": "state",
+    "Keeper": "state",
     "Listener": "result",
     "Silent": "result",
     "TrialCancelled": "result",
     "dry_run": "dryrun",
     "fit": "loop",
+    "free_memory": "memory",
+    "is_device_lost": "memory",
+    "is_out_of_memory": "memory",
     "one_line": "frames",
     "release_frames": "frames",
     "user_frames": "frames",

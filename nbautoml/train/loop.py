@@ -6,7 +6,7 @@
                        for each batch:  on_batch -> seed (seed, step) -> lr -> forward, backward, update
                        on_steps         losses fetched, checked, thinned
                        validate         metrics of the epoch
-                       on_epoch         best weights kept; stop?  patience?
+                       on_epoch         best weights kept; stop?  patience?  checkpoint, if due
 
 A step never waits for the device: losses stay there and are fetched in chunks (`StepLog`).
 """
@@ -28,12 +28,14 @@ from nbautoml.spec.objective import METRICS, Objective, metrics_for
 from nbautoml.train.batches import TrainData, call_module, eval_batch_size
 from nbautoml.train.judge import Judge, keep_weights
 from nbautoml.train.losses import Loss
+from nbautoml.train.memory import forward_in_parts
 from nbautoml.train.metrics import Tally, default_metrics
 from nbautoml.train.optimizers import bare_step
 from nbautoml.train.result import FitResult, Listener
 from nbautoml.train.schedules import lr_factor
 from nbautoml.train.seeds import batch_order, isolated_rng, step_seed, step_seeder
 from nbautoml.train.setup import Setup, prepare
+from nbautoml.train.state import CannotKeep, FitState, Keeper, named_tensors, resume_, state_of
 from nbautoml.train.steplog import StepLog, diverged, stride_for
 
 __all__ = ["check_metrics", "evaluate", "fit", "metric_names", "threshold_of", "train_epoch"]
@@ -50,6 +52,9 @@ def fit(
     listener: Listener,
     metrics: tuple[str, ...] | None = None,
     loss: Loss | None = None,
+    keeper: Keeper | None = None,
+    start: FitState | None = None,
+    n_parts: int = 1,
 ) -> FitResult:
     """Train one module and keep the weights of its best epoch.
 
@@ -67,9 +72,14 @@ def fit(
         metrics: names to measure each epoch; None for loss, objective and a usual few.
         loss: the user's own loss ``(output, target) -> scalar``; it goes before the one that
             the settings name.
+        keeper: is given the fit's state after some epochs, to go on from should it be interrupted.
+        start: such a state: the fit goes on after its epoch, with the numbers it would have had.
+        n_parts: pieces of a batch that are gone through one after the other, where memory is short;
+            the update is the whole batch's (see `nbautoml.train.memory`).
 
     Raises:
         TrialCancelled: the listener raised it.
+        CannotKeep: ``start`` is of another module.
         DivergedError: the loss became NaN or infinite; names the step.
         ModelError, RecipeError, DataError: see `prepare`, `metric_names`, `evaluate`.
         Exception: what the module's own code raises comes through as it is: `user_frames`
@@ -80,8 +90,11 @@ def fit(
     if data.valid.n == 0:
         raise DataError("there are no validation rows", hint="give some, or a split above 0")
     with isolated_rng(place):
-        setup = prepare(build, data, settings, seed=seed, device=place, loss=loss)
-        return _run(setup, names, objective, listener, threshold_of(loss))
+        setup = prepare(build, data, settings, seed=seed, device=place, loss=loss, n_parts=n_parts)
+        judge = Judge(objective=objective, patience=settings.patience)
+        best = resume_(setup, judge, start) if start is not None else None
+        course = _Course(setup, judge, listener, keeper, best, start)
+        return course.run(names, threshold_of(loss))
 
 
 def metric_names(
@@ -114,43 +127,79 @@ def threshold_of(loss: Loss | None) -> float:
     return 0.5 if isinstance(loss, nn.BCELoss) else 0.0
 
 
-def _run(
-    setup: Setup, names: tuple[str, ...], objective: Objective, listener: Listener, threshold: float
-) -> FitResult:
-    begin, waited = time.perf_counter(), 0.0
-    log = StepLog(stride_for(setup.n_batches, setup.n_steps), listener.on_steps)
-    judge = Judge(objective=objective, patience=setup.settings.patience)
-    best: dict[str, torch.Tensor] | None = None
-    ended_by = "epochs"
-    epoch = 0
-    for epoch in range(1, setup.settings.epochs + 1):
-        waited += train_epoch(setup, epoch, log, listener.on_batch)
-        step = epoch * setup.n_batches
-        metrics = {"train_loss": log.mean, **evaluate(setup, names, threshold=threshold)}
-        check_metrics(metrics, objective, step)
-        if judge.is_better(epoch, metrics):
-            best = keep_weights(setup.module, best)
-        asked = time.perf_counter()
-        should_stop = listener.on_epoch(epoch, step, metrics)
-        waited += time.perf_counter() - asked
-        if should_stop:
-            ended_by = "stopped"
-            break
-        if judge.is_out_of_patience(epoch):
-            ended_by = "patience"
-            break
-    return FitResult(
-        value=judge.value,
-        best_epoch=judge.best_epoch,
-        n_epochs=epoch,
-        n_steps=epoch * setup.n_batches,
-        metrics=judge.metrics,
-        state_dict=best or {},
-        stopped=ended_by == "stopped",
-        ended_by=ended_by,
-        duration_s=time.perf_counter() - begin - waited,
-        notes=setup.notes,
-    )
+class _Course:
+    """The epochs of a fit."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        judge: Judge,
+        listener: Listener,
+        keeper: Keeper | None,
+        best: dict[str, torch.Tensor] | None,
+        start: FitState | None,
+    ) -> None:
+        self._setup, self._judge, self._listener, self._keeper = setup, judge, listener, keeper
+        self._best = best
+        self._epoch = start.epoch if start is not None else 0
+        self._waited = -start.spent_s if start is not None else 0.0
+        self._begin = time.perf_counter()
+        self._n_bytes = sum(t.numel() * t.element_size() for _, t in named_tensors(setup.module))
+
+    @property
+    def _spent_s(self) -> float:
+        """Seconds of training, earlier attempts' included."""
+        return time.perf_counter() - self._begin - self._waited
+
+    def run(self, names: tuple[str, ...], threshold: float) -> FitResult:
+        setup, judge, listener = self._setup, self._judge, self._listener
+        log = StepLog(stride_for(setup.n_batches, setup.n_steps), listener.on_steps)
+        ended_by = "epochs"
+        for epoch in range(self._epoch + 1, setup.settings.epochs + 1):
+            self._epoch = epoch
+            self._waited += train_epoch(setup, epoch, log, listener.on_batch)
+            step = epoch * setup.n_batches
+            metrics = {"train_loss": log.mean, **evaluate(setup, names, threshold=threshold)}
+            check_metrics(metrics, judge.objective, step)
+            if judge.is_better(epoch, metrics):
+                self._best = keep_weights(setup.module, self._best)
+            asked = time.perf_counter()
+            should_stop = listener.on_epoch(epoch, step, metrics)
+            self._waited += time.perf_counter() - asked
+            if should_stop:
+                ended_by = "stopped"
+                break
+            if judge.is_out_of_patience(epoch):
+                ended_by = "patience"
+                break
+            if epoch < setup.settings.epochs:
+                self._keep_if_due()
+        return FitResult(
+            value=judge.value,
+            best_epoch=judge.best_epoch,
+            n_epochs=self._epoch,
+            n_steps=self._epoch * setup.n_batches,
+            metrics=judge.metrics,
+            state_dict=self._best or {},
+            stopped=ended_by == "stopped",
+            ended_by=ended_by,
+            duration_s=self._spent_s,
+            notes=setup.notes,
+        )
+
+    def _keep_if_due(self) -> None:
+        keeper, spent_s = self._keeper, self._spent_s
+        if keeper is None or not keeper.is_due(spent_s, self._n_bytes):
+            return
+        begin = time.perf_counter()
+        try:
+            keeper.keep(
+                state_of(self._setup, self._judge, self._best, epoch=self._epoch, spent_s=spent_s)
+            )
+        except CannotKeep as error:
+            keeper.refuse(error)
+            self._keeper = None
+        self._waited += time.perf_counter() - begin
 
 
 def train_epoch(setup: Setup, epoch: int, log: StepLog, on_batch: Callable[[], None]) -> float:
@@ -170,7 +219,8 @@ def train_epoch(setup: Setup, epoch: int, log: StepLog, on_batch: Callable[[], N
     log.start_epoch(first_step, setup.n_batches, setup.batch_sizes)
     _seed_epoch(setup.seed, first_step)
     set_lr, update, seed_step = _lr_setter(setup), _updater(setup), step_seeder(setup.device)
-    forward, losses, clock = setup.forward, log.losses, time.perf_counter
+    forward = setup.forward if setup.n_parts == 1 else forward_in_parts(setup)
+    losses, clock = log.losses, time.perf_counter
     for inputs, target in part.batches(
         settings.batch_size, order=order, drop_last=setup.should_drop_last
     ):
@@ -256,6 +306,8 @@ def evaluate(setup: Setup, names: tuple[str, ...], *, threshold: float = 0.0) ->
         names=names, task=data.task, n_classes=max(len(data.classes), 1), threshold=threshold
     )
     rows = eval_batch_size(data.spec, setup.settings.batch_size)
+    if setup.n_parts > 1:
+        rows = max(1, setup.settings.batch_size // setup.n_parts)
     module.eval()
     # Not inference_mode: what a module caches in such a pass could not be trained with later.
     with torch.no_grad(), setup.precision.autocast():

@@ -34,6 +34,7 @@ class Setup:
         n_batches: steps of an epoch.
         should_drop_last: the epoch's last batch is left out.
         notes: how the fit is run, in short sentences.
+        n_parts: pieces in which a batch is gone through; see `nbautoml.train.memory`.
     """
 
     module: nn.Module
@@ -48,6 +49,7 @@ class Setup:
     n_batches: int
     should_drop_last: bool
     notes: tuple[str, ...]
+    n_parts: int = 1
 
     @property
     def batch_sizes(self) -> tuple[int, int]:
@@ -77,6 +79,7 @@ def prepare(
     seed: int,
     device: torch.device,
     loss: Loss | None = None,
+    n_parts: int = 1,
 ) -> Setup:
     """Build the module from its seed and make ready to train; seeds the global generators.
 
@@ -95,7 +98,7 @@ def prepare(
     notes = [precision.note] if precision.note else []
 
     def try_step(candidate: nn.Module) -> None:
-        inputs, target = first_batch(data.train, settings.batch_size)
+        inputs, target = first_batch(data.train, math.ceil(settings.batch_size / n_parts))
         with precision.autocast():
             train_loss(call_module(candidate, inputs), target).backward()  # type: ignore[no-untyped-call]
 
@@ -103,6 +106,8 @@ def prepare(
     is_worth_it = device.type == "cpu" or precision.dtype is not None
     if use_channels_last(module, try_step, is_worth_it=is_worth_it):
         notes.append("channels_last")
+    if n_parts > 1:
+        notes.append(f"batches in {n_parts} parts")
     should_drop = _should_drop_last(module, data.train.n, settings.batch_size)
     n_batches = data.train.n / settings.batch_size
     return Setup(
@@ -118,6 +123,7 @@ def prepare(
         n_batches=math.floor(n_batches) if should_drop else math.ceil(n_batches),
         should_drop_last=should_drop,
         notes=tuple(notes),
+        n_parts=n_parts,
     )
 
 

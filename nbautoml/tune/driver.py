@@ -32,6 +32,7 @@ from nbautoml.events import (
 from nbautoml.spec import Choice, Int
 from nbautoml.spec.fit import FitSettings
 from nbautoml.study import Study
+from nbautoml.tune.failures import OUT_OF_MEMORY
 from nbautoml.tune.kept import Kept
 from nbautoml.tune.rounds import Rounds
 from nbautoml.tune.stacking import STACK_HANDLER, Stacking
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["TuneDriver", "trial_seed"]
 
 SAME_ERROR_LIMIT = 3
+# A large model may have no room where a smaller one has: so it takes more of them to give up.
+OUT_OF_MEMORY_LIMIT = 20
 HANDLERS: Mapping[str, str] = {
     "module": "nbautoml.tune.work:train_modules",
     "objective": "nbautoml.tune.objectives:run_objectives",
@@ -85,7 +88,7 @@ class TuneDriver:
         self._alone: deque[int] = deque()  # handed back: they fit into no stack
         self._n_planned = self._n_good = self._n_ended = 0
         self._best: float | None = None
-        self._last_error, self._n_same_error = "", 0
+        self._last_error, self._n_same_error, self._n_out_of_memory = "", 0, 0
         self._deadline: float | None = None
         self._fatal = ""
         self._stacking = Stacking.of(
@@ -281,7 +284,7 @@ class TuneDriver:
             self._note_failure(event)
         elif event.state == "complete":
             # A member of a stack that ended later than those that failed.
-            self._n_same_error, self._fatal = 0, ""
+            self._n_same_error, self._n_out_of_memory, self._fatal = 0, 0, ""
 
     def _note_value(self, state: str, value: float | None) -> None:
         if state not in {"complete", "stopped_early"} or value is None or math.isnan(value):
@@ -294,6 +297,13 @@ class TuneDriver:
     def _note_failure(self, event: TrialEnded) -> None:
         self._n_same_error = self._n_same_error + 1 if event.error == self._last_error else 1
         self._last_error = event.error
+        if event.error.startswith(OUT_OF_MEMORY):
+            self._n_out_of_memory += 1
+            if self._n_out_of_memory >= OUT_OF_MEMORY_LIMIT:
+                text = f"{self._n_out_of_memory} trials in a row ran {event.error}"
+                self._fatal = f"{text}; narrow the space, or the batches"
+            return
+        self._n_out_of_memory = 0
         # As many as are still open may yet do better: the members of a stack end one by one.
         limit = max(
             SAME_ERROR_LIMIT, self._n_planned - self._n_ended - len(self._again) - len(self._alone)

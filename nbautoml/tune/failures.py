@@ -7,7 +7,9 @@ from pathlib import Path
 from nbautoml.errors import ModelError, NbAutomlError
 from nbautoml.events import TrialEnded
 
-__all__ = ["cancelled", "failed"]
+__all__ = ["OUT_OF_MEMORY", "cancelled", "failed"]
+
+OUT_OF_MEMORY = "out of memory, also with half the batch at a time"
 
 MAX_TEXT = 2000
 
@@ -20,12 +22,14 @@ def failed(trial: int, error: BaseException, capsule_dir: Path) -> TrialEnded:
         error: what was raised; it is not kept, so that no tensor of its frames is.
         capsule_dir: the user's own files, whose frames are shown.
     """
-    from nbautoml.train import user_frames
+    from nbautoml.train import is_out_of_memory, one_line, user_frames
 
     if isinstance(error, ModelError):
         text, told = error.message, error.frames
     elif isinstance(error, NbAutomlError):
         text, told = str(error), ""
+    elif is_out_of_memory(error):
+        text, told = f"{OUT_OF_MEMORY}: {one_line(error)}", user_frames(error, [str(capsule_dir)])
     else:
         text = f"{type(error).__name__}: {error}"[:MAX_TEXT]
         told = user_frames(error, [str(capsule_dir)])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nbautoml.errors import NbAutomlError
 from nbautoml.events import (
     EpochEnded,
+    LogLine,
     RunControl,
     StepsDone,
     Task,
@@ -25,6 +26,7 @@ from nbautoml.events import (
 )
 from nbautoml.spec.fit import FitSettings
 from nbautoml.store import save_artifact
+from nbautoml.tune.checkpoints import Checkpoints, begin_again
 from nbautoml.tune.failures import cancelled, failed
 from nbautoml.tune.session import Session, session_for
 
@@ -49,6 +51,8 @@ def train_modules(task: Task, context: TaskContext) -> None:
     for trial in task.trials:
         ended = train_one(trial, task, session, context)
         context.emit(ended)
+        if context.is_retired:
+            return  # the others are better off elsewhere
 
 
 def make_builder(
@@ -72,7 +76,8 @@ class Reporter:
         self.trial, self._context = trial.number, context
         self._metric = session.recipe.objectives[0].metric
         self._limit_s = task.limit_s
-        self._until = time.monotonic() + task.limit_s if task.limit_s is not None else None
+        self._begun_at = time.monotonic()
+        self._until = self._begun_at + task.limit_s if task.limit_s is not None else None
         self.is_stopped_early = False
 
     def on_steps(self, steps: list[int], losses: list[float]) -> None:
@@ -89,6 +94,11 @@ class Reporter:
         self.is_stopped_early = answer is RunControl.STOP_EARLY
         return self.is_stopped_early
 
+    def note_spent(self, spent_s: float) -> None:
+        """Earlier attempts, which this one goes on from, have trained for so long."""
+        if self._limit_s is not None:
+            self._until = self._begun_at + self._limit_s - spent_s
+
     def on_batch(self) -> None:
         """Cancelled, or over its time?"""
         self._raise_if_over(self._context.check(self.trial))
@@ -104,27 +114,77 @@ class Reporter:
 
 def train_one(trial: TrialSpec, task: Task, session: Session, context: TaskContext) -> TrialEnded:
     """One trial from its first step to its end."""
-    from nbautoml.train import TrialCancelled, fit
+    from nbautoml.train import TrialCancelled, is_device_lost, is_out_of_memory, release_frames
 
     reporter = Reporter(trial, task, session, context)
     number = trial.number
     try:
-        settings, arguments = session.split(trial.params)
-        result = fit(
-            make_builder(session.target, arguments),
-            session.opened_data,
-            FitSettings(**settings),
-            objective=session.recipe.objectives[0],
-            seed=trial.seed,
-            device=context.device,
-            listener=reporter,
-            loss=session.loss,
-        )
+        result = _trained(trial, reporter, session, context)
     except TrialCancelled:
         return cancelled(number)
     except (Exception, SystemExit) as error:  # noqa: BLE001  the user's code may raise anything
-        return failed(number, error, session.capsule_dir)
+        ended = failed(number, error, session.capsule_dir)
+        if is_device_lost(error) or is_out_of_memory(error):
+            context.retire()
+        release_frames(error)
+        return ended
     return ended_well(result, reporter, task, session, context)
+
+
+def _trained(
+    trial: TrialSpec, reporter: Reporter, session: Session, context: TaskContext
+) -> FitResult:
+    """Fit it; out of memory, once more with half of each batch at a time."""
+    import torch
+
+    from nbautoml.train import free_memory, is_out_of_memory, one_line, release_frames
+
+    checkpoints = Checkpoints(trial, context)
+    try:
+        return _fitted(trial, checkpoints, reporter, session, context)
+    except Exception as error:  # what is not about memory goes on its way
+        if not is_out_of_memory(error):
+            raise
+        text = f"{one_line(error)}; again with half of each batch at a time"
+        release_frames(error)  # they hold the very memory that is lacking
+    free_memory(torch.device(context.device))
+    context.emit(LogLine(text=text, level="warning", trial=trial.number))
+    epoch, step = checkpoints.start
+    begin_again(trial.number, text, context, epoch=epoch, step=step)
+    return _fitted(trial, checkpoints, reporter, session, context, n_parts=2)
+
+
+def _fitted(
+    trial: TrialSpec,
+    checkpoints: Checkpoints,
+    reporter: Reporter,
+    session: Session,
+    context: TaskContext,
+    n_parts: int = 1,
+) -> FitResult:
+    """Fit it from the newest checkpoint that can be used."""
+    from nbautoml.train import CannotKeep, fit
+
+    settings, arguments = session.split(trial.params)
+    for start in checkpoints.starts():
+        reporter.note_spent(start.spent_s if start else 0.0)
+        try:
+            return fit(
+                make_builder(session.target, arguments),
+                session.opened_data,
+                FitSettings(**settings),
+                objective=session.recipe.objectives[0],
+                seed=trial.seed,
+                device=context.device,
+                listener=reporter,
+                loss=session.loss,
+                keeper=checkpoints,
+                start=start,
+                n_parts=n_parts,
+            )
+        except CannotKeep as error:
+            checkpoints.reject(error)
+    raise AssertionError("unreachable: the last start is a fresh one")
 
 
 def ended_well(
