@@ -24,6 +24,7 @@ from nbautoml.events.facts import (
     TrialEnded,
     TrialPlanned,
     TrialRequeued,
+    TrialRestarted,
     TrialStarted,
     event_from_json,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "TrialEnded",
     "TrialPlanned",
     "TrialRequeued",
+    "TrialRestarted",
     "TrialSpec",
     "TrialStarted",
     "Verdict",

@@ -34,6 +34,7 @@ __all__ = [
     "TrialEnded",
     "TrialPlanned",
     "TrialRequeued",
+    "TrialRestarted",
     "TrialStarted",
     "event_from_json",
 ]
@@ -128,6 +129,16 @@ class TrialRequeued(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrialRestarted(Event):
+    """The trial's worker begins it again, after ``epoch`` and ``step`` (0: anew)."""
+
+    trial: int
+    reason: str
+    epoch: int = 0
+    step: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialEnded(Event):
     """The trial is over.
 
@@ -192,6 +203,7 @@ _EVENTS: dict[str, type[Event]] = {
         StepsDone,
         EpochEnded,
         TrialRequeued,
+        TrialRestarted,
         TrialEnded,
         ArtifactWritten,
         ArtifactRemoved,

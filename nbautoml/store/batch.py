@@ -28,6 +28,7 @@ from nbautoml.events import (
     TrialEnded,
     TrialPlanned,
     TrialRequeued,
+    TrialRestarted,
     TrialStarted,
 )
 from nbautoml.store.rows import FINISHED_STATES
@@ -256,16 +257,24 @@ class Batch:
             trial.worker, trial.device = int(event.worker), clean(event.device, 32)
             trial.started_at = self._now
             if trial.attempt > 1:
-                self._rewind(trial, int(event.step) if event.epoch else _BEFORE_ALL)
-            trial.epoch, trial.step, trial.metrics = int(event.epoch), int(event.step), "{}"
+                self._rewind(trial, event)
 
-    def _rewind(self, trial: Trial, step: int) -> None:
-        """Drop a trial's points that are later than a step.
+    @_take.register
+    def _restarted(self, event: TrialRestarted) -> None:
+        trial = self._moving(event.trial, "the restart", "running")
+        if trial is not None:
+            trial.attempt += 1
+            self._rewind(trial, event)
+            self._log("warning", f"trial {trial.number}: {clean(event.reason)}", trial.number)
+
+    def _rewind(self, trial: Trial, event: TrialStarted | TrialRestarted) -> None:
+        """Drop a trial's points that are later than where it goes on.
 
         Who follows the record is told to forget all points of the trial; those that stay are
         therefore written anew, and told again.
         """
-        number = trial.number
+        number, step = trial.number, int(event.step) if event.epoch else _BEFORE_ALL
+        trial.epoch, trial.step, trial.metrics = int(event.epoch), int(event.step), "{}"
         self.rewound[number] = min(step, self.rewound.get(number, step))
         self.points = [p for p in self.points if p["trial"] != number or p["step"] <= step]
         trial.n_points = sum(point["trial"] == number for point in self.points)

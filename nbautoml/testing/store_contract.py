@@ -35,6 +35,7 @@ from nbautoml.events import (
     TrialEnded,
     TrialPlanned,
     TrialRequeued,
+    TrialRestarted,
     TrialStarted,
 )
 from nbautoml.spec.budget import Budget
@@ -301,8 +302,7 @@ class StoreContract:
             TrialRequeued(trial=0, reason="killed"),
             TrialStarted(trial=0, worker=2, epoch=3, step=30),
             *_epochs(0, range(4, 6)),
-            TrialRequeued(trial=0, reason="killed again"),
-            TrialStarted(trial=0, worker=3, epoch=4, step=40),
+            TrialRestarted(trial=0, reason="no memory", epoch=4, step=40),
             *_epochs(0, range(5, 8)),
             TrialEnded(trial=0, state="complete", values=[1.0]),
         ]

@@ -8,20 +8,18 @@ against a write, every epoch is followed by one.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nbautoml.errors import NbAutomlError, StoreError
 from nbautoml.events import (
     Checkpoint,
     LogLine,
     TaskContext,
-    TrialRequeued,
+    TrialRestarted,
     TrialSpec,
-    TrialStarted,
 )
 from nbautoml.events.wire import plain
 from nbautoml.store import load_artifact, save_artifact
@@ -30,7 +28,7 @@ from nbautoml.tune.kept import CHECKPOINT, N_KEPT
 if TYPE_CHECKING:
     from nbautoml.train.state import CannotKeep, FitState
 
-__all__ = ["Checkpoints", "Pace", "begin_again"]
+__all__ = ["Checkpoints", "Pace"]
 
 SHARE = 0.02  # goal: below 3 % of the run, with what is not measured here
 LEAST_S = 2.0  # between two, and before the first
@@ -183,17 +181,8 @@ class Checkpoints:
         epoch, step = self.start
         where = f"goes on after epoch {epoch}" if epoch else "starts anew"
         text = f"the checkpoint of epoch {bad.epoch} is not used: {self._reason}; the trial {where}"
-        self._say(text)
-        begin_again(self._trial.number, text, self._context, epoch=epoch, step=step)
+        restarted = TrialRestarted(trial=self._trial.number, reason=text, epoch=epoch, step=step)
+        self._context.emit(restarted)
 
     def _say(self, text: str, level: str = "warning") -> None:
         self._context.emit(LogLine(text=text, level=level, trial=self._trial.number))
-
-
-def begin_again(
-    trial: int, reason: str, context: TaskContext, *, epoch: int = 0, step: int = 0
-) -> None:
-    """Tell the record that this worker begins the trial again, after an epoch or anew."""
-    context.emit(TrialRequeued(trial=trial, reason=reason))
-    started: dict[str, Any] = {"worker": os.getpid(), "device": context.device}
-    context.emit(TrialStarted(trial=trial, epoch=epoch, step=step, **started))

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 from nbautoml.errors import NbAutomlError
 from nbautoml.events import (
     EpochEnded,
-    LogLine,
     RunControl,
     StepsDone,
     Task,
     TaskContext,
     TrialEnded,
+    TrialRestarted,
     TrialSpec,
 )
 from nbautoml.spec.fit import FitSettings
 from nbautoml.store import save_artifact
-from nbautoml.tune.checkpoints import Checkpoints, begin_again
+from nbautoml.tune.checkpoints import Checkpoints
 from nbautoml.tune.failures import cancelled, failed
 from nbautoml.tune.session import Session, session_for
 
@@ -148,9 +148,8 @@ def _trained(
         text = f"{one_line(error)}; again with half of each batch at a time"
         release_frames(error)  # they hold the very memory that is lacking
     free_memory(torch.device(context.device))
-    context.emit(LogLine(text=text, level="warning", trial=trial.number))
     epoch, step = checkpoints.start
-    begin_again(trial.number, text, context, epoch=epoch, step=step)
+    context.emit(TrialRestarted(trial=trial.number, reason=text, epoch=epoch, step=step))
     return _fitted(trial, checkpoints, reporter, session, context, n_parts=2)
 
 
