@@ -1,14 +1,28 @@
-"""Which way is faster here: trials one by one, or many as one? Some real steps of each tell."""
+"""Which way is faster here: trials one by one, or many as one, and how many? Some real steps tell.
+
+::
+
+    one step alone --> x8 as one --> x32 as one --> the fastest that fits into memory
+         |                 '-- not faster: one by one, nothing wider is tried
+         '-- so slow that stacks would take longer to measure than a plan may cost
+
+All workers of a run measure at the same time, so that what they take from each other is in the
+figures. Candidates that are not tried: one process with all cores for a trial (small models gain
+nothing from a second thread, and large ones less than from a second process), and
+`torch.compile` of the stacked step (38 us a trial and step after 19 s of compiling, where the stack
+takes 35: `nbautoml.train.stacked`).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import itertools
+import math
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.events import PlanChosen
@@ -17,60 +31,69 @@ if TYPE_CHECKING:
     from nbautoml.train.stacked import Member, Ready
     from nbautoml.tune.session import Session
 
-__all__ = ["Measured", "measure", "one_by_one"]
+__all__ = ["Measured", "bytes_of_trial", "fitting_width", "measure", "one_by_one"]
 
-WARM_STEPS = 3
-LEAST_STEPS = 5
+WARM_STEPS = 2
+LEAST_STEPS = 3
 # A way; a slow step is measured `LEAST_STEPS` times. A whole run of a small model on two cores takes
 # a second: what is measured has to be far shorter.
-SECONDS = 0.04
+SECONDS = 0.03
+# All ways together may take this long, or this share of the run, whichever is more.
+BUDGET_S, BUDGET_SHARE = 1.0, 0.03
 # A stack has to be this much faster: it is the more delicate way.
 GAIN = 0.9
+# This share of the memory that is free may be taken by the workers' stacks.
+MEMORY_SHARE = 0.6
+# Copies of its weights that a trial has in a stack: weights, gradients, two of an optimiser's
+# state, the best epoch's, and what it was built with.
+COPIES = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Seconds a trial and step, both ways.
+    """Seconds a trial and step, each way.
 
     Attributes:
         alone_s: one by one.
-        stacked_s: as one; infinite when it cannot be done.
-        width: trials in the stack that was measured.
-        reason: why it cannot be done, or "".
+        stacked_s: as one, by the number of trials; empty when it was not tried or cannot be done.
+        reason: why there is nothing to choose, or "".
     """
 
     alone_s: float
-    stacked_s: float
-    width: int
+    stacked_s: Mapping[int, float] = field(default_factory=dict)
     reason: str = ""
 
     @property
-    def is_stacked(self) -> bool:
-        """Whether the stack is worth it."""
-        return self.stacked_s < GAIN * self.alone_s
+    def width(self) -> int:
+        """The fastest number of trials to train as one; 1 is one by one."""
+        if not self.stacked_s:
+            return 1
+        width = min(self.stacked_s, key=lambda n: self.stacked_s[n])
+        return width if self.stacked_s[width] < GAIN * self.alone_s else 1
 
-    def plan(self, *, max_width: int, n_workers: int, n_steps: int, device: str) -> PlanChosen:
-        """The choice as an event, with what was measured."""
+    def plan(self, *, n_workers: int, n_steps: int, device: str) -> PlanChosen:
+        """The choice as an event, with what was measured.
+
+        Args:
+            n_workers: that train at the same time.
+            n_steps: of a trial.
+            device: where.
+        """
         if self.reason:
             return one_by_one(self.reason, n_workers, device)
-        workers = _workers(n_workers)
-        alone, stacked = (n_workers / (s * n_steps) for s in (self.alone_s, self.stacked_s))
-        if self.is_stacked:
-            text = (
-                f"vectorized x{max_width} in {workers} on {device}: about {stacked:.3g} trials/s; "
-                f"one by one {alone:.3g}"
-            )
-        else:
-            text = (
-                f"one by one in {workers} on {device}: about {alone:.3g} trials/s; "
-                f"vectorized {stacked:.3g}"
-            )
+        ways = {1: self.alone_s, **self.stacked_s}
+        rates = {n: n_workers / (seconds * n_steps) for n, seconds in ways.items()}
+        chosen = self.width
+        others = [f"{_way(n)} {rates[n]:.3g}" for n in ways if n != chosen]
+        text = (
+            f"{_way(chosen)} in {_workers(n_workers)} on {device}: about {rates[chosen]:.3g} "
+            "trials/s" + "".join(f"; {other}" for other in others)
+        )
         details: dict[str, Any] = {
-            "executor": "vectorized" if self.is_stacked else "process",
-            "width": max_width if self.is_stacked else 1,
+            "executor": "vectorized" if chosen > 1 else "process",
+            "width": chosen,
             "alone_s_per_step": self.alone_s,
-            "stacked_s_per_step": self.stacked_s,
-            "measured_width": self.width,
+            "stacked_s_per_step": {str(n): s for n, s in self.stacked_s.items()},
         }
         return PlanChosen(text=text, details=details)
 
@@ -81,8 +104,44 @@ def one_by_one(reason: str, n_workers: int, device: str) -> PlanChosen:
     return PlanChosen(text=text, details={"executor": "process", "width": 1, "reason": reason})
 
 
+def _way(width: int) -> str:
+    return "one by one" if width == 1 else f"vectorized x{width}"
+
+
 def _workers(n: int) -> str:
     return "1 worker" if n == 1 else f"{n} workers"
+
+
+# -- memory ---------------------------------------------------------------------------------
+
+
+def bytes_of_trial(template: Ready) -> int:
+    """Memory that one trial takes in a stack: copies of its weights, and a step's activations.
+
+    Every value of the forward pass is counted as kept for the backward pass, with its gradient:
+    more than what is really held at once.
+    """
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in template.start.values())
+    made = (math.prod(shape) for op in template.tape.ops for shape in op.shapes)
+    return COPIES * weights + 2 * template.output.element_size() * sum(made)
+
+
+def fitting_width(template: Ready, *, n_workers: int, device: str) -> int:
+    """How many trials fit into memory as one, at least 1, with all workers doing the same."""
+    return max(1, int(MEMORY_SHARE * _free_bytes(device) / n_workers / bytes_of_trial(template)))
+
+
+def _free_bytes(device: str) -> int:
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+# -- time -----------------------------------------------------------------------------------
 
 
 class _Watch:
@@ -114,28 +173,51 @@ class _Watch:
 
     def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> bool:
         """Steps only: an evaluation in between would count."""
-        return self.n_steps >= WARM_STEPS + LEAST_STEPS + 1
+        return len(self.began_at) > LEAST_STEPS
 
 
-def measure(members: Sequence[Ready], template: Ready, session: Session, device: str) -> Measured:
-    """Train some steps of one member alone, and of all of them as one; nothing is recorded.
+def measure(
+    members: Sequence[Ready],
+    template: Ready,
+    session: Session,
+    *,
+    device: str,
+    max_width: int,
+    run_steps: int,
+) -> Measured:
+    """Train some steps of one member alone, and of many as one; nothing is recorded.
+
+    Their seeds decide their numbers, so that training them afterwards gives what it would have
+    given.
 
     Args:
         members: of one structure; that in the middle by size is trained alone.
         template: as wide as the widest.
         session: of the run.
         device: where.
-
-    Their seeds decide their numbers, so that training them afterwards gives what it would have
-    given.
+        max_width: most trials in a stack; wider ones than there are members are made of copies.
+        run_steps: steps that this worker will make in the whole run, for all its trials.
     """
     by_size = sorted(members, key=lambda one: sum(t.numel() for t in one.start.values()))
     alone = _measure_alone(by_size[len(by_size) // 2].member, session, device)
-    try:
-        stacked = _measure_stack(members, template, session, device)
-    except Exception as error:  # noqa: BLE001  whatever it is, one by one will tell it properly
-        return Measured(alone, float("inf"), len(members), _reason(error))
-    return Measured(alone, stacked, len(members))
+    budget = max(BUDGET_S, BUDGET_SHARE * alone * run_steps)
+    stacked: dict[int, float] = {}
+    for width in sorted({min(len(members), max_width), max_width}):
+        expected = min([alone, *stacked.values()]) * width * (WARM_STEPS + LEAST_STEPS + 2)
+        if width < 2 or expected > budget:
+            break
+        began = time.perf_counter()
+        try:
+            stacked[width] = _measure_stack(members, template, session, device, width)
+        except Exception as error:  # noqa: BLE001  whatever it is, one by one will tell it properly
+            return Measured(alone_s=alone, reason=_reason(error))
+        budget -= time.perf_counter() - began
+        if stacked[width] > alone:  # wider ones are as bad
+            break
+    if not stacked:
+        text = f"a step takes {alone:.2g} s, which is training and hardly anything else"
+        return Measured(alone_s=alone, reason=text)
+    return Measured(alone_s=alone, stacked_s=stacked)
 
 
 def _measure_alone(member: Member, session: Session, device: str) -> float:
@@ -157,7 +239,7 @@ def _measure_alone(member: Member, session: Session, device: str) -> float:
 
 
 def _measure_stack(
-    members: Sequence[Ready], template: Ready, session: Session, device: str
+    members: Sequence[Ready], template: Ready, session: Session, device: str, width: int
 ) -> float:
     from nbautoml.train.stacked import StackedFit
 
@@ -165,17 +247,17 @@ def _measure_stack(
         session.opened_data,
         objective=session.recipe.objectives[0],
         device=device,
-        width=len(members),
+        width=width,
         loss=session.loss,
     )
-    watches = [_Watch() for _ in members]
+    watches = [_Watch() for _ in range(width)]
     stack.shape_by(template)
-    for one, watch in zip(members, watches, strict=True):
+    for one, watch in zip(itertools.cycle(members), watches, strict=False):
         member = dataclasses.replace(one.member, listener=watch)
         stack.add_ready(dataclasses.replace(one, member=member))
     for _ in stack.run():
         pass
-    return watches[0].seconds_per_step / len(members)
+    return watches[0].seconds_per_step / width
 
 
 def _reason(error: Exception) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -25,12 +25,17 @@ __all__ = ["Session", "session_for"]
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """A run as a worker sees it."""
+    """A run as a worker sees it.
+
+    Attributes:
+        widths: how many trials to train as one, by their structure, as far as it was measured here.
+    """
 
     recipe: Recipe
     capsule: ModuleType
     capsule_dir: Path
     data: TrainData | None
+    widths: dict[Hashable, int] = field(default_factory=dict)
 
     @property
     def target(self) -> Any:

@@ -1,7 +1,7 @@
 """How many trials a task gets: whether a run's trials may be trained as one, and how wide.
 
-The first tasks are short ones whose handler measures both ways (`nbautoml.tune.planner`) and
-tells by a `PlanChosen` which is faster; from then on all tasks follow.
+The first tasks are short ones whose handler measures each way (`nbautoml.tune.planner`) and
+tells by a `PlanChosen` which is fastest; from then on all tasks follow.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from nbautoml.events import PlanChosen
     from nbautoml.spec.recipe import Recipe
 
-__all__ = ["STACK_HANDLER", "Stacking"]
+__all__ = ["MAX_WIDTH", "STACK_HANDLER", "Stacking"]
 
 STACK_HANDLER = "nbautoml.tune.stacks:train_stacks"
-# Wider stacks leave a CPU's caches: 64 and 128 were no faster than 32.
-MAX_WIDTH = 32
+# Wider stacks leave a CPU's caches: 64 and 128 were no faster than 32. What a GPU takes at once was
+# not measured; its memory and the planner decide below this.
+MAX_WIDTH = {"cpu": 32, "mps": 32, "cuda": 256}
 # What the first tasks get, which measure: enough to see what a stack gains.
 FIRST = 8
 # A sampler that learns has seen nothing of the trials that run: a stack may hold this share of all.
@@ -38,6 +39,7 @@ class Stacking:
         is_decided: what is faster is known.
         n_workers: workers that share the trials.
         is_fixed: every task gets as many trials, however many workers there are.
+        n_trials: of the run, where that is known.
     """
 
     width: int
@@ -45,6 +47,7 @@ class Stacking:
     is_decided: bool = False
     n_workers: int = 1
     is_fixed: bool = False
+    n_trials: int | None = None
 
     @classmethod
     def of(
@@ -64,7 +67,9 @@ class Stacking:
             and recipe.budget.trial_seconds is None
             and executor in ({"vectorized"} if round_size else {"auto", "vectorized"})
         )
-        width = MAX_WIDTH
+        # Where the workers measure, they know their device.
+        is_cpu = executor == "vectorized" and not recipe.execution.device.startswith("cuda")
+        width = MAX_WIDTH["cpu" if is_cpu else "cuda"]
         if sampler not in BLIND:
             width = min(width, max(2, (n_trials or 8 * LEARNING_SHARE) // LEARNING_SHARE))
         if not is_stackable or (n_trials is not None and n_trials < 4):
@@ -76,6 +81,7 @@ class Stacking:
             is_asked=executor == "vectorized",
             is_decided=width == 1,
             is_fixed=round_size is not None,
+            n_trials=n_trials,
         )
 
     @property
@@ -98,8 +104,13 @@ class Stacking:
         """What the handler is told."""
         if not self.is_possible:
             return {}
-        is_open = not self.is_decided and not self.is_asked
-        return {"width": self.width, "measure": is_open, "n_workers": self.n_workers}
+        return {
+            "width": self.width,
+            "measure": not self.is_asked,
+            "is_open": not self.is_decided and not self.is_asked,
+            "n_workers": self.n_workers,
+            "n_trials": self.n_trials,
+        }
 
     def learn(self, plan: PlanChosen) -> None:
         """A handler has measured."""

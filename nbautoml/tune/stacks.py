@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from nbautoml.events import LogLine, Task, TaskContext, TrialRequeued, TrialSpec
 from nbautoml.spec.fit import FitSettings
 from nbautoml.tune.failures import cancelled, failed
-from nbautoml.tune.planner import measure, one_by_one
+from nbautoml.tune.planner import fitting_width, measure, one_by_one
 from nbautoml.tune.session import Session, session_for
+from nbautoml.tune.stacking import MAX_WIDTH
 from nbautoml.tune.work import Reporter, ended_well, make_builder, train_one
 
 if TYPE_CHECKING:
@@ -52,14 +53,14 @@ class _Worker:
         """All trials of the task."""
         groups, alone = self._sorted(self._task.trials)
         alone += self._lone(groups)
-        if self._task.payload["measure"] and not self._is_stack_faster(groups):
+        alone += self._choose(groups)
+        if not groups:
             self._has_more = False
-            alone, groups = list(self._task.trials), {}
         self._hand_back(alone if groups else alone[1:])
         while groups:
             key, members = groups.popitem()
             others = self._train_group(key, members)
-            self._hand_back(self._lone(others))
+            self._hand_back([*self._lone(others), *self._choose(others)])
             for other, late in others.items():
                 groups.setdefault(other, []).extend(late)
         if alone and len(alone) == len(self._task.trials):
@@ -138,26 +139,42 @@ class _Worker:
             self._reporters[spec.number] = reporter
         return found if found.loose_key == largest.loose_key else largest
 
-    def _is_stack_faster(self, groups: Groups) -> bool:
-        """Measure both ways on the largest group, and tell the run what was found."""
-        members = max(groups.values(), key=len, default=[])
-        if not members:
-            workers, device = self._task.payload["n_workers"], self._context.device
-            self._context.emit(one_by_one("the trials differ in their layers", workers, device))
-            return False
-        template = self._template(members)
-        found = measure(members, template, self._session, self._context.device)
+    def _choose(self, groups: Groups) -> list[TrialSpec]:
+        """Measure both ways on a group that is new here; take out those that are faster alone.
+
+        The first group of a run decides how it is executed, and the run is told. A group of
+        another structure that comes later is measured too, by each worker for itself.
+        """
+        payload, widths = self._task.payload, self._session.widths
+        if payload["measure"] and not groups and not widths:
+            reason = "the trials differ in their layers"
+            self._context.emit(one_by_one(reason, payload["n_workers"], self._context.device))
+        if not payload["measure"]:
+            return []
+        slow: list[TrialSpec] = []
+        for key, members in sorted(groups.items(), key=lambda pair: -len(pair[1])):
+            if key not in widths:
+                is_first = not widths and payload["is_open"]
+                widths[key] = self._measured_width(members, is_told=is_first)
+            if widths[key] == 1:
+                slow += [self._specs[one.member.number] for one in groups.pop(key)]
+        return slow
+
+    def _measured_width(self, members: list[Ready], *, is_told: bool) -> int:
         payload, settings = self._task.payload, members[0].member.settings
+        device, n_workers = self._context.device, payload["n_workers"]
+        template = self._template(members)
         n_batches = -(-self._session.opened_data.train.n // settings.batch_size)
-        self._context.emit(
-            found.plan(
-                max_width=payload["width"],
-                n_workers=payload["n_workers"],
-                n_steps=settings.epochs * n_batches,
-                device=self._context.device,
-            )
-        )
-        return found.is_stacked
+        n_steps = settings.epochs * n_batches
+        fitting = fitting_width(template, n_workers=n_workers, device=device)
+        found = measure(
+            members, template, self._session, device=device,
+            max_width=min(payload["width"], fitting, MAX_WIDTH[device.partition(":")[0]]),
+            run_steps=n_steps * (payload["n_trials"] or len(members)) // n_workers,
+        )  # fmt: skip
+        if is_told:
+            self._context.emit(found.plan(n_workers=n_workers, n_steps=n_steps, device=device))
+        return found.width
 
     # -- training -----------------------------------------------------------------------------
 
@@ -187,7 +204,7 @@ class _Worker:
             self._session.opened_data,
             objective=self._session.recipe.objectives[0],
             device=self._context.device,
-            width=self._task.payload["width"],
+            width=self._session.widths.get(key, self._task.payload["width"]),
             loss=self._session.loss,
         )
         others: Groups = {}
