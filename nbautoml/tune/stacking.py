@@ -1,7 +1,7 @@
 """How many trials a task gets: whether a run's trials may be trained as one, and how wide.
 
-The first tasks are short ones whose handler measures each way (`nbautoml.tune.planner`) and
-tells by a `PlanChosen` which is fastest; from then on all tasks follow.
+The first tasks are short ones whose handlers measure each way (`nbautoml.tune.planner`), all at the
+same time; the first tells by a `PlanChosen` which is fastest, and from then on all tasks follow.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Stacking:
         n_workers: workers that share the trials.
         is_fixed: every task gets as many trials, however many workers there are.
         n_trials: of the run, where that is known.
+        is_under_way: a task was told to measure for the whole run.
     """
 
     width: int
@@ -48,6 +49,7 @@ class Stacking:
     n_workers: int = 1
     is_fixed: bool = False
     n_trials: int | None = None
+    is_under_way: bool = False
 
     @classmethod
     def of(
@@ -104,10 +106,12 @@ class Stacking:
         """What the handler is told."""
         if not self.is_possible:
             return {}
+        is_open = not self.is_decided and not self.is_asked and not self.is_under_way
+        self.is_under_way = True
         return {
             "width": self.width,
             "measure": not self.is_asked,
-            "is_open": not self.is_decided and not self.is_asked,
+            "is_open": is_open,
             "n_workers": self.n_workers,
             "n_trials": self.n_trials,
         }
