@@ -29,7 +29,16 @@ from nbautoml.errors import NbAutomlError
 from nbautoml.train.judge import Judge, keep_weights
 from nbautoml.train.setup import Setup
 
-__all__ = ["SLOTS", "CannotKeep", "FitState", "Keeper", "named_tensors", "resume_", "state_of"]
+__all__ = [
+    "SLOTS",
+    "CannotKeep",
+    "FitState",
+    "Keeper",
+    "named_tensors",
+    "put_weights_",
+    "resume_",
+    "state_of",
+]
 
 FORMAT = 1
 SLOTS: Mapping[str, tuple[str | None, str | None]] = {
@@ -198,15 +207,7 @@ def resume_(setup: Setup, judge: Judge, state: FitState) -> dict[str, Any] | Non
     The state's tensors are let go.
     """
     module = setup.module
-    now, generators = dict(named_tensors(module)), _generators(module)
-    check_fits(state, {**now, **{name: g.get_state() for name, g in generators.items()}})
-    with torch.no_grad():
-        for name, tensor in now.items():
-            tensor.copy_(state.module[name])
-    for name, generator in generators.items():
-        generator.set_state(state.module[name])
-    if extra := state.extra.get("now"):
-        module.load_state_dict({**module.state_dict(), **extra})
+    put_weights_(module, state)
     _load_slots(setup, state)
     if setup.precision.scaler is not None and state.scaler:
         setup.precision.scaler.load_state_dict(state.scaler)
@@ -220,12 +221,24 @@ def resume_(setup: Setup, judge: Judge, state: FitState) -> dict[str, Any] | Non
     return best or keep_weights(module, None)
 
 
-def check_fits(state: FitState, tensors: Mapping[str, Tensor]) -> None:
-    """Compare names, shapes and types with those of a module that was just built.
+def put_weights_(module: nn.Module, state: FitState) -> None:
+    """Weights, buffers and generators into a module that was just built.
 
     Raises:
-        CannotKeep: they differ.
+        CannotKeep: the state is of another module; nothing was changed.
     """
+    now, generators = dict(named_tensors(module)), _generators(module)
+    _check_fits(state, {**now, **{name: g.get_state() for name, g in generators.items()}})
+    with torch.no_grad():
+        for name, tensor in now.items():
+            tensor.copy_(state.module[name])
+    for name, generator in generators.items():
+        generator.set_state(state.module[name])
+    if extra := state.extra.get("now"):
+        module.load_state_dict({**module.state_dict(), **extra})
+
+
+def _check_fits(state: FitState, tensors: Mapping[str, Tensor]) -> None:
     for name in sorted(tensors.keys() | state.module.keys()):
         here, there = tensors.get(name), state.module.get(name)
         if here is None or there is None:

@@ -156,6 +156,7 @@ class Checkpoints:
             state = self._loaded(self._left[0])
             if state is not None:
                 self._trained_before_s = state.spent_s
+                self._say(f"it goes on after epoch {state.epoch}, from its checkpoint", "info")
                 yield state
             self._skip()
         self._trained_before_s = 0.0

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbautoml.events import LogLine, Task, TaskContext, TrialRequeued, TrialSpec
 from nbautoml.spec.fit import FitSettings
+from nbautoml.tune.checkpoints import Checkpoints
 from nbautoml.tune.failures import cancelled, failed
 from nbautoml.tune.planner import fitting_width, measure, one_by_one
 from nbautoml.tune.session import Session, session_for
@@ -46,6 +47,7 @@ class _Worker:
         self._best = task.payload.get("best")
         self._reporters: dict[int, Reporter] = {}
         self._specs: dict[int, TrialSpec] = {}
+        self._checkpoints: dict[int, Checkpoints] = {}
         self._has_more = True
         self._is_told = False
 
@@ -91,8 +93,10 @@ class _Worker:
         keys = [key for key, members in groups.items() if len(members) == 1]
         return [self._specs[groups.pop(key)[0].member.number] for key in keys]
 
-    def _ready(self, trial: TrialSpec, arguments: dict[str, Any]) -> Ready:
-        """A trial as a member of a stack, with its module built.
+    def _ready(
+        self, trial: TrialSpec, arguments: dict[str, Any], *, is_template: bool = False
+    ) -> Ready:
+        """A trial as a member of a stack, with its module built, from its newest checkpoint.
 
         Raises:
             CannotStack: it has to be trained on its own.
@@ -104,12 +108,17 @@ class _Worker:
         settings, _ = self._session.split(trial.params)
         reporter = Reporter(trial, self._task, self._session, self._context)
         self._reporters[trial.number] = reporter
+        checkpoints = self._checkpoints.setdefault(trial.number, Checkpoints(trial, self._context))
+        state = None if is_template else next(checkpoints.starts())
+        reporter.note_spent(state.spent_s if state else 0.0)
         member = Member(
             number=trial.number,
             build=make_builder(self._session.target, arguments),
             settings=FitSettings(**settings),
             seed=trial.seed,
             listener=reporter,
+            keeper=checkpoints,
+            resumed=state,
         )
         device = torch.device(self._context.device)
         return ready(member, self._session.opened_data, device, self._session.loss)
@@ -132,7 +141,7 @@ class _Worker:
         }
         reporter = self._reporters[spec.number]
         try:
-            found = self._ready(spec, widest)
+            found = self._ready(spec, widest, is_template=True)
         except (CannotStack, TypeError):  # `max` of what is no number in another trial
             return largest
         finally:

@@ -6,8 +6,8 @@ import pytest
 from engine_runs import Runs, family, kill, state_of, supervisor_pid, until, wait_for_end
 
 from nbautoml.engine import client
-from nbautoml.events import Interrupt
-from nbautoml.spec import Budget
+from nbautoml.events import Interrupt, Stop
+from nbautoml.spec import Budget, Float, Space
 from nbautoml.spec.recipe import Execution
 
 pytestmark = pytest.mark.fault
@@ -175,3 +175,31 @@ def test_without_a_whole_checkpoint_the_trial_starts_anew(runs, whole):
     assert wait_for_end_of_resumed(folder) == "finished"
     assert "the trial starts anew" in log_of(folder)
     assert_as_if_nothing_had_happened(folder, whole)
+
+
+def test_members_of_a_stack_go_on_in_another_one(runs):
+    folder = runs.submit(
+        slow(0),
+        space=Space({"lr": Float(1e-3, 1e-2, log=True)}),
+        fixed={"epochs": 100_000, "batch_size": 512},
+        budget=Budget(n_trials=4),
+        execution=Execution(executor="vectorized", n_workers=1),
+    )
+    until(lambda: all(checkpoints_of(folder, n) for n in range(4)), what="all checkpoints")
+    first = curves_of(folder)
+    kill(trials_of(folder)[0].worker)
+    until(lambda: log_of(folder).count("goes on after epoch") == 4, what="going on")
+    far = max(len(losses) for _, losses in first.values()) + 3
+    until(lambda: min(row.epoch for row in trials_of(folder)) > far, what="further epochs")
+    client.send(folder, Stop())
+    assert wait_for_end(folder) == "stopped"
+    for trial, (epochs, losses) in curves_of(folder).items():
+        assert epochs == list(range(1, len(epochs) + 1))
+        n_early = len(first[trial][1])
+        assert losses[:n_early] == pytest.approx(first[trial][1], rel=1e-3, abs=1e-3)
+
+
+def curves_of(folder):
+    with folder.reader() as reader:
+        found = [reader.points(trial=trial, name="loss") for trial in range(4)]
+    return {trial: (points.epochs, points.values) for trial, points in enumerate(found)}

@@ -6,10 +6,12 @@
                                       every member's own batch order -> K x B rows a batch
                                       masks, forward, losses (K,), backward, one update
                                       validate all, tell each listener, let ended members go
+                                      states of the others are kept, where they are due
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -33,8 +35,9 @@ from nbautoml.train.stacked.noise import Draws, Noise
 from nbautoml.train.stacked.optimizers import Updater
 from nbautoml.train.stacked.reasons import CannotStack
 from nbautoml.train.stacked.slots import Epoch, Slot
+from nbautoml.train.stacked.states import entered, keep_if_due
 from nbautoml.train.stacked.tape import tensors_of
-from nbautoml.train.stacked.weights import Weights
+from nbautoml.train.stacked.weights import Entering, Weights
 from nbautoml.train.steplog import CHUNK_SECONDS, StepLog, stride_for
 
 __all__ = ["Ended", "StackedFit"]
@@ -114,13 +117,17 @@ class StackedFit:
         group = self._group_for(entering)
         settings, setup = entering.member.settings, entering.setup
         stride = stride_for(setup.n_batches, setup.n_steps)
+        judge = Judge(objective=self._objective, patience=settings.patience)
+        start, epoch, spent_s = entered(entering, judge)
         self._waiting.append(
             Slot(
-                member=entering.member,
-                start=entering.start,
+                member=dataclasses.replace(entering.member, resumed=None),
+                start=start,
+                epoch=epoch,
+                duration_s=spent_s,
                 notes=setup.notes,
                 log=StepLog(stride, entering.member.listener.on_steps),
-                judge=Judge(objective=self._objective, patience=settings.patience),
+                judge=judge,
                 rates=entering.tape.rates,
                 shapes={name: tuple(value.shape) for name, value in entering.start.items()},
                 noise=strided_of(entering.tape) if group.is_padded(entering) else None,
@@ -174,7 +181,10 @@ class StackedFit:
         for slot in self._slots:
             slot.duration_s += spent / len(self._slots)
         self._judge(metrics)
-        return self._let_go()
+        ended = self._let_go()
+        for at, slot in enumerate(self._slots):
+            keep_if_due(slot, at, *self._inside())
+        return ended
 
     def state_of(self, number: int) -> dict[str, Any]:
         """Weights of a trial's best epoch so far, as its module's ``state_dict``, while it is in.
@@ -206,7 +216,7 @@ class StackedFit:
         new = [slot.start for slot in self._waiting]
         self._weights.choose(range(len(self._slots)), new, order)
         for slot in self._waiting:
-            slot.start = {}
+            slot.start = Entering({})
         self._slots, self._waiting = [together[at] for at in order], []
 
     def _let_go(self) -> list[Ended]:

@@ -21,6 +21,7 @@ from nbautoml.train.stacked.padding import loose_key
 from nbautoml.train.stacked.reasons import CannotStack
 from nbautoml.train.stacked.tape import Tape, record
 from nbautoml.train.stacked.weights import Start, start_of
+from nbautoml.train.state import FitState, Keeper, put_weights_
 
 __all__ = ["EVAL_ROWS", "Member", "Ready", "ready"]
 
@@ -37,6 +38,8 @@ class Member:
         settings: how it is fitted.
         seed: of its weights, batch order and dropout.
         listener: is told of its steps and epochs, as by `nbautoml.train.fit`.
+        keeper: is given its states, as by `nbautoml.train.fit`.
+        resumed: the state that it goes on from.
     """
 
     number: int
@@ -44,6 +47,8 @@ class Member:
     settings: FitSettings
     seed: int
     listener: Listener
+    keeper: Keeper | None = None
+    resumed: FitState | None = field(default=None, repr=False)
 
 
 @dataclass(kw_only=True)
@@ -53,7 +58,7 @@ class Ready:
     Attributes:
         member: whose.
         setup: as the one-by-one trainer would use it.
-        start: weights and buffers as built.
+        start: weights and buffers as built, or those of the state that it goes on from.
         tape: of a training step; rates of its dropout are this trial's.
         output: what forward gave in that step.
         target: that step's target.
@@ -100,6 +105,8 @@ def _ready(member: Member, data: TrainData, device: torch.device, loss: Loss | N
         raise CannotStack("float16 with scaled gradients is not known to a stack")
     module = setup.module
     _refuse_hooks(module)
+    if member.resumed is not None:
+        put_weights_(module, member.resumed)
     start = start_of(module)
     module.train()
     inputs, target = first_batch(data.train, settings.batch_size)

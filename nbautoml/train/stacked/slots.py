@@ -13,7 +13,7 @@ from nbautoml.train.stacked.members import Member
 from nbautoml.train.stacked.noise import Noise
 from nbautoml.train.stacked.optimizers import Updater
 from nbautoml.train.stacked.padding import Shapes, Strided
-from nbautoml.train.stacked.weights import Start
+from nbautoml.train.stacked.weights import Entering
 from nbautoml.train.steplog import StepLog
 
 __all__ = ["Epoch", "Slot"]
@@ -24,12 +24,13 @@ class Slot:
     """A member in training; what it was built as is let go once its weights are in the matrix.
 
     Attributes:
+        start: what it brings; let go once it is in the matrix.
         shapes: of its own weights and buffers.
         noise: what its dropout layers draw, where that is less than the stack's; None otherwise.
     """
 
     member: Member
-    start: Start
+    start: Entering
     notes: tuple[str, ...]
     log: StepLog
     judge: Judge

@@ -13,7 +13,7 @@ matrix at once; a trial's state is its row. Buffers and weights that are not tra
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from nbautoml.train.stacked.padding import Shapes, corner, padded
 from nbautoml.train.stacked.reasons import CannotStack
 
-__all__ = ["Layout", "Start", "Weights", "start_of"]
+__all__ = ["Entering", "Layout", "Start", "Weights", "start_of"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,23 @@ def start_of(module: nn.Module) -> Start:
     }
 
 
+@dataclass(frozen=True)
+class Entering:
+    """What a trial brings into a stack, by names of parameters and buffers.
+
+    Attributes:
+        now: all of them.
+        first: the optimiser's state, where it was trained before; zero where left out.
+        second: likewise.
+        best: of its best epoch; as now where left out.
+    """
+
+    now: Start
+    first: Start = field(default_factory=dict)
+    second: Start = field(default_factory=dict)
+    best: Start = field(default_factory=dict)
+
+
 class Weights:
     """The matrix, the optimisers' state, and what lies beside.
 
@@ -109,55 +126,68 @@ class Weights:
         self._is_outside = torch.empty_like(self.flat, dtype=torch.bool)
         self._best: dict[str, Tensor] = {"": self.flat, **self.kept}
 
-    def choose(self, rows: Sequence[int], new: Sequence[Start], order: Sequence[int]) -> None:
+    def choose(self, rows: Sequence[int], new: Sequence[Entering], order: Sequence[int]) -> None:
         """Keep some rows, add new ones, then put all in an order.
 
         Args:
             rows: that stay.
-            new: that come in, with fresh optimiser state.
+            new: that come in.
             order: positions among the rows that stay followed by the new ones.
         """
         device = self.flat.device
         stay = torch.tensor(list(rows), dtype=torch.int64, device=device)
         place = torch.tensor(list(order), dtype=torch.int64, device=device)
-        fresh = self.flat.new_zeros((len(new), self.layout.n))
-        is_outside = torch.zeros_like(fresh, dtype=torch.bool)
-        for row, is_out, start in zip(fresh, is_outside, new, strict=True):
-            self._put(row, is_out, start)
-        nothing = torch.zeros_like(fresh)
-        beside = {
-            name: torch.stack([padded(start[name], tuple(old.shape[1:])) for start in new])
-            if new
-            else old[:0]
-            for name, old in self.kept.items()
-        }
+        now = self._added([one.now for one in new])
+        states = [[one.first for one in new], [one.second for one in new]]
+        first, second = (self._matrix(state) for state in states)
+        is_outside = self._outsides([one.now for one in new])
+        best = self._added([{**one.now, **one.best} for one in new])
 
         def joined(old: Tensor, added: Tensor) -> Tensor:
             return torch.cat([old.index_select(0, stay), added]).index_select(0, place)
 
-        self.flat = joined(self.flat, fresh)
-        self.first, self.second = joined(self.first, nothing), joined(self.second, nothing)
-        self.kept = {name: joined(old, beside[name]) for name, old in self.kept.items()}
+        self.flat = joined(self.flat, now[""])
+        self.first, self.second = joined(self.first, first), joined(self.second, second)
+        self.kept = {name: joined(old, now[name]) for name, old in self.kept.items()}
         self._is_outside = joined(self._is_outside, is_outside)
         self.outside = self._is_outside if bool(self._is_outside.any()) else None
-        added = {"": fresh, **beside}
-        self._best = {name: joined(old, added[name]) for name, old in self._best.items()}
+        self._best = {name: joined(old, best[name]) for name, old in self._best.items()}
         n = len(self.flat)
         self.leaves = {
             name: self.flat[:, begin:end].view(n, *self.layout.shapes[name]).requires_grad_()
             for name, (begin, end) in self.layout.columns.items()
         }
 
-    def _put(self, row: Tensor, is_outside: Tensor, start: Start) -> None:
-        for name, (begin, end) in self.layout.columns.items():
-            own, shape = start[name], self.layout.shapes[name]
-            if tuple(own.shape) == shape:
-                row[begin:end] = own.view(-1)
-                continue
-            inside = corner(tuple(own.shape))
-            row[begin:end].view(shape)[inside] = own
-            is_outside[begin:end] = True
-            is_outside[begin:end].view(shape)[inside] = False
+    def _added(self, new: Sequence[Start]) -> dict[str, Tensor]:
+        """Rows of the matrix, under "", and of what lies beside."""
+        beside = {
+            name: torch.stack([padded(start[name].to(old), tuple(old.shape[1:])) for start in new])
+            if new
+            else old[:0]
+            for name, old in self.kept.items()
+        }
+        return {"": self._matrix(new), **beside}
+
+    def _matrix(self, new: Sequence[Start]) -> Tensor:
+        """Rows of these weights; those that are left out are zero."""
+        rows = self.flat.new_zeros((len(new), self.layout.n))
+        for row, start in zip(rows, new, strict=True):
+            for name, (begin, end) in self.layout.columns.items():
+                if name in start:
+                    own = start[name]
+                    row[begin:end].view(self.layout.shapes[name])[corner(tuple(own.shape))] = own
+        return rows
+
+    def _outsides(self, new: Sequence[Start]) -> Tensor:
+        """Where padded trials have no weights of their own."""
+        rows = torch.zeros((len(new), self.layout.n), dtype=torch.bool, device=self.flat.device)
+        for row, start in zip(rows, new, strict=True):
+            for name, (begin, end) in self.layout.columns.items():
+                own, shape = tuple(start[name].shape), self.layout.shapes[name]
+                if own != shape:
+                    row[begin:end] = True
+                    row[begin:end].view(shape)[corner(own)] = False
+        return rows
 
     def keep_best(self, rows: Sequence[int]) -> None:
         """Copy these rows as they are now: one copy for all, however many trials improved."""
@@ -174,14 +204,24 @@ class Weights:
             module: one of the stack; says names, and which weights are the same under two names.
             shapes: of the trial's own weights and buffers; smaller than the stack's where it is padded.
         """
-        own = {name: value[at].to("cpu", copy=True) for name, value in self._best.items()}
-        flat = own.pop("")
-        for name, (begin, end) in self.layout.columns.items():
-            own[name] = flat[begin:end].view(self.layout.shapes[name])
-        own = {name: value[corner(shapes[name])].clone() for name, value in own.items()}
+        own = self._own(self._best, at, shapes)
         named = [*module.named_parameters(), *module.named_buffers()]
         canonical = {id(tensor): name for name, tensor in named}
         return {
             name: own[canonical[id(tensor)]] if isinstance(tensor, Tensor) else tensor
             for name, tensor in module.state_dict(keep_vars=True).items()
         }
+
+    def now(self, at: int, shapes: Shapes) -> Entering:
+        """A row as it is, copied to the CPU; ``best`` is left out."""
+        own = self._own({"": self.flat, **self.kept}, at, shapes)
+        states = [self._own({"": state}, at, shapes) for state in (self.first, self.second)]
+        return Entering(own, *states)
+
+    def _own(self, source: Mapping[str, Tensor], at: int, shapes: Shapes) -> Start:
+        """A trial's row by names, in its own shapes."""
+        own = {name: value[at].to("cpu", copy=True) for name, value in source.items()}
+        flat = own.pop("")
+        for name, (begin, end) in self.layout.columns.items():
+            own[name] = flat[begin:end].view(self.layout.shapes[name])
+        return {name: value[corner(shapes[name])].clone() for name, value in own.items()}
