@@ -137,7 +137,8 @@ _WHAT = (
     Option(
         name="metric",
         kind="text",
-        help="what is judged; accuracy for classes and rmse for numbers when left out",
+        help="what is judged, several with commas (accuracy,n_parameters); accuracy for classes "
+        "and rmse for numbers when left out",
         suggests=tuple(METRICS),
     ),
     Option(

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, final
 from nbautoml.api.commands import command_run, resume_run
 from nbautoml.api.namespace import current_shell
 from nbautoml.api.texts import Code, run_line
-from nbautoml.api.trials import TrialView, best_row, curves_frame, no_best, trials_frame
+from nbautoml.api.trials import (
+    TrialView,
+    best_row,
+    curves_frame,
+    front_rows,
+    no_best,
+    trials_frame,
+)
 from nbautoml.api.waiting import ProgressLine, wait_for
 from nbautoml.errors import NbAutomlError, nearest
 from nbautoml.events import CancelTrial, Enqueue, Pause, Stop
@@ -136,12 +143,21 @@ class Run:
         if len(self.recipe.objectives) > 1:
             raise NbAutomlError(
                 f"run {self.name!r} has {len(self.recipe.objectives)} objectives and no single best",
-                hint=f"{self.name}.study.best_trials are those that no other beats in all of them",
+                hint=f"{self.name}.front has those that no other beats in all of them",
             )
         row = best_row(rows, self.recipe.objectives[0])
         if row is None:
             raise no_best(self.name, self.state, rows)
         return self._view(row)
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """The complete trials that no other beats in all objectives, the first objective's best first.
+
+        Their weights are kept: ``run.model(number)`` builds one of them. With one objective it is
+        the best trial, and those that are equally good.
+        """
+        return trials_frame(front_rows(self._rows(), self.recipe.objectives))
 
     @property
     def best_model(self) -> nn.Module:

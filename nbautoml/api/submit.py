@@ -37,7 +37,7 @@ from nbautoml.spec import (
     Int,
     Objective,
     Space,
-    objective_for,
+    objectives_for,
     split_params,
 )
 from nbautoml.spec.reading import gather, read_parameters
@@ -86,7 +86,7 @@ def submit(ask: Ask) -> Submitted:
     name = ask.options["name"] or ask.home.free_name(symbol.lower())
     check_free(ask.home, name)
     data = read_data(ask, role)
-    objective = read_objective(ask, role, data)
+    objectives = read_objectives(ask, role, data)
     enqueued = read_enqueued(ask, space)
     loss_name, loss = read_loss(ask, role)
     capsule = make_capsule(ask, symbol, space, loss_name)
@@ -99,7 +99,7 @@ def submit(ask: Ask) -> Submitted:
         data=data,
         space=space,
         fixed=fixed,
-        objectives=(objective,),
+        objectives=objectives,
         budget=read_budget(ask),
         seed=ask.options["seed"],
         sampler=ask.options.get("sampler", "auto"),
@@ -231,23 +231,23 @@ def read_data(ask: Ask, role: str) -> DataSpec | None:
     )
 
 
-def read_objective(ask: Ask, role: str, data: DataSpec | None) -> Objective:
-    """The metric and its direction.
+def read_objectives(ask: Ask, role: str, data: DataSpec | None) -> tuple[Objective, ...]:
+    """The metrics and their directions.
 
     Raises:
         RecipeError: an unknown metric, or one that does not suit the task or the estimator.
     """
     task = data.task if data else None
-    objective = objective_for(ask.options["metric"], task, ask.direction)
+    objectives = objectives_for(ask.options["metric"], task, ask.direction)
     if role == "estimator":
         from nbautoml.tune.estimators import SCORERS
 
-        if objective.metric not in SCORERS:
+        if len(objectives) > 1 or objectives[0].metric not in SCORERS:
             raise RecipeError(
-                f"{objective.metric} is not measured by cross-validation",
+                f"{ask.options['metric']} is not measured by cross-validation",
                 hint="one of: " + ", ".join(SCORERS),
             )
-    return objective
+    return objectives
 
 
 def read_loss(ask: Ask, role: str) -> tuple[str, Any]:

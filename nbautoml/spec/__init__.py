@@ -18,6 +18,7 @@ from nbautoml.spec.objective import (
     default_metric,
     metrics_for,
     objective_for,
+    objectives_for,
 )
 from nbautoml.spec.space import Choice, Dimension, Float, Int, Space, dimension_from_json
 
@@ -43,6 +44,7 @@ __all__ = [
     "format_duration",
     "metrics_for",
     "objective_for",
+    "objectives_for",
     "parse_duration",
     "split_params",
 ]

@@ -13,6 +13,7 @@ from nbautoml.errors import RecipeError, nearest
 __all__ = [
     "DIRECTIONS",
     "METRICS",
+    "SIZES",
     "TASKS",
     "Direction",
     "MetricInfo",
@@ -20,6 +21,7 @@ __all__ = [
     "default_metric",
     "metrics_for",
     "objective_for",
+    "objectives_for",
 ]
 
 Direction = Literal["minimize", "maximize"]
@@ -61,6 +63,13 @@ METRICS: Mapping[str, MetricInfo] = MappingProxyType(
         )
     }
 )
+
+
+# What a trial is judged by beside its metrics, once and not each epoch.
+SIZES: Mapping[str, MetricInfo] = MappingProxyType(
+    {"n_parameters": MetricInfo("n_parameters", "minimize", TASKS, "trained parameters")}
+)
+_SHORT = {"min": "minimize", "max": "maximize"}
 
 
 @dataclass(frozen=True)
@@ -163,6 +172,47 @@ def objective_for(metric: str | None, task: str | None, direction: str | None = 
     if task not in info.tasks:
         raise RecipeError(f"{name} does not suit a {task} task", hint=f"for {task}: {suitable}")
     return _directed(info, direction)
+
+
+def objectives_for(
+    metrics: str | None, task: str | None, direction: str | None = None
+) -> tuple[Objective, ...]:
+    """The objectives of a run from a list with commas; the first decides which epoch is the best.
+
+    A name may say its direction, as in ``error:min,speed:max``, which user code of its own needs;
+    ``n_parameters`` (how many are trained) comes second, beside something that is measured.
+
+    Args:
+        metrics: names of `METRICS` and `SIZES`; None takes the task's default.
+        task: see `objective_for`.
+        direction: of all that do not say one.
+
+    Raises:
+        RecipeError: see `objective_for`; a name twice, or a size in the first place.
+
+    >>> [str(one.direction) for one in objectives_for("accuracy,n_parameters", "binary")]
+    ['maximize', 'minimize']
+    """
+    if metrics is None:
+        return (objective_for(None, task, direction),)
+    found: list[Objective] = []
+    for part in metrics.split(","):
+        name, _, said = (word.strip() for word in part.partition(":"))
+        own = _SHORT.get(said, said) or direction
+        if task is not None and name in SIZES:
+            if not found:
+                raise RecipeError(
+                    f"{name} does not change from epoch to epoch, so that it cannot come first",
+                    hint=f"write {default_metric(task)},{name}",
+                )
+            # A direction for all is meant for what is measured.
+            found.append(_directed(SIZES[name], own if said else None))
+        else:
+            found.append(objective_for(name or None, task, own))
+    names = [one.metric for one in found]
+    if len(set(names)) < len(names):
+        raise RecipeError(f"a metric is named twice: {metrics}")
+    return tuple(found)
 
 
 def _free_objective(metric: str | None, direction: str | None) -> Objective:

@@ -12,18 +12,20 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nbautoml.errors import RecipeError, nearest
+from nbautoml.study.rungs import Rungs
 from nbautoml.study.samplers import SamplerInfo
 from nbautoml.study.situation import Situation
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
 
-__all__ = ["STOPPERS", "StopperInfo", "choose_stopper", "first_rung", "stopper_for"]
+__all__ = ["STOPPERS", "StopperInfo", "choose_stopper", "first_rung", "rungs_for", "stopper_for"]
 
 _REDUCTION = 3
 _N_STARTUP = 4
 _FEWEST_EPOCHS = 4
 _FEWEST_TRIALS = 8
+_BY_FRONTS = ("asha", "hyperband")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,8 @@ def stopper_for(name: str, situation: Situation, sampler: SamplerInfo) -> tuple[
     """The stopper of a name, with a line that says why (for ``auto``) or what it will do.
 
     Raises:
-        RecipeError: unknown name (with the nearest), or several objectives and a stopper.
+        RecipeError: unknown name (with the nearest), or several objectives and a stopper that
+            compares one value.
     """
     reason = ""
     if name == "auto":
@@ -63,10 +66,10 @@ def stopper_for(name: str, situation: Situation, sampler: SamplerInfo) -> tuple[
         raise RecipeError(
             f"there is no stopper {name!r}", hint=f"{guess}One of: {', '.join(options)}"
         )
-    if situation.n_objectives > 1 and name != "none":
+    if situation.n_objectives > 1 and name not in ("none", *_BY_FRONTS):
         raise RecipeError(
             f"{name} judges a trial by one value, this run has {situation.n_objectives} objectives",
-            hint="use the stopper none, or auto",
+            hint=f"use {' or '.join(_BY_FRONTS)}, which compare by several, or none",
         )
     return info, f"stopper {name}: {reason or info.help}"
 
@@ -83,7 +86,10 @@ def choose_stopper(situation: Situation, sampler: SamplerInfo) -> tuple[str, str
     =====================================================  ========
     """
     if situation.n_objectives > 1:
-        return "none", "with several objectives no single value says which trial is behind"
+        return (
+            "none",
+            "with several objectives few trials are behind in all; asha compares them if asked",
+        )
     if not sampler.learns_from_stopped:
         return "none", f"{sampler.name} learns only from trials that were completed"
     if situation.n_trials is not None and situation.n_trials < _FEWEST_TRIALS:
@@ -94,6 +100,24 @@ def choose_stopper(situation: Situation, sampler: SamplerInfo) -> tuple[str, str
         return "none", f"trials of {situation.max_epochs} epochs are over before one can judge"
     rung = first_rung(situation.max_epochs)
     return "asha", f"from epoch {rung} on, the better third goes on at each of a few checkpoints"
+
+
+def rungs_for(
+    info: StopperInfo, situation: Situation, count_complete: Callable[[], int]
+) -> Rungs | None:
+    """What compares trials by several objectives, which Optuna's stoppers cannot."""
+    if situation.n_objectives == 1 or info.name not in _BY_FRONTS:
+        return None
+    epochs, has_brackets = situation.max_epochs, info.name == "hyperband"
+    return Rungs(
+        situation.directions,
+        first=1 if has_brackets or epochs is None else first_rung(epochs),
+        max_epochs=epochs,
+        eta=_REDUCTION,
+        has_brackets=has_brackets,
+        n_startup=info.n_startup,
+        count_complete=count_complete,
+    )
 
 
 def first_rung(max_epochs: int) -> int:

@@ -23,7 +23,7 @@ from nbautoml.study.loop import Loop
 from nbautoml.study.rounds import check_can_be_in_rounds, round_size
 from nbautoml.study.samplers import Source, sampler_for
 from nbautoml.study.situation import Situation
-from nbautoml.study.stoppers import stopper_for
+from nbautoml.study.stoppers import rungs_for, stopper_for
 
 if TYPE_CHECKING:
     import optuna
@@ -93,6 +93,11 @@ class Study:
         self.explanation = f"{why_sampler}; {why_stopper}"
         if is_deterministic:
             check_can_be_in_rounds(is_open=self._situation.is_open)
+            if len(self.objectives) > 1 and self.stopper != "none":
+                raise RecipeError(
+                    "a deterministic run with several objectives cannot stop trials early",
+                    hint="use the stopper none",
+                )
             self.round_size: int | None = round_size(self.sampler, self.stopper)
             self.explanation += f"; deterministic, in rounds of {self.round_size} trials"
         else:
@@ -104,6 +109,8 @@ class Study:
             self._source,
             is_in_rounds=is_deterministic,
         )
+        self._rungs = rungs_for(self._stopper, self._situation, lambda: self._loop.n_complete)
+        self._reported: dict[int, int] = {}  # with several objectives: the last epoch
         self._entries: dict[int, Entry] = {}
         self._open: dict[int, optuna.Trial] = {}
         self._next = 0
@@ -168,8 +175,8 @@ class Study:
         self._entries[number].params[name] = label
         return dimension.resolve(label) if isinstance(dimension, Choice) else label
 
-    def report(self, number: int, step: int, value: float) -> bool:
-        """Note a trial's value after an epoch; True when it should stop now.
+    def report(self, number: int, step: int, value: float | Sequence[float]) -> bool:
+        """Note a trial's value after an epoch (one an objective); True when it should stop now.
 
         Epochs count from 1. A step that is not later than the last one means that the trial goes
         on from an earlier one (its worker died). Where it says what it said before, nothing has
@@ -177,19 +184,22 @@ class Study:
         (told already) is to stop.
 
         Raises:
-            RecipeError: the study has several objectives: one value does not judge a trial.
+            RecipeError: not one value an objective, or a negative epoch.
         """
-        if len(self.objectives) > 1:
+        values = tuple(value) if isinstance(value, Sequence) else (value,)
+        if len(values) != len(self.objectives):
             raise RecipeError(
-                f"trial {number} reports one value, but the run has "
-                f"{len(self.objectives)} objectives",
-                hint="leave the report out: with several objectives every trial runs to its end",
+                f"trial {number} reports {len(values)} values, but the run has "
+                f"{len(self.objectives)} objectives"
             )
         if number not in self._open:
             return True
         entry, step = self._entries[number], int(step)
         if step < 0:
             raise RecipeError(f"trial {number} reports epoch {step}", hint="epochs count from 1")
+        if len(values) > 1:
+            return self._report_several(number, step, values)
+        value = values[0]
         if self.round_size is not None:
             return self._report_in_round(entry, step, float(value))
         last = max(entry.curve, default=-1)
@@ -201,6 +211,14 @@ class Study:
             self._open[number] = self._loop.reopen(self._open[number], entry)
         entry.curve[step] = float(value)
         return self._loop.report(self._open[number], step, float(value))
+
+    def _report_several(self, number: int, step: int, values: tuple[float, ...]) -> bool:
+        if self._rungs is None:
+            return False
+        if step <= self._reported.get(number, -1):
+            self._rungs.forget(number, step - 1)
+        self._reported[number] = step
+        return self._rungs.should_stop(number, step, values)
 
     def tell(self, number: int, state: str, value: Any = None) -> bool:
         """How a trial ended.
@@ -282,6 +300,13 @@ class Study:
         for entry in entries:
             if not entry.is_finished:
                 self._open[entry.number] = self._loop.resume(entry)
+
+    def recall(self, number: int, curve: Mapping[int, Sequence[float]]) -> None:
+        """What a restored trial of several objectives reported, by epoch; by number, after `restore`."""
+        if self._rungs is not None:
+            for step in sorted(curve):
+                self._rungs.should_stop(number, step, curve[step])
+                self._reported[number] = step
 
     def to_optuna(self) -> optuna.Study:
         """A study of Optuna's own with all trials, to be looked at and kept."""

@@ -33,13 +33,14 @@ from nbautoml.spec import Choice, Int
 from nbautoml.spec.fit import FitSettings
 from nbautoml.study import Study
 from nbautoml.tune.failures import OUT_OF_MEMORY
+from nbautoml.tune.front import Front
 from nbautoml.tune.kept import Kept
 from nbautoml.tune.rounds import Rounds
 from nbautoml.tune.stacking import STACK_HANDLER, Stacking
 
 if TYPE_CHECKING:
     from nbautoml.spec.recipe import Recipe
-    from nbautoml.store import Reader
+    from nbautoml.store import Reader, TrialRow
 
 __all__ = ["TuneDriver", "trial_seed"]
 
@@ -84,6 +85,7 @@ class TuneDriver:
         self._rounds = Rounds(self._study.round_size)
         self._params: dict[int, dict[str, Any]] = {}
         self._kept = Kept()
+        self._front = Front(recipe.objectives) if len(recipe.objectives) > 1 else None
         self._again: deque[int] = deque()
         self._alone: deque[int] = deque()  # handed back: they fit into no stack
         self._n_planned = self._n_good = self._n_ended = 0
@@ -104,6 +106,7 @@ class TuneDriver:
         if rows:
             curves = self._intermediate_values(reader)
             self._study.restore([(row, curves.get(row.number, {})) for row in rows])
+            self._recall_several(reader, rows)
             spent_s = sum(
                 (row.ended_at or 0) - (row.started_at or 0) for row in rows if row.ended_at
             )
@@ -127,10 +130,24 @@ class TuneDriver:
         is_tune = self._recipe.kind == "tune"
         return [*gone, LogLine(text=self._study.explanation)] if is_tune else gone
 
-    def _intermediate_values(self, reader: Reader) -> dict[int, dict[int, float]]:
-        """Trial -> epoch -> value of the first objective."""
+    def _recall_several(self, reader: Reader, rows: Sequence[TrialRow]) -> None:
+        """What trials of several objectives reported and ended with."""
+        if self._front is None:
+            return
+        columns = [
+            self._intermediate_values(reader, at) for at in range(len(self._recipe.objectives))
+        ]
+        for row in rows:
+            own = [column.get(row.number, {}) for column in columns]
+            common = set.intersection(*(set(curve) for curve in own))
+            self._study.recall(row.number, {at: [c[at] for c in own] for at in common})
+            if row.state == "complete":
+                self._front.add(row.values)
+
+    def _intermediate_values(self, reader: Reader, which: int = 0) -> dict[int, dict[int, float]]:
+        """Trial -> epoch -> value of an objective, the first when none is said."""
         curves: dict[int, dict[int, float]] = {}
-        points = reader.points(name=self._recipe.objectives[0].metric)
+        points = reader.points(name=self._recipe.objectives[which].metric)
         for trial, epoch, value in zip(points.trials, points.epochs, points.values, strict=True):
             if epoch is not None:
                 curves.setdefault(trial, {})[epoch] = value
@@ -176,7 +193,11 @@ class TuneDriver:
         return Task(
             handler=STACK_HANDLER if is_stack else HANDLERS[self._recipe.target.role],
             trials=tuple(trials),
-            payload={"best": self._best, **(stacking.payload() if stacking else {})},
+            payload={
+                "best": self._best,
+                "front": self._front.values if self._front is not None else None,
+                **(stacking.payload() if stacking else {}),
+            },
             limit_s=self._recipe.budget.trial_seconds,
         )
 
@@ -221,9 +242,11 @@ class TuneDriver:
 
     def on_report(self, trial: int, epoch: int, value: float) -> RunControl:
         """The stopper's word; everything stops early when the run's time is over."""
-        if len(self._recipe.objectives) > 1:
-            return RunControl.STOP_EARLY if self._is_time_over() else RunControl.GO_ON
-        should_stop = self._study.report(trial, epoch, value)
+        if self._front is None:
+            should_stop = self._study.report(trial, epoch, value)
+        else:
+            values = self._front.values_of(trial)
+            should_stop = values is not None and self._study.report(trial, epoch, values)
         return RunControl.STOP_EARLY if should_stop or self._is_time_over() else RunControl.GO_ON
 
     def on_question(self, trial: int, question: Mapping[str, Any]) -> dict[str, Any]:
@@ -239,6 +262,8 @@ class TuneDriver:
         """Tell the study how a trial ended; end a run whose trials all fail the same way."""
         if isinstance(event, PlanChosen):
             self._stacking.learn(event)
+        if self._front is not None:
+            self._front.take(event)
         gone = self._kept.take(event)
         if isinstance(event, TrialRequeued):
             self._alone.append(event.trial)

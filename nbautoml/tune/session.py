@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nbautoml.capsule import import_capsule
 from nbautoml.errors import DataError
 from nbautoml.spec import Choice, Float, Int, Space, split_params
+from nbautoml.spec.objective import SIZES
 from nbautoml.spec.reading import Parameters, read_parameters
 from nbautoml.spec.recipe import Recipe
 
@@ -75,6 +76,22 @@ class Session:
         together = self.space.resolve({**self.recipe.fixed, **params})
         known = self.parameters
         return split_params(together, known.names, accepts_any=known.accepts_any)
+
+    @property
+    def metric_names(self) -> tuple[str, ...] | None:
+        """What an epoch is measured by; None for the usual metrics and the one objective."""
+        from nbautoml.train.metrics import default_metrics
+
+        first, *others = (one.metric for one in self.recipe.objectives)
+        if not others or self.data is None:
+            return None
+        measured = [name for name in others if name not in SIZES]
+        return (*default_metrics(self.data.task, first), *measured)
+
+    @property
+    def counts_parameters(self) -> bool:
+        """Whether a trial's size is one of its objectives."""
+        return any(one.metric in SIZES for one in self.recipe.objectives)
 
     @property
     def loss(self) -> Any:

@@ -57,7 +57,7 @@ class Stacking:
     ) -> Stacking:
         """What is possible for a recipe before anything was measured.
 
-        One by one: objectives and estimators, several objectives, and trials with a time limit of
+        One by one: objectives and estimators, and trials with a time limit of
         their own, which a stack could not keep to. In rounds nothing may hang on a measurement,
         and all stacks have the same width: see `nbautoml.study.rounds`.
         """
@@ -65,7 +65,6 @@ class Stacking:
         is_stackable = (
             recipe.kind == "tune"
             and recipe.target.role == "module"
-            and len(recipe.objectives) == 1
             and recipe.budget.trial_seconds is None
             and executor in ({"vectorized"} if round_size else {"auto", "vectorized"})
         )

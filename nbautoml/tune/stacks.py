@@ -113,7 +113,7 @@ class _Worker:
         reporter.note_spent(state.spent_s if state else 0.0)
         member = Member(
             number=trial.number,
-            build=make_builder(self._session.target, arguments),
+            build=reporter.watch(make_builder(self._session.target, arguments)),
             settings=FitSettings(**settings),
             seed=trial.seed,
             listener=reporter,
@@ -121,7 +121,9 @@ class _Worker:
             resumed=state,
         )
         device = torch.device(self._context.device)
-        return ready(member, self._session.opened_data, device, self._session.loss)
+        found = ready(member, self._session.opened_data, device, self._session.loss)
+        reporter.count()
+        return found
 
     def _template(self, members: Sequence[Ready]) -> Ready:
         """The widest of some members: built with the largest of each whole number that they take.
@@ -197,7 +199,7 @@ class _Worker:
         task = Task(
             handler=self._task.handler,
             trials=(trial,),
-            payload={"best": self._best},
+            payload=self._payload(),
             limit_s=self._task.limit_s,
         )
         ended = train_one(trial, task, self._session, self._context)
@@ -212,6 +214,7 @@ class _Worker:
         stack = StackedFit(
             self._session.opened_data,
             objective=self._session.recipe.objectives[0],
+            metrics=self._session.metric_names,
             device=self._context.device,
             width=self._session.widths.get(key, self._task.payload["width"]),
             loss=self._session.loss,
@@ -261,7 +264,7 @@ class _Worker:
         elif isinstance(result, BaseException):
             ended = failed(number, result, self._session.capsule_dir)
         else:
-            task = Task(handler=self._task.handler, trials=(), payload={"best": self._best})
+            task = Task(handler=self._task.handler, trials=(), payload=self._payload())
             reporter = self._reporters[number]
             ended = ended_well(result, reporter, task, self._session, self._context)
             self._note_best(result.value)
@@ -273,6 +276,10 @@ class _Worker:
         self._context.emit(LogLine(text=f"{reason}; its trials start again alone", level="warning"))
         left = [*stack.numbers, *(member.member.number for member in members)]
         self._hand_back([self._specs[number] for number in left], reason)
+
+    def _payload(self) -> dict[str, Any]:
+        """What is best so far, which decides whose weights are kept."""
+        return {"best": self._best, "front": self._task.payload.get("front")}
 
     def _note_best(self, value: float) -> None:
         is_max = self._session.recipe.objectives[0].direction == "maximize"

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from nbautoml.events import (
 )
 from nbautoml.spec.fit import FitSettings
 from nbautoml.store import save_artifact
+from nbautoml.study.rungs import dominates
 from nbautoml.tune.checkpoints import Checkpoints
 from nbautoml.tune.failures import cancelled, failed
 from nbautoml.tune.session import Session, session_for
@@ -79,6 +81,29 @@ class Reporter:
         self._begun_at = time.monotonic()
         self._until = self._begun_at + task.limit_s if task.limit_s is not None else None
         self.is_stopped_early = False
+        self._counts = session.counts_parameters
+        self._module: weakref.ref[torch.nn.Module] | None = None
+        self.sizes: dict[str, float] = {}
+
+    def watch(self, build: Callable[[], torch.nn.Module]) -> Callable[[], torch.nn.Module]:
+        """The builder, with what it builds counted, where a trial's size is an objective."""
+        if not self._counts:
+            return build
+
+        def watched() -> torch.nn.Module:
+            module = build()
+            self._module = weakref.ref(module)
+            return module
+
+        return watched
+
+    def count(self) -> dict[str, float]:
+        """Sizes that are objectives; lazy layers have theirs only after a first batch."""
+        module = self._module() if self._module is not None else None
+        if module is not None and not self.sizes:
+            n = sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
+            self.sizes = {"n_parameters": float(n)}
+        return self.sizes
 
     def on_steps(self, steps: list[int], losses: list[float]) -> None:
         """To the record."""
@@ -88,6 +113,7 @@ class Reporter:
 
     def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> bool:
         """To the record, and to the stopper."""
+        metrics = {**metrics, **self.count()}
         self._context.emit(EpochEnded(trial=self.trial, epoch=epoch, step=step, metrics=metrics))
         answer = self._context.report(self.trial, epoch, metrics[self._metric])
         self._raise_if_over(answer)
@@ -169,10 +195,11 @@ def _fitted(
         reporter.note_spent(start.spent_s if start else 0.0)
         try:
             return fit(
-                make_builder(session.target, arguments),
+                reporter.watch(make_builder(session.target, arguments)),
                 session.opened_data,
                 FitSettings(**settings),
                 objective=session.recipe.objectives[0],
+                metrics=session.metric_names,
                 seed=trial.seed,
                 device=context.device,
                 listener=reporter,
@@ -190,24 +217,36 @@ def ended_well(
     result: FitResult, reporter: Reporter, task: Task, session: Session, context: TaskContext
 ) -> TrialEnded:
     """The end of a trial that was trained to its end; weights that may be the best are kept."""
-    if _should_keep(result.value, task, session):
+    metrics = {**result.metrics, **reporter.count()}
+    values = [metrics[one.metric] for one in session.recipe.objectives]
+    if _should_keep(values, task, session):
         _keep_weights(result, reporter.trial, context)
     return TrialEnded(
         trial=reporter.trial,
         state="stopped_early" if reporter.is_stopped_early else "complete",
-        values=[result.value],
-        metrics=result.metrics,
+        values=values,
+        metrics=metrics,
         best_epoch=result.best_epoch,
     )
 
 
-def _should_keep(value: float, task: Task, session: Session) -> bool:
-    """Weights are kept when they beat what was best at hand-out: few files, and never too few."""
+def _should_keep(values: list[float], task: Task, session: Session) -> bool:
+    """Weights are kept when they beat what was best at hand-out: few files, and never too few.
+
+    With several objectives: of every trial that none beats in all of them.
+    """
+    front = task.payload.get("front")
+    if front is not None:
+        signs = [-1 if one.direction == "maximize" else 1 for one in session.recipe.objectives]
+        own = [sign * value for sign, value in zip(signs, values, strict=True)]
+        return not any(
+            dominates([s * v for s, v in zip(signs, other, strict=True)], own) for other in front
+        )
     best = task.payload.get("best")
     if best is None:
         return True
     is_max = session.recipe.objectives[0].direction == "maximize"
-    return value > float(best) if is_max else value < float(best)
+    return values[0] > float(best) if is_max else values[0] < float(best)
 
 
 def _keep_weights(result: FitResult, number: int, context: TaskContext) -> None:

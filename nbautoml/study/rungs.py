@@ -1,0 +1,162 @@
+"""Successive halving for several objectives: at a rung, the better third by non-dominated rank goes on.
+
+Optuna's own stoppers judge one value, and refuse to hear several. The rule here is that of its
+asynchronous successive halving with the order replaced: of two trials at a rung the one of the
+better front is ahead (`ranks`), and within a front the one in a sparser region (`crowding`), as in
+NSGA-II. With one objective both rules agree, ties included.
+
+Source: Li et al., A System for Massively Parallel Hyperparameter Tuning, 2018, algorithm 2;
+Schmucker et al., Multi-objective Asynchronous Successive Halving, 2021, section 3.2;
+Deb et al., A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II, 2002, section III.
+"""
+
+from __future__ import annotations
+
+import binascii
+import math
+from collections.abc import Callable, Sequence
+
+__all__ = ["Rungs", "crowding", "dominates", "front_of", "ranks"]
+
+Values = tuple[float, ...]
+
+
+def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether one is as good in all and better in some; smaller is better.
+
+    >>> dominates((1, 2), (1, 3)), dominates((1, 3), (2, 2))
+    (True, False)
+    """
+    pairs = list(zip(one, other, strict=True))
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+def front_of(points: Sequence[Sequence[float]]) -> list[int]:
+    """Positions of the points that no other dominates; smaller is better.
+
+    >>> front_of([(1, 5), (2, 2), (3, 3), (5, 1)])
+    [0, 1, 3]
+    """
+    return [
+        at for at, own in enumerate(points) if not any(dominates(other, own) for other in points)
+    ]
+
+
+def ranks(points: Sequence[Values]) -> list[int]:
+    """The front of each point: 0 for those that none dominates, 1 for those next without these ...
+
+    >>> ranks([(1, 5), (2, 2), (3, 3), (4, 4)])
+    [0, 0, 1, 2]
+    """
+    found = [0] * len(points)
+    left, rank = list(range(len(points))), 0
+    while left:
+        first = {left[at] for at in front_of([points[at] for at in left])}
+        for at in first:
+            found[at] = rank
+        left, rank = [at for at in left if at not in first], rank + 1
+    return found
+
+
+def crowding(points: Sequence[Values]) -> list[float]:
+    """How far each point's neighbours are, summed over the objectives; infinite at the ends.
+
+    One objective has no regions, so that all are alike.
+
+    >>> crowding([(0, 4), (1, 1), (4, 0)])
+    [inf, 2.0, inf]
+    """
+    found = [0.0] * len(points)
+    for axis in range(len(points[0]) if len(points[0]) > 1 else 0):
+        order = sorted(range(len(points)), key=lambda at: points[at][axis])
+        low, high = points[order[0]][axis], points[order[-1]][axis]
+        for at in range(len(points)):
+            if points[at][axis] in {low, high}:
+                found[at] = math.inf
+        if high > low:
+            for before, at, after in zip(order, order[1:], order[2:], strict=False):
+                found[at] += (points[after][axis] - points[before][axis]) / (high - low)
+    return found
+
+
+class Rungs:
+    """The rungs of a study, and who stands on them.
+
+    Args:
+        directions: one an objective.
+        first: the epoch of the first rung; the next is ``eta`` times as late.
+        max_epochs: of a trial; with ``has_brackets``, as Hyperband wants it.
+        eta: one of so many goes on.
+        has_brackets: Hyperband: some trials are spared the first rungs.
+        n_startup: nobody is stopped before so many trials are complete.
+        count_complete: how many are.
+
+    >>> rungs = Rungs(("maximize", "minimize"), first=1, eta=2)
+    >>> [rungs.should_stop(n, 1, v) for n, v in enumerate([(0.9, 10), (0.8, 5), (0.7, 20)])]
+    [False, False, True]
+    """
+
+    def __init__(
+        self,
+        directions: Sequence[str],
+        *,
+        first: int = 1,
+        max_epochs: int | None = None,
+        eta: int = 3,
+        has_brackets: bool = False,
+        n_startup: int = 0,
+        count_complete: Callable[[], int] = int,
+    ) -> None:
+        self._signs = [-1.0 if direction == "maximize" else 1.0 for direction in directions]
+        self._first, self._eta = first, eta
+        n_brackets = 1
+        if has_brackets and max_epochs is not None:
+            n_brackets = math.floor(math.log(max(2, max_epochs) / first, eta)) + 1
+        self._budgets = [
+            math.ceil(n_brackets * eta ** (n_brackets - 1 - at) / (n_brackets - at))
+            for at in range(n_brackets)
+        ]
+        self._n_startup, self._count_complete = n_startup, count_complete
+        self._stands: dict[tuple[int, int], dict[int, Values]] = {}  # bracket, rung -> trials
+        self._next_rung: dict[int, int] = {}
+
+    def should_stop(self, number: int, epoch: int, values: Sequence[float]) -> bool:
+        """Note a trial's values after an epoch; whether it ends here."""
+        bracket, is_last = self._bracket(number), False
+        own = tuple(sign * value for sign, value in zip(self._signs, values, strict=True))
+        while not is_last:
+            rung = self._next_rung.get(number, 0)
+            if epoch < self._first * self._eta ** (bracket + rung):
+                return False
+            if any(math.isnan(value) for value in own):
+                return True
+            others = self._stands.setdefault((bracket, rung), {})
+            is_last = not self._goes_on(own, list(others.values()))
+            others[number] = own
+            self._next_rung[number] = rung + 1
+        return self._count_complete() >= self._n_startup
+
+    def forget(self, number: int, after: int = 0) -> None:
+        """A trial goes on from an earlier epoch: what it did after that did not happen."""
+        bracket = self._bracket(number)
+        for (one, rung), stands in self._stands.items():
+            is_later = one == bracket and self._first * self._eta ** (bracket + rung) > after
+            if is_later and stands.pop(number, None) is not None:
+                self._next_rung[number] = min(self._next_rung[number], rung)
+
+    def _goes_on(self, own: Values, others: Sequence[Values]) -> bool:
+        points = [*others, own]
+        rank = ranks(points)
+        mine = rank[-1]
+        same = [at for at, found in enumerate(rank) if found == mine]
+        room = crowding([points[at] for at in same])
+        n_better = sum(found < mine for found in rank) + sum(found > room[-1] for found in room)
+        return n_better < max(1, len(points) // self._eta)
+
+    def _bracket(self, number: int) -> int:
+        at = binascii.crc32(f"nbautoml_{number}".encode()) % sum(self._budgets)
+        for bracket, budget in enumerate(self._budgets):
+            at -= budget
+            if at < 0:
+                return bracket
+        raise AssertionError("unreachable: the budgets add up")
