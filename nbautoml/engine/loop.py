@@ -215,7 +215,9 @@ class RunLoop:
             logger.warning("worker %s: %s", message.worker, message.reason)
         for trial in [n for n, owner in self._in_hand.items() if owner == message.worker]:
             self._requeues[trial] = self._requeues.get(trial, 0) + 1
-            if message.is_killed and self._requeues[trial] <= MAX_REQUEUES:
+            if trial in self._control.cancelled:
+                self._tell(TrialEnded(trial=trial, state="cancelled", error="cancelled by command"))
+            elif message.is_killed and self._requeues[trial] <= MAX_REQUEUES:
                 self._record(
                     [
                         LogLine(

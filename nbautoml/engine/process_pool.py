@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import multiprocessing
@@ -9,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -48,7 +49,8 @@ PRELOAD = (
     "nbautoml.train.stacked.fit",
     "nbautoml.data.folder",
 )
-# A trial over its limit ends itself at its next batch; else its worker is killed.
+# A trial over its limit, or cancelled, ends itself at its next batch; else its worker is killed:
+# user code may hold Python's lock, or wait for ever.
 LIMIT_GRACE_S = 5.0
 
 
@@ -74,6 +76,8 @@ class _Worker:
     started_at: float = 0.0
     is_overdue: bool = False
     is_retired: bool = False
+    trials: set[int] = field(default_factory=set)  # of the task in hand
+    cancelled_at: float | None = None  # since when all of them are
 
     @property
     def pid(self) -> int:
@@ -115,6 +119,7 @@ class ProcessPool:
         worker = next((w for w in idle if w.is_ready), None) or (idle[0] if idle else self._spawn())
         worker.device = self._free_device()
         worker.task, worker.started_at = task, time.monotonic()
+        worker.trials, worker.cancelled_at = {trial.number for trial in task.trials}, None
         self._send(
             worker,
             {
@@ -172,6 +177,7 @@ class ProcessPool:
         if worker not in self._workers:
             return ""
         found = self._workers[worker]
+        found.trials |= {trial.number for trial in trials}
         self._send(found, {"type": "given", "trials": [trial.to_json() for trial in trials]})
         return found.device
 
@@ -190,9 +196,17 @@ class ProcessPool:
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join(5)
-            worker.pipe.close()
-            worker.output.close()
+            self._let_go(worker)
         self._workers = {}
+
+    @staticmethod
+    def _let_go(worker: _Worker) -> None:
+        """Close what tied us to a worker that is gone; what it had started goes with it."""
+        worker.pipe.close()
+        worker.output.close()
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(worker.pid, signal.SIGKILL)
 
     def _spawn(self) -> _Worker:
         ours, theirs = multiprocessing.Pipe()
@@ -268,8 +282,7 @@ class ProcessPool:
     def _bury(self, worker: _Worker) -> Died:
         worker.process.join(5)
         del self._workers[worker.pid]
-        worker.pipe.close()
-        worker.output.close()
+        self._let_go(worker)
         code = worker.process.exitcode
         is_killed = code in {-signal.SIGKILL, -signal.SIGTERM} and not worker.is_overdue
         limit = worker.task.limit_s if worker.task else None
@@ -279,10 +292,20 @@ class ProcessPool:
     def _kill_overdue(self) -> None:
         now = time.monotonic()
         for worker in self._workers.values():
+            self._kill_if_deaf(worker, now)
             limit = worker.task.limit_s if worker.task else None
             if limit is not None and now - worker.started_at > limit + LIMIT_GRACE_S:
                 worker.is_overdue = True
                 worker.process.kill()
+
+    def _kill_if_deaf(self, worker: _Worker, now: float) -> None:
+        """A worker all of whose trials were cancelled, and that does not hear of it."""
+        if worker.task is None or not worker.trials <= self._control.cancelled:
+            worker.cancelled_at = None
+        elif worker.cancelled_at is None:
+            worker.cancelled_at = now
+        elif now - worker.cancelled_at > LIMIT_GRACE_S and worker.process.is_alive():
+            worker.process.kill()
 
 
 def _describe_exit(code: int | None) -> str:

@@ -7,10 +7,12 @@ at once where the operating system can signal the parent's death (Linux).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import importlib
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -185,7 +187,7 @@ def worker_main(pipe: Connection, output: Connection) -> None:
     except RunOver:
         pass  # the supervisor knows, or is gone: there is nobody to tell
     finally:
-        sys.stdout.flush()
+        _flush_prints()
         # Threads that the user's code left behind must not keep the process.
         os._exit(0)
 
@@ -195,20 +197,35 @@ def _do(task: Task, context: PipeContext) -> dict[str, Any]:
     try:
         load_handler(task.handler)(task, context)
         context.flush()
-        sys.stdout.flush()
+        _flush_prints()
         return {"type": "finished", "error": "", "traceback": ""}
     except RunOver:
         raise
     except BaseException as error:  # noqa: BLE001 - SystemExit of user code must not end a worker
-        text = f"{type(error).__name__}: {error}"
+        from nbautoml.train.frames import one_line
+
+        text = one_line(error)
         told = traceback.format_exc()
         context.emit(LogLine(text=f"task failed: {text}", level="error"))
         context.flush()
         return {"type": "finished", "error": text[:2000], "traceback": told[-20000:]}
 
 
+def _flush_prints() -> None:
+    # The user's code may have closed it.
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        sys.stdout.flush()
+
+
 def _become_quiet_child(output: Connection) -> None:
     """Own signals and output: interrupts belong to the supervisor, prints go to the log."""
+    # The user's code may start processes (loaders of data do); they end with this one's group.
+    multiprocessing.current_process().daemon = False
+    if sys.platform == "linux":
+        # As in a notebook: a loader's workers know the cell's classes, which they could not import.
+        multiprocessing.set_start_method("fork", force=True)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":

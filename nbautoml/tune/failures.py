@@ -31,9 +31,18 @@ def failed(trial: int, error: BaseException, capsule_dir: Path) -> TrialEnded:
     elif is_out_of_memory(error):
         text, told = f"{OUT_OF_MEMORY}: {one_line(error)}", user_frames(error, [str(capsule_dir)])
     else:
-        text = f"{type(error).__name__}: {error}"[:MAX_TEXT]
+        text = _words(error)
         told = user_frames(error, [str(capsule_dir)])
     return TrialEnded(trial=trial, state="failed", error=text, traceback=told)
+
+
+def _words(error: BaseException) -> str:
+    """Type and text, bounded; a user's ``__str__`` may raise, too."""
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"[:MAX_TEXT]
+    except Exception as failure:  # noqa: BLE001  whatever it raises
+        return f"{name}: <no text: {type(failure).__name__}>"
 
 
 def cancelled(trial: int) -> TrialEnded:

@@ -142,6 +142,7 @@ def _run_one(trial: TrialSpec, session: Session, context: TaskContext) -> TrialE
 def _problem(values: list[float], n_objectives: int) -> str:
     if len(values) != n_objectives:
         return f"the objective returned {len(values)} values, the run has {n_objectives} objectives"
-    if any(math.isnan(value) for value in values):
-        return "the objective returned NaN"
+    odd = [value for value in values if not math.isfinite(value)]
+    if odd:
+        return f"the objective returned {'NaN' if math.isnan(odd[0]) else odd[0]}"
     return ""
