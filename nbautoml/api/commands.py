@@ -52,13 +52,13 @@ def command_run(folder: RunFolder, command: Command, info: RunInfo) -> None:
         raise EngineError(f"run {info.name!r} refused to {_verb(command)}: {refusal}")
 
 
-def resume_run(home: Home, folder: RunFolder, info: RunInfo) -> None:
+def resume_run(home: Home, folder: RunFolder, info: RunInfo, *, run_code: bool = False) -> None:
     """Go on with a run that is paused, or whose supervisor is gone; returns once it goes on.
 
     Until the new supervisor has entered the record, the run would read as it was left.
 
     Raises:
-        EngineError: the run goes on already, or is finished.
+        EngineError: the run goes on already, or is finished, or is somebody else's code.
     """
     from nbautoml.engine.client import resume
 
@@ -67,7 +67,7 @@ def resume_run(home: Home, folder: RunFolder, info: RunInfo) -> None:
     if info.state == "paused":
         command_run(folder, Resume(), info)
     else:
-        resume(home, folder)
+        resume(home, folder, run_code=run_code)
         until = time.monotonic() + TAKEN_LIMIT_S
         while peek(folder).state == info.state and time.monotonic() < until:
             time.sleep(ACK_POLL_S)

@@ -306,7 +306,15 @@ _TABLE = (
         name="resume",
         purpose="go on with a run that is paused, interrupted or stopped",
         places=(_RUN,),
-        options=(HOME,),
+        options=(
+            Option(
+                name="run_code",
+                kind="flag",
+                help="execute the code of a run that you did not submit here; look at it first",
+                default=False,
+            ),
+            HOME,
+        ),
         example="%automl resume digits",
     ),
     Verb(

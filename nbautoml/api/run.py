@@ -311,9 +311,14 @@ class Run:
         """Hold all trials at their next batch; `resume` goes on."""
         return self._sent(Pause())
 
-    def resume(self) -> Run:
-        """Go on: after a pause, or with a new supervisor after an interruption or a stop."""
-        resume_run(self._home, self._folder, self.info)
+    def resume(self, *, run_code: bool = False) -> Run:
+        """Go on: after a pause, or with a new supervisor after an interruption or a stop.
+
+        Args:
+            run_code: execute the code of a run that you did not submit here (one that came in an
+                archive or with a folder); look at `code` first. Said once, it is remembered.
+        """
+        resume_run(self._home, self._folder, self.info, run_code=run_code)
         return self
 
     def cancel(self, trial: int) -> Run:
@@ -346,8 +351,11 @@ class Run:
             path: the file; the run's name with ``.html`` when left out.
         """
         from nbautoml.api.report import write_report
+        from nbautoml.store.files import file_name
 
-        return write_report(self, Path(path) if path is not None else Path(f"{self.name}.html"))
+        return write_report(
+            self, Path(path) if path is not None else Path(file_name(self.name, ".html"))
+        )
 
     def __repr__(self) -> str:
         return f"Run({run_line(self.info, self.recipe)})"

@@ -86,7 +86,7 @@ _ACTIONS: Mapping[str, Callable[[Order], Any]] = {
     "show": _show,
     "stop": lambda order: _run(order).stop(),
     "pause": lambda order: _run(order).pause(),
-    "resume": lambda order: _run(order).resume(),
+    "resume": lambda order: _run(order).resume(run_code="run_code" in order.values),
     "rm": _rm,
     "code": _code,
     "report": lambda order: _run(order).report(order.values.get("path")),

@@ -193,9 +193,10 @@ def export(
         home: where the name is looked up.
     """
     from nbautoml.store import export_run
+    from nbautoml.store.files import file_name
 
     run = name if isinstance(name, Run) else load(name, home=home)
-    target = Path(path) if path is not None else Path(f"{run.name}.zip")
+    target = Path(path) if path is not None else Path(file_name(run.name, ".zip"))
     return export_run(run.folder, target, data_dir=run.home.data_dir, with_data=with_data)
 
 

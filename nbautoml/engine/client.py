@@ -63,11 +63,16 @@ def submit(home: Home, recipe: Recipe, capsule: Capsule) -> RunFolder:
     return folder
 
 
-def resume(home: Home, folder: RunFolder) -> None:
+def resume(home: Home, folder: RunFolder, *, run_code: bool = False) -> None:
     """Go on with a run whose supervisor is gone; finished trials stay as they are.
 
+    Args:
+        home: where its data lies.
+        folder: the run.
+        run_code: execute its code though somebody else may have written it; remembered.
+
     Raises:
-        EngineError: the run is going on, or is finished.
+        EngineError: the run is going on, or is finished, or is not this user's.
     """
     with folder.reader() as reader:
         state = reader.run().state
@@ -77,6 +82,15 @@ def resume(home: Home, folder: RunFolder) -> None:
             hint="a new run with more trials starts from its best: %automl tune --help",
         )
     recipe = folder.recipe()
+    if not folder.is_ours:
+        if not run_code:
+            raise EngineError(
+                f"run {recipe.name!r} was not submitted by you on this machine, and to go on with "
+                "it would execute its code",
+                hint=f"look at its code first (nbautoml.load({recipe.name!r}).code); if you trust "
+                f"it: %automl resume {recipe.name} --run-code",
+            )
+        folder.take_as_ours()
     if recipe.execution.executor == "inline":
         from nbautoml.engine.supervisor import run_in_process
 

@@ -95,7 +95,7 @@ def _steer(order_of: Callable[[Run], Run]) -> Callable[..., None]:
 
 
 def _resume(shell: Any, order: Order) -> Run:
-    run = _load(order).resume()
+    run = _load(order).resume(run_code="run_code" in order.values)
     _bind(shell, run)
     return run.show_once()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from nbautoml.errors import StoreError
 
 __all__ = [
     "checked_folder",
+    "file_name",
+    "keep_private",
     "make_folder",
     "os_errors",
     "read_small",
@@ -63,11 +66,33 @@ def explain_os_error(error: OSError) -> tuple[str, str]:
     return str(error.strerror or error), ""
 
 
+_RESERVED = frozenset({"con", "prn", "aux", "nul"})
+
+
+def file_name(label: str, ending: str) -> str:
+    """A file's name made of a label, which may be anything: one part, plain, on any system.
+
+    >>> file_name("digits", ".zip"), file_name("../../etc/pass wd", ".html"), file_name("CON", "")
+    ('digits.zip', 'etc_pass_wd.html', 'CON_')
+    """
+    plain = re.sub(r"[^\w.-]+", "_", label)[:80].strip("._- ") or "run"
+    is_reserved = plain.partition(".")[0].lower() in _RESERVED
+    return f"{plain}{'_' if is_reserved else ''}{ending}"
+
+
 def make_folder(path: Path) -> Path:
     """Make a folder (and those above it) that only its owner can enter."""
     with os_errors("make the folder", path):
         path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     return path
+
+
+def keep_private(folder: Path) -> None:
+    """Give everything below a folder to its owner alone; for what others wrote into it."""
+    with os_errors("protect", folder):
+        for path in folder.rglob("*"):
+            if not path.is_symlink():
+                path.chmod(FOLDER_MODE if path.is_dir() else FILE_MODE)
 
 
 def checked_folder(path: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nbautoml.errors import StoreError
-from nbautoml.store.files import checked_folder, make_folder, read_small, write_whole
+from nbautoml.store.files import checked_folder, keep_private, make_folder, read_small, write_whole
 from nbautoml.store.inbox import Inbox
 from nbautoml.store.urls import sqlite_url, without_password
 
@@ -75,6 +75,19 @@ class RunFolder:
         return self.path / "supervisor.log"
 
     @property
+    def is_ours(self) -> bool:
+        """Whether this user submitted it here: only then is its code executed without asking."""
+        from nbautoml.store.signature import is_signed
+
+        return is_signed(self.path)
+
+    def take_as_ours(self) -> None:
+        """The user has said that they trust the run's code, as it is now."""
+        from nbautoml.store.signature import sign
+
+        sign(self.path)
+
+    @property
     def is_imported(self) -> bool:
         """Whether it came in an archive: then its capsule is somebody else's code."""
         return (self.path / "imported.json").exists()
@@ -107,6 +120,7 @@ class RunFolder:
             make_folder(path / name)
         if capsule is not None:
             capsule.save(path / "capsule")
+            keep_private(path / "capsule")
         server = os.environ.get(STORE_VARIABLE, "")
         if server:
             kept = json.dumps({"url": without_password(server)})
@@ -114,7 +128,9 @@ class RunFolder:
         # The recipe comes last: a folder without one is no run, whatever stopped us before.
         text = json.dumps(recipe.to_json(), indent=1, ensure_ascii=False)
         write_whole(path / "recipe.json", text.encode("utf-8", "replace"))
-        return cls(path)
+        made = cls(path)
+        made.take_as_ours()
+        return made
 
     def recipe(self) -> Recipe:
         """What is to be run.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ MAX_ERROR_CHARS = 2_000
 MAX_TRACEBACK_CHARS = 20_000
 MAX_LOG_CHARS = 10_000
 
+_PASSWORD = re.compile(r"(\w://[^\s:/@]{0,200}:)[^\s/]{1,500}@")
 _POINT = struct.Struct("<qqqd")
 _NAN = float("nan")
 
@@ -59,8 +61,13 @@ def clean(value: Any, limit: int = MAX_LOG_CHARS) -> str:
 
     >>> clean("a\x00b" + chr(0xD800))
     'a\ufffdb?'
+    >>> clean("cannot connect to postgresql://ann:secret@db/team")
+    'cannot connect to postgresql://ann:***@db/team'
     """
     text: str = str(value)
+    if "://" in text:
+        # A driver's error may quote the URL that it was given, with the password in it.
+        text = _PASSWORD.sub(r"\1***@", text)
     if len(text) > limit:
         note = f" ... ({len(text):,} characters in all)"
         text = text[: limit - len(note)] + note if limit > 4 * len(note) else text[:limit]

@@ -1,0 +1,376 @@
+"""What others send, and what must not get out (T2, T4, T9 to T12, T14 to T16, T18)."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import io
+import os
+import secrets
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import psutil
+import pytest
+from engine_runs import Runs, family, state_of, supervisor_pid, until, wait_for_end
+from fault_kernel import started_kernel
+from fault_runs import OBJECTIVE, objective_words
+
+import nbautoml
+from nbautoml.api.controlling import HomeController
+from nbautoml.api.run import Run
+from nbautoml.engine import client
+from nbautoml.errors import CapsuleError, EngineError, NbAutomlError, StoreError
+from nbautoml.events import Interrupt, LogLine, Resume, RunStateChanged, TrialEnded
+from nbautoml.spec.recipe import Execution
+from nbautoml.store import Home, Owner
+from nbautoml.testing.store_contract import started, tiny_recipe, whole_trial
+
+PACKAGE = Path(nbautoml.__file__).parent
+NAMES = [
+    "../../outside",
+    "/etc/passwd",
+    "..\\..\\outside",
+    "%2e%2e%2fx",
+    "a#b?c",
+    "CON",
+    "nul.txt",
+    "\u202egnp.exe",
+    "emoji 🎉 中文",
+    "x; rm -rf ~",
+    "$(touch marker) `touch marker`",
+    "' OR 1=1 --",
+    '"; DROP TABLE run; --',
+    "<script>alert(1)</script>",
+    "=HYPERLINK(1)",
+    "{7*7} {{7*7}} %s %n",
+    "-rf",
+    ".hidden",
+]
+REFUSED = ["", " ", "x" * 300, "nul\x00", "two\nlines", "\ud800", "a\x1b[31m"]
+
+
+# -- names ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_t10_a_hostile_name_is_a_label_everywhere(tmp_path, monkeypatch, name):
+    place = tmp_path / "deep" / "deeper"
+    place.mkdir(parents=True)
+    monkeypatch.chdir(place)
+    home = Home(tmp_path / "home")
+    folder = home.create_run(tiny_recipe(name), None)
+    with folder.writer(Owner.this_process()) as writer:
+        writer.create(folder.recipe())
+        writer.apply([*whole_trial(0), RunStateChanged(state="finished")])
+    assert folder.path.parent == home.runs_dir
+    assert home.find(name).id == folder.id
+    assert [info.name for info in home.runs()] == [name]
+    archive = nbautoml.export(Run(folder, home))
+    report = Run(folder, home).report()
+    assert {archive.resolve().parent, report.resolve().parent} == {place}
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "deep"}
+    assert not list(tmp_path.rglob("marker"))
+    Home(tmp_path / "home").remove(name)
+    assert home.runs() == []
+
+
+@pytest.mark.parametrize("name", REFUSED, ids=ascii)
+def test_t10_a_name_that_cannot_be_shown_is_refused(tmp_path, name):
+    with pytest.raises(StoreError, match="name"):
+        Home(tmp_path / "home").create_run(tiny_recipe(name), None)
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "runs/../../x", "%", "_", "' OR '1'='1", "*"])
+def test_t11_a_name_that_nobody_has_finds_no_run(tmp_path, name):
+    home = Home(tmp_path / "home")
+    home.create_run(tiny_recipe("digits"), None)
+    with pytest.raises(NbAutomlError, match="no run"):
+        home.find(name)
+    with pytest.raises(NbAutomlError, match="no run"):
+        HomeController().load(name)
+
+
+def test_t11_statements_of_sql_are_never_put_together_from_values():
+    words = ("SELECT ", "INSERT ", "UPDATE ", "DELETE ", "DROP ", "PRAGMA ", "ATTACH ")
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
+                text = str(node.values[0].value)
+                assert not text.startswith(words), f"{path}:{node.lineno}: {text!r}"
+
+
+def test_t11_a_table_of_hostile_texts_comes_back_as_it_was(tmp_path):
+    home = Home(tmp_path / "home")
+    folder = home.create_run(tiny_recipe("texts"), None)
+    with folder.writer(Owner.this_process()) as writer:
+        writer.create(folder.recipe())
+        for number, text in enumerate(NAMES):
+            end = TrialEnded(trial=number, state="failed", error=text, traceback=text)
+            writer.apply([*started(number), LogLine(text=text, trial=number), end])
+    run = Run(folder, home)
+    assert [run.trial(number).row.error for number in range(len(NAMES))] == NAMES
+    rows = list(csv.DictReader(io.StringIO(run.trials.to_csv())))
+    assert len(rows) == len(NAMES)
+    page = Run(folder, home).report(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<script>alert(1)" not in page
+
+
+def test_t14_no_module_reads_yaml_pickle_or_runs_text():
+    forbidden = {"yaml", "pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names: set[str] = set()
+            if isinstance(node, ast.Import):
+                names = {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = {node.module.partition(".")[0]}
+            assert not names & forbidden, f"{path}:{node.lineno}: {names}"
+            if isinstance(node, ast.keyword) and node.arg in {"shell", "allow_pickle"}:
+                assert getattr(node.value, "value", True) is False, f"{path}:{node.lineno}"
+
+
+def test_t2_torch_reads_files_as_weights_only():
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                said = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                assert said.get("weights_only") == "True", f"{path}:{node.lineno}"
+
+
+# -- runs of somebody else ------------------------------------------------------------------
+
+
+@pytest.fixture
+def trap(runs: Runs, acked, light, tmp_path, monkeypatch):
+    """An interrupted run of another user, whose code leaves a marker when it is executed."""
+    marker = tmp_path / "marker"
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "of another"))
+    source = OBJECTIVE.replace(
+        "    import json", f"    open({str(marker)!r}, 'a').close()\n    import json"
+    )
+    folder = runs.submit(source, **objective_words(200, execution=Execution(n_workers=1)))
+    until(marker.exists, what="the first trial")
+    processes = family(supervisor_pid(folder))
+    client.send(folder, Interrupt())
+    until(lambda: state_of(folder) == "interrupted", what="the interruption")
+    psutil.wait_procs(processes, timeout=20)
+    marker.unlink()
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "ours"))
+    return folder, marker
+
+
+def test_t4_a_run_of_somebody_else_is_shown_and_not_executed(runs, trap):
+    folder, marker = trap
+    run = Run(folder, runs.home)
+    assert len(run.trials) > 0
+    assert "open(" in str(run.code)
+    assert run.report(marker.with_name("page.html")).exists()
+    controller = HomeController()
+    controller.add_home(runs.home)
+    for going_on in (run.resume, lambda: controller.command(run.id, Resume())):
+        with pytest.raises(EngineError, match="not submitted by you") as caught:
+            going_on()
+        assert "--run-code" in caught.value.hint
+    assert not marker.exists()
+    run.resume(run_code=True)
+    until(marker.exists, what="the trusted code")
+    run.stop()
+    assert wait_for_end(folder) == "stopped"
+    assert folder.is_ours  # said once, remembered
+
+
+@pytest.mark.nightly
+def test_t4_a_run_from_an_archive_is_asked_for(runs, trap, tmp_path):
+    folder, marker = trap
+    archive = nbautoml.export(Run(folder, runs.home), tmp_path / "run.zip")
+    run = nbautoml.import_run(archive, home=tmp_path / "other")
+    with pytest.raises(EngineError, match="not submitted by you"):
+        run.resume()
+    assert not marker.exists()
+
+
+@pytest.mark.nightly
+def test_t4_our_own_run_is_not_ours_when_its_code_was_changed(runs, acked, light):
+    folder = runs.submit(OBJECTIVE, **objective_words(2, execution=Execution(n_workers=1)))
+    assert wait_for_end(folder) == "finished"
+    assert folder.is_ours
+    manifest = folder.capsule_dir / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"version"', ' "version"'))
+    assert not folder.is_ours
+    code = folder.capsule_dir / "capsule.py"
+    code.write_text(code.read_text() + "\nprint('more')\n")
+    with pytest.raises(CapsuleError):
+        str(Run(folder, runs.home).code)
+
+
+@pytest.mark.parametrize(
+    ("member", "content"),
+    [
+        ("../outside", b"x"),
+        ("/outside", b"x"),
+        ("run/../../outside", b"x"),
+        ("run/capsule/../../../outside", b"x"),
+        ("run/signature", b"x"),
+        ("run/store.json", b'{"url": "postgresql://evil/x"}'),
+        ("run/inbox/00000000000000000000-1-abc.json", b'{"type": "Stop"}'),
+        ("run/artifacts/..\\..\\outside", b"x"),
+        ("data/x/outside", b"x"),
+    ],
+)
+def test_t4_an_archive_with_a_hostile_member_is_refused_whole(tmp_path, member, content):
+    import hashlib
+    import json
+
+    home = Home(tmp_path / "home")
+    folder = home.create_run(tiny_recipe(), None)
+    with folder.writer(Owner.this_process()) as writer:
+        writer.create(folder.recipe())
+    good = home.export(folder.id, tmp_path / "good.zip")
+    bad = tmp_path / "bad.zip"
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(bad, "w") as new:
+        manifest = json.loads(old.read("manifest.json"))
+        manifest["sha256"][member] = hashlib.sha256(content).hexdigest()
+        for name in old.namelist():
+            if name != "manifest.json":
+                new.writestr(name, old.read(name))
+        new.writestr(member, content)
+        new.writestr("manifest.json", json.dumps(manifest))
+    other = Home(tmp_path / "other")
+    with pytest.raises(StoreError):
+        other.import_archive(bad)
+    assert other.runs() == []
+    assert not list(tmp_path.rglob("outside"))
+
+
+def test_t4_an_archive_with_a_link_is_refused(tmp_path):
+    import hashlib
+    import json
+
+    home = Home(tmp_path / "home")
+    folder = home.create_run(tiny_recipe(), None)
+    good = home.export(folder.id, tmp_path / "good.zip")
+    bad = tmp_path / "bad.zip"
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(bad, "w") as new:
+        manifest = json.loads(old.read("manifest.json"))
+        link = zipfile.ZipInfo("run/artifacts/link")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        manifest["sha256"][link.filename] = hashlib.sha256(b"/etc").hexdigest()
+        for name in old.namelist():
+            if name != "manifest.json":
+                new.writestr(name, old.read(name))
+        new.writestr(link, b"/etc")
+        new.writestr("manifest.json", json.dumps(manifest))
+    with pytest.raises(StoreError):
+        Home(tmp_path / "other").import_archive(bad)
+
+
+# -- what must not get out ------------------------------------------------------------------
+
+
+@pytest.mark.nightly
+def test_t12_secrets_stay_where_they_are(tmp_path, monkeypatch, acked, light):
+    canaries = [secrets.token_hex(12) for _ in range(4)]
+    in_environment, in_variable, in_url, in_line = canaries
+    monkeypatch.setenv("NBAUTOML_PREHEAT", "0")
+    monkeypatch.setenv("NBAUTOML_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CLOUD_TOKEN", in_environment)
+    kernel = started_kernel(tmp_path)
+    published = []
+    try:
+        for cell in (
+            f"password = {in_variable!r}; url = 'https://ann:{in_line}@host/x'",
+            "%%automl tune hills --trials 4 --minimize --wait\n"
+            + OBJECTIVE.replace(
+                "    return value",
+                "    if trial.number == 1:\n"
+                f"        print('postgresql://ann:{{}}@db/x'.format({in_url[:12]!r} + {in_url[12:]!r}))\n"
+                f"        raise OSError('no postgresql://ann:' + {in_url[:12]!r} + {in_url[12:]!r} + '@db')\n"
+                "    return value",
+            ),
+            "hills.trials, hills.best, hills.log",
+            "hills",
+            "%automl report hills",
+            "%automl code hills",
+            "%automl runs",
+        ):
+            said = kernel.run(cell, may_fail=True)
+            published.append(str(said))
+    finally:
+        kernel.shutdown()
+    written = {
+        str(path): path.read_bytes()
+        for path in tmp_path.rglob("*")
+        if path.is_file() and path.parent != acked.folder
+    }
+    assert any("record.db" in path for path in written)
+    for canary in canaries:
+        assert not [text[:300] for text in published[1:] if canary in text]
+        assert not [path for path, data in written.items() if canary.encode() in data]
+
+
+def test_t12_a_store_that_cannot_be_reached_does_not_tell_its_password(tmp_path, monkeypatch):
+    canary = secrets.token_hex(12)
+    url = f"postgresql://ann:{canary}@127.0.0.1:9/none?connect_timeout=1"
+    monkeypatch.setenv("NBAUTOML_STORE", url)
+    home = Home(tmp_path / "home")
+    folder = home.create_run(tiny_recipe(), None)
+    with pytest.raises(NbAutomlError) as caught:
+        folder.reader()
+    said = [caught.value]
+    while said[-1].__cause__ or said[-1].__context__:
+        said.append(said[-1].__cause__ or said[-1].__context__)
+    assert not [text for text in map(str, said) if canary in text]
+    assert canary not in "".join(p.read_text() for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_t16_files_and_folders_of_a_run_are_its_owners_alone(runs, acked, light):
+    before = os.umask(0o022)
+    try:
+        folder = runs.submit(OBJECTIVE, **objective_words(3, execution=Execution(n_workers=1)))
+        assert wait_for_end(folder) == "finished"
+    finally:
+        os.umask(before)
+    for path in [runs.home.path, *runs.home.path.rglob("*")]:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert mode & 0o077 == 0 or path.name == ".gitignore", f"{path} has {mode:o}"
+
+
+def test_t16_a_run_listens_nowhere_that_others_can_reach(runs, acked, light):
+    folder = runs.submit(OBJECTIVE, **objective_words(300, execution=Execution(n_workers=2)))
+    until(lambda: len(acked.ends()) > 2, what="trials")
+    for process in family(supervisor_pid(folder)):
+        assert not process.net_connections(kind="inet"), process.cmdline()
+        for found in process.net_connections(kind="unix"):
+            if found.laddr and not str(found.laddr).startswith(("@", "\0")):
+                mode = stat.S_IMODE(Path(found.laddr).parent.stat().st_mode)
+                assert mode & 0o077 == 0, found.laddr
+    Run(folder, runs.home).stop()
+    wait_for_end(folder)
+
+
+def test_t18_importing_loading_and_running_need_no_network(tmp_path):
+    code = (
+        "import nbautoml\n"
+        "def objective(trial):\n    return trial.suggest_float('x', 0, 1)\n"
+        "if __name__ == '__main__':\n"
+        "    run = nbautoml.tune(objective, trials=2, minimize=True, name='alone', wait=True)\n"
+        "    print(run.state, len(run.trials))\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-n", "true"]).returncode:
+        pytest.skip("this user cannot make a namespace without a network")
+    done = subprocess.run(
+        ["unshare", "-n", sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        timeout=250,
+    )
+    assert "finished 2" in done.stdout, done.stdout + done.stderr
