@@ -82,7 +82,7 @@ def test_f2_killed_supervisors_lose_nothing(runs, acked, light, figures):
         folder = runs.submit(OBJECTIVE, **objective_words(40), execution=Execution(n_workers=2))
         while not is_over(folder) and n_kills < goal:
             processes = family(supervisor_pid(folder))
-            pause_for(generator.uniform(0, 0.5), lambda: False)
+            pause_for(generator.uniform(0, 1.5), lambda: False)
             processes += family(processes[0].pid) if processes else []
             if not processes or is_over(folder):
                 break
