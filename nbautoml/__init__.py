@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         runs,
         train,
         tune,
+        verify,
     )
     from nbautoml.errors import NbAutomlError
     from nbautoml.measure import measure
@@ -52,6 +53,7 @@ _WHERE = {
     "runs": "api.verbs",
     "train": "api.verbs",
     "tune": "api.verbs",
+    "verify": "api.verbs",
 }
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "train",
     "tune",
     "unload_ipython_extension",
+    "verify",
 ]
 
 

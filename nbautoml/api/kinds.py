@@ -7,7 +7,7 @@ A magic's word and a Python argument end in the same check, so that ``--time 10m
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -115,6 +115,23 @@ def _share(value: Any) -> float:
     return float(value)
 
 
+def _trials(value: Any) -> int | tuple[int, ...]:
+    if isinstance(value, numbers.Integral):
+        return _whole(1)(value)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError  # noqa: TRY004 - every check speaks ValueError
+    listed = tuple(dict.fromkeys(_whole(0)(item) for item in value))
+    if not listed:
+        raise ValueError
+    return listed
+
+
+def _trials_from(text: str) -> int | tuple[int, ...]:
+    if "," not in text:
+        return _trials(int(text))
+    return _trials([int(part) for part in text.split(",") if part.strip()])
+
+
 def _duration(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (str, numbers.Real)):
         raise ValueError  # noqa: TRY004 - every check speaks ValueError
@@ -165,6 +182,13 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             metavar="N",
             read=lambda text: _whole(0)(int(text)),
             check=_whole(0),
+        ),
+        "trials": Kind(
+            takes="how many, or their numbers with commas (7, for one)",
+            annotation="int | Sequence[int]",
+            metavar="N|N,N",
+            read=_trials_from,
+            check=_trials,
         ),
         "share": Kind(
             takes="a number between 0 and 1",

@@ -343,6 +343,33 @@ _TABLE = (
         example="%automl report digits --path digits.html",
     ),
     Verb(
+        name="verify",
+        purpose="repeat some trials, and say which give the same numbers",
+        places=(_RUN,),
+        options=(
+            Option(
+                name="trials",
+                kind="trials",
+                help="how many (the best first, then others by chance; 3 when left out), or their "
+                "numbers: 4,7",
+            ),
+            Option(
+                name="run_code",
+                kind="flag",
+                help="the run came in an archive, and its code may be executed all the same",
+                default=False,
+            ),
+            Option(
+                name="json", kind="flag", help="the result as JSON, not as a table", default=False
+            ),
+            HOME,
+        ),
+        example="%automl verify digits --trials 5",
+        story="They are trained as the run did it, with its code, data and seeds, in a process of "
+        "their own; nothing is written to the run. In a terminal the exit code is 1 where a trial "
+        "differs by more than rounding.",
+    ),
+    Verb(
         name="compare",
         purpose="two runs side by side, and how their code differs",
         places=(

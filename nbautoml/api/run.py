@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import nn
 
+    from nbautoml.api.verification import Verification
     from nbautoml.measure import Figures
     from nbautoml.spec.recipe import Recipe
 
@@ -249,6 +250,23 @@ class Run:
         from nbautoml.api.studies import write_study
 
         return write_study(self._folder, self.recipe, url, name or self.name)
+
+    def verify(
+        self, trials: int | Sequence[int] | None = None, *, run_code: bool = False
+    ) -> Verification:
+        """Train some trials again, beside the run, and say which give the same numbers.
+
+        Args:
+            trials: how many (the best first, then others by chance), or their numbers; 3 when
+                left out.
+            run_code: the run came in an archive, and its code may be executed all the same.
+
+        Raises:
+            NbAutomlError: the run goes on, has no finished trial, or cannot be repeated.
+        """
+        from nbautoml.api.verify import verify_run
+
+        return verify_run(self, trials, run_code=run_code)
 
     # -- pictures ---------------------------------------------------------------------------
 

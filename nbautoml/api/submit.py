@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbautoml
@@ -428,6 +429,8 @@ def _small(settings: FitSettings, data: DataSpec) -> FitSettings:
 
 def versions() -> dict[str, str]:
     """What the run was made with."""
+    from nbautoml.engine.devices import count_cpus
+
     found = {"nbautoml": nbautoml.__version__, "python": platform.python_version()}
     for package in ("torch", "optuna", "scikit-learn", "numpy"):
         try:
@@ -435,4 +438,15 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = ""
     found["platform"] = sys.platform
+    found["processor"] = f"{_processor()}, {count_cpus()} cores"
     return found
+
+
+def _processor() -> str:
+    """Its name: other kinds add up in another order, which shows in the last digits."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()

@@ -1,10 +1,12 @@
 """The verbs in a terminal: the same table, the same words, answers on standard output.
 
-Exit codes: 0 done, 1 refused (no such run, a damaged record), 2 the words are off, 130 interrupted.
+Exit codes: 0 done, 1 refused (no such run, a damaged record) or not verified, 2 the words are off,
+130 interrupted.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,7 +35,10 @@ def main(arguments: list[str]) -> int:
                 hint=f"%%automl {order.verb.name} in a cell, nbautoml.{order.verb.name}(...) "
                 "in a script",
             )
-        _tell(_ACTIONS[order.verb.name](order))
+        answer = _ACTIONS[order.verb.name](order)
+        _tell(answer)
+        if isinstance(answer, _Verified) and not answer.is_equal:
+            return REFUSED
     except HelpAsked as asked:
         _tell(help_on(asked.verb, in_terminal=True))
     except NbAutomlError as error:
@@ -75,6 +80,21 @@ def _code(order: Order) -> str:
     return portable_code(_run(order), order.values.get("trial"))
 
 
+class _Verified(str):
+    """What verify found, as text, and whether it is well."""
+
+    __slots__ = ("is_equal",)
+    is_equal: bool
+
+
+def _verify(order: Order) -> _Verified:
+    values = order.values
+    found = verbs.verify(_run(order), values.get("trials"), run_code="run_code" in values)
+    told = _Verified(json.dumps(found.to_json(), indent=1) if "json" in values else repr(found))
+    told.is_equal = found.is_equal
+    return told
+
+
 def _export(order: Order) -> str:
     values = order.values
     path = verbs.export(_run(order), values.get("path"), with_data="with_data" in values)
@@ -90,6 +110,7 @@ _ACTIONS: Mapping[str, Callable[[Order], Any]] = {
     "rm": _rm,
     "code": _code,
     "report": lambda order: _run(order).report(order.values.get("path")),
+    "verify": _verify,
     "compare": lambda order: verbs.compare(
         order.values["A"], order.values["B"], home=order.values.get("home")
     ),

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbautoml.api.ask import Ask, checked_options
 from nbautoml.api.help import arguments_doc
+from nbautoml.api.kinds import KINDS
 from nbautoml.api.listing import Comparison, RunList
 from nbautoml.api.options import VERBS, in_python
 from nbautoml.api.parser import signature_of
 from nbautoml.api.run import Run
 from nbautoml.api.waiting import WaitingStopped
 from nbautoml.store import Home
+
+if TYPE_CHECKING:
+    from nbautoml.api.verification import Verification
 
 __all__ = [
     "compare",
@@ -26,6 +30,7 @@ __all__ = [
     "start",
     "train",
     "tune",
+    "verify",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -145,6 +150,30 @@ def compare(first: Run | str, second: Run | str, *, home: str | Path | None = No
     """
     pair = [run if isinstance(run, Run) else load(run, home=home) for run in (first, second)]
     return Comparison(*pair)
+
+
+def verify(
+    name: Run | str,
+    trials: int | Sequence[int] | None = None,
+    *,
+    run_code: bool = False,
+    home: str | Path | None = None,
+) -> Verification:
+    """Train some trials of a run again, and say which give the same numbers; see `Run.verify`.
+
+    Args:
+        name: the run, or its name.
+        trials: how many (the best first, then others by chance; 3 when left out), or their numbers.
+        run_code: the run came in an archive, and its code may be executed all the same.
+        home: where the name is looked up.
+
+    Example::
+
+        nbautoml.verify("digits", trials=[4, 7]).is_equal
+    """
+    run = name if isinstance(name, Run) else load(name, home=home)
+    checked = None if trials is None else KINDS["trials"].checked("trials", trials)
+    return run.verify(checked, run_code=run_code)
 
 
 def remove(name: str, *, for_good: bool = False, home: str | Path | None = None) -> Path:

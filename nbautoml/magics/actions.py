@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -130,6 +131,15 @@ def _report(_shell: Any, order: Order) -> None:
     _say([f"the report is written: {path}"])
 
 
+def _verify(_shell: Any, order: Order) -> Any:
+    values = order.values
+    found = verbs.verify(_load(order), values.get("trials"), run_code=values.get("run_code", False))
+    if values.get("json"):
+        _say([json.dumps(found.to_json(), indent=1)])
+        return None
+    return found
+
+
 def _compare(_shell: Any, order: Order) -> Any:
     values = order.values
     return verbs.compare(values["A"], values["B"], home=values.get("home"))
@@ -175,6 +185,7 @@ ACTIONS: Mapping[str, Callable[..., Any]] = {
     "rm": _rm,
     "code": _code,
     "report": _report,
+    "verify": _verify,
     "compare": _compare,
     "export": _export,
     "import": _import,

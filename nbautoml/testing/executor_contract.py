@@ -18,11 +18,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import psutil
 import pytest
 
 import nbautoml
 from nbautoml import Choice, Float
 from nbautoml.data import load_named
+from nbautoml.engine import client
 from nbautoml.store import TrialRow
 from nbautoml.testing.small_modules import KINDS
 
@@ -155,6 +157,8 @@ class ExecutorContract:
         # Supervisors start elsewhere, and the package may not be installed.
         os.environ["PYTHONPATH"] = str(Path(nbautoml.__file__).parents[1])
         yield _Trained(tmp_path_factory.mktemp("executors") / ".nbautoml")
+        psutil.wait_procs(psutil.Process().children(recursive=True), timeout=15)
+        client.forget_warm()  # collects the exit codes of those that ended
         if before is None:
             del os.environ["PYTHONPATH"]
         else:

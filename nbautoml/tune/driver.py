@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from nbautoml.spec.recipe import Recipe
     from nbautoml.store import Reader, TrialRow
 
-__all__ = ["TuneDriver", "trial_seed"]
+__all__ = ["TuneDriver", "lone_task", "trial_seed"]
 
 SAME_ERROR_LIMIT = 3
 # A large model may have no room where a smaller one has: so it takes more of them to give up.
@@ -64,6 +64,13 @@ def trial_seed(recipe: Recipe, number: int) -> int:
         return recipe.seed
     digest = hashlib.sha256(f"{recipe.seed}:{number}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
+
+
+def lone_task(recipe: Recipe, number: int, params: Mapping[str, Any]) -> Task:
+    """The task of a trial that is trained on its own, by its own seed."""
+    trial = TrialSpec(number=number, params=params, seed=trial_seed(recipe, number))
+    handler = HANDLERS[recipe.target.role]
+    return Task(handler=handler, trials=(trial,), payload={"best": None})
 
 
 class TuneDriver:
