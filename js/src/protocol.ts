@@ -46,7 +46,8 @@ export interface Best {
  * What stands above the table. Times are seconds since 1970 (UTC), durations seconds.
  *
  * `n_trials` and `wall_seconds` are the budget; `eta_s` is the estimated time that is left;
- * `data` is a line for people; `plan` says how the trials are executed and why.
+ * `data` is a line for people; `plan` says how the trials are executed and why. With several
+ * objectives `objectives` has their names, and `front` the trials that none beats in all.
  */
 export interface Header {
   name: string;
@@ -70,6 +71,8 @@ export interface Header {
   n_trials: number | null;
   wall_seconds: number | null;
   best: Best | null;
+  objectives?: string[];
+  front?: number[];
 }
 
 /** A column of the trial table beside number, state, value, epoch and duration. */

@@ -15,13 +15,13 @@ from nbautoml.api.trials import (
     TrialView,
     best_row,
     curves_frame,
-    front_rows,
     no_best,
     trials_frame,
 )
 from nbautoml.api.waiting import ProgressLine, wait_for
 from nbautoml.errors import NbAutomlError, nearest
 from nbautoml.events import CancelTrial, Enqueue, Pause, Stop
+from nbautoml.spec.fronts import front_of_trials
 from nbautoml.store import Home, RunFolder, RunInfo
 from nbautoml.store.peek import peek
 
@@ -158,7 +158,7 @@ class Run:
         Their weights are kept: ``run.model(number)`` builds one of them. With one objective it is
         the best trial, and those that are equally good.
         """
-        return trials_frame(front_rows(self._rows(), self.recipe.objectives))
+        return trials_frame(front_of_trials(self._rows(), self.recipe.objectives))
 
     @property
     def best_model(self) -> nn.Module:

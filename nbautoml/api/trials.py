@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.errors import NbAutomlError
-from nbautoml.study.rungs import front_of
 from nbautoml.widgets.labels import number_label, value_label
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from nbautoml.spec.objective import Objective
     from nbautoml.store import Points, TrialRow
 
-__all__ = ["TrialView", "best_row", "curves_frame", "front_rows", "trials_frame"]
+__all__ = ["TrialView", "best_row", "curves_frame", "trials_frame"]
 
 # A trial that was stopped early is the best only while no whole one has a value.
 _VALUED = ("complete", "stopped_early")
@@ -102,15 +101,6 @@ def best_row(rows: Iterable[TrialRow], objective: Objective) -> TrialRow | None:
         if best is None or objective.is_better(row.value or 0.0, best.value or 0.0):
             best = row
     return best
-
-
-def front_rows(rows: Iterable[TrialRow], objectives: Sequence[Objective]) -> list[TrialRow]:
-    """The complete trials that no other beats in all objectives, by the first objective."""
-    signs = [-1.0 if one.direction == "maximize" else 1.0 for one in objectives]
-    found = [row for row in rows if row.state == "complete" and len(row.values) == len(signs)]
-    keys = [tuple(s * v for s, v in zip(signs, row.values, strict=True)) for row in found]
-    front = [at for at in front_of(keys) if not any(map(math.isnan, keys[at]))]
-    return [found[at] for at in sorted(front, key=lambda at: (keys[at], found[at].number))]
 
 
 def no_best(name: str, state: str, rows: Sequence[TrialRow]) -> NbAutomlError:

@@ -16,30 +16,11 @@ import binascii
 import math
 from collections.abc import Callable, Sequence
 
-__all__ = ["Rungs", "crowding", "dominates", "front_of", "ranks"]
+from nbautoml.spec.fronts import front_of
+
+__all__ = ["Rungs", "crowding", "ranks"]
 
 Values = tuple[float, ...]
-
-
-def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether one is as good in all and better in some; smaller is better.
-
-    >>> dominates((1, 2), (1, 3)), dominates((1, 3), (2, 2))
-    (True, False)
-    """
-    pairs = list(zip(one, other, strict=True))
-    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
-
-
-def front_of(points: Sequence[Sequence[float]]) -> list[int]:
-    """Positions of the points that no other dominates; smaller is better.
-
-    >>> front_of([(1, 5), (2, 2), (3, 3), (5, 1)])
-    [0, 1, 3]
-    """
-    return [
-        at for at, own in enumerate(points) if not any(dominates(other, own) for other in points)
-    ]
 
 
 def ranks(points: Sequence[Values]) -> list[int]:

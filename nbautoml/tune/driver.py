@@ -5,6 +5,7 @@ A "train" run is a study of one trial with nothing to vary.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import time
@@ -269,6 +270,7 @@ class TuneDriver:
         """Tell the study how a trial ended; end a run whose trials all fail the same way."""
         if isinstance(event, PlanChosen):
             self._stacking.learn(event)
+            return [dataclasses.replace(event, details={**self.choices, **event.details})]
         if self._front is not None:
             self._front.take(event)
         gone = self._kept.take(event)

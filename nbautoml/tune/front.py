@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nbautoml.events import EpochEnded, Event, TrialEnded
+from nbautoml.spec.fronts import front_of
 from nbautoml.spec.objective import Objective
-from nbautoml.study.rungs import front_of
 
 __all__ = ["Front"]
 

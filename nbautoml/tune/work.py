@@ -26,8 +26,8 @@ from nbautoml.events import (
     TrialSpec,
 )
 from nbautoml.spec.fit import FitSettings
+from nbautoml.spec.fronts import dominates
 from nbautoml.store import save_artifact
-from nbautoml.study.rungs import dominates
 from nbautoml.tune.checkpoints import Checkpoints
 from nbautoml.tune.failures import cancelled, failed
 from nbautoml.tune.session import Session, session_for

@@ -22,7 +22,7 @@ def header_of(run: RunRow, recipe: Recipe, table: TrialTable, *, now: float) -> 
     objective = recipe.objectives[0] if recipe.objectives else None
     running = table.running()
     elapsed_s = _elapsed_s(run, table, now)
-    return {
+    header: Header = {
         "name": printable(recipe.name or run.name, _MAX_LINE),
         "kind": run.kind,
         "state": run.state,
@@ -45,6 +45,10 @@ def header_of(run: RunRow, recipe: Recipe, table: TrialTable, *, now: float) -> 
         "wall_seconds": recipe.budget.wall_seconds,
         "best": table.best,
     }
+    if len(recipe.objectives) > 1:
+        header["objectives"] = [printable(one.metric, 40) for one in recipe.objectives]
+        header["front"] = table.front
+    return header
 
 
 def _chosen(run: RunRow, what: str, asked: str) -> str:

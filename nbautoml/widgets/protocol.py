@@ -85,7 +85,8 @@ class Header(TypedDict):
     """What stands above the table. Times are seconds since 1970 (UTC), durations seconds.
 
     ``n_trials`` and ``wall_seconds`` are the budget; ``eta_s`` is the estimated time that is left;
-    ``data`` is a line for people; ``plan`` says how the trials are executed and why.
+    ``data`` is a line for people; ``plan`` says how the trials are executed and why. With several
+    objectives ``objectives`` has their names, and ``front`` the trials that none beats in all.
     """
 
     name: str
@@ -109,6 +110,8 @@ class Header(TypedDict):
     n_trials: int | None
     wall_seconds: float | None
     best: Best | None
+    objectives: NotRequired[list[str]]
+    front: NotRequired[list[int]]
 
 
 class Column(TypedDict):

@@ -97,7 +97,7 @@ def _rest(snapshot: Snapshot, n_rows: int) -> list[str]:
     """What the table does not show."""
     n_more = max(len(snapshot["trials"]["number"]) - n_rows, 0) + snapshot["n_trials_left_out"]
     n_params = sum(column["group"] == "param" for column in snapshot["columns"])
-    n_hidden = n_params - len(shown_columns(snapshot))
+    n_hidden = n_params - sum(c["group"] == "param" for c in shown_columns(snapshot))
     found = [f"and {n_more:,} more trials"] if n_more else []
     return found + ([f"and {n_hidden:,} more parameters"] if n_hidden else [])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from nbautoml.widgets.curves import thinned
 from nbautoml.widgets.labels import duration_label, number_label, one_line, value_label
@@ -22,6 +22,7 @@ __all__ = [
 
 _BARS = "▁▂▃▄▅▆▇█"
 
+_GROUPS: dict[str, Literal["params", "metrics"]] = {"param": "params", "metric": "metrics"}
 _RANK = {"complete": 0, "stopped_early": 1, "running": 2, "waiting": 3, "failed": 4, "cancelled": 5}
 _STATE_WORDS = {"stopped_early": "stopped early"}
 
@@ -61,8 +62,19 @@ def facts(header: Header) -> list[tuple[str, str]]:
         ("data", header["data"]),
         ("device", header["device"]),
         ("plan", header["plan"]),
+        ("front", _front_line(header)),
     ]
     return [(word, one_line(line, 300)) for word, line in found if line]
+
+
+def _front_line(header: Header) -> str:
+    """Which trials are on the front, where there are several objectives."""
+    front, names = header.get("front", []), header.get("objectives", [])
+    if not front:
+        return ""
+    shown = ", ".join(str(number) for number in front[:20])
+    more = f" and {len(front) - 20} more" if len(front) > 20 else ""
+    return f"trials {shown}{more}: no other beats them in all of {', '.join(names)}"
 
 
 def taken_at_label(snapshot: Snapshot) -> str:
@@ -112,8 +124,11 @@ def sparklines(snapshot: Snapshot, places: Sequence[int], width: int = 10) -> li
 
 
 def shown_columns(snapshot: Snapshot, limit: int = 12) -> list[Column]:
-    """The parameters that a static table has room for."""
-    return [column for column in snapshot["columns"] if column["group"] == "param"][:limit]
+    """What a static table has room for: objectives beside the first one, then parameters."""
+    others = snapshot["header"].get("objectives", [])[1:]
+    columns = snapshot["columns"]
+    own = [column for column in columns if column["group"] == "metric" and column["key"] in others]
+    return own + [column for column in columns if column["group"] == "param"][:limit]
 
 
 def cells(snapshot: Snapshot, place: int, columns: list[Column]) -> list[str]:
@@ -126,5 +141,8 @@ def cells(snapshot: Snapshot, place: int, columns: list[Column]) -> list[str]:
         _STATE_WORDS.get(state, one_line(state, 20)),
         number_label(trials["value"][place]),
         duration_label(duration),
-        *(value_label(trials["params"].get(c["key"], {place: None})[place]) for c in columns),
+        *(
+            value_label(trials[_GROUPS[c["group"]]].get(c["key"], {place: None})[place])
+            for c in columns
+        ),
     ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from nbautoml.events.facts import TRIAL_STATES
 from nbautoml.spec.choice import Choice
+from nbautoml.spec.fronts import front_of_trials
 from nbautoml.spec.ranges import Int
 from nbautoml.spec.recipe import Recipe
 from nbautoml.store.rows import TrialRow
@@ -129,6 +130,11 @@ class TrialTable:
             return None
         params = {name: shown_value(item) for name, item in row.params.items()}
         return {"trial": row.number, "value": value, "params": params}
+
+    @property
+    def front(self) -> list[int]:
+        """Trials that none beats in all of several objectives, the first objective's best first."""
+        return [row.number for row in front_of_trials(self.rows.values(), self._objectives)]
 
     def running(self) -> list[TrialRow]:
         """Rows of the trials that run now."""

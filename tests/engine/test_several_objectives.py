@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from engine_runs import wait_for_end
 
-from nbautoml.api.trials import front_rows
 from nbautoml.spec import Budget, Float, Int, Objective, Space
+from nbautoml.spec.fronts import front_of_trials
 from nbautoml.spec.recipe import Execution
 
 BOTH = (Objective("accuracy", "maximize"), Objective("n_parameters", "minimize"))
@@ -40,7 +40,7 @@ def test_values_are_accuracy_and_size_and_the_fronts_weights_are_kept(runs, exec
         assert row.values == pytest.approx((row.metrics["accuracy"], n_parameters))
         assert row.metrics["n_parameters"] == n_parameters
     assert len(sizes) == 3
-    front = front_rows(rows, BOTH)
+    front = front_of_trials(rows, BOTH)
     assert min(row.values[1] for row in rows) == front[-1].values[1]
     assert {row.number for row in front} <= {item.trial for item in artifacts}
 
