@@ -6,8 +6,10 @@ PIP := $(PY) -m pip --disable-pip-version-check -q
 OUT := out
 CODE := nbautoml tests benchmarks notebooks js hatch_build.py
 PYTHON ?= python3
+POINTS ?= 200
+SOAK_S ?= 60
 
-.PHONY: setup demo lab check format test test-fast bench browser clean front help
+.PHONY: setup demo lab check format test test-faults test-soak test-fast bench browser clean front help
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -52,8 +54,16 @@ test: setup browser  ## every test
 	$(PY) js/build.py --test
 	$(PY) -m pytest
 
+test-faults: setup  ## all that breaks something, POINTS kills a test -> benchmarks/faults.json and .md (hours on two cores)
+	NBAUTOML_FAULTS=all NBAUTOML_FAULT_POINTS=$(POINTS) NBAUTOML_FAULT_OUT=benchmarks/faults.json \
+		$(PY) -m pytest tests/faults --ignore tests/faults/test_soak.py -q
+	$(PY) benchmarks/faults.py --points $(POINTS)
+
+test-soak: setup  ## 2,000 short trials, then runs started, paused, killed at random for SOAK_S seconds
+	NBAUTOML_FAULTS=all NBAUTOML_SOAK_S=$(SOAK_S) $(PY) -m pytest tests/faults/test_soak.py -q
+
 test-fast: setup  ## what needs neither browser nor kernel
-	$(PY) -m pytest tests -m "not browser and not slow" -q
+	$(PY) -m pytest tests -m "not browser and not slow and not fault" -q
 
 bench: setup  ## measure the hot paths against their peers (under 15 minutes)
 	$(PY) benchmarks/run_all.py --out $(OUT)

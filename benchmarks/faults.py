@@ -1,0 +1,139 @@
+"""Beside the rivals: what a kill -9 costs Optuna's storages, and the table of all faults: ``make test-faults``.
+
+::
+
+    python benchmarks/faults.py [--points 60] [--out benchmarks]
+
+Reads ``faults.json`` as tests/faults left it, adds the rivals under the same bullets (a process
+that optimises and is killed at seeded moments, with its own log of what `tell` acknowledged), and
+writes it again, with ``faults.md`` beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import optuna
+from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+WAYS = ("Optuna, RDB on SQLite", "Optuna, journal file")
+
+# What is killed: a loop as in Optuna's own examples; tell is acknowledged in a file of its own.
+LOOP = """
+import os, sys, time, warnings
+warnings.simplefilter("ignore")
+sys.path.insert(0, sys.argv[1])
+from faults import storage_of
+import optuna
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+study = optuna.load_study(study_name="s", storage=storage_of(sys.argv[2], sys.argv[3]))
+acks = os.open(sys.argv[4], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+print("ready", flush=True)
+while True:
+    trial = study.ask()
+    x = trial.suggest_float("x", -5, 5)
+    for step in range(3):
+        time.sleep(0.01)
+        trial.report((x - 2) ** 2 + 1 / (step + 1), step)
+    study.tell(trial, (x - 2) ** 2)
+    os.write(acks, f"{trial.number} {(x - 2) ** 2!r}\\n".encode())
+    os.fsync(acks)
+"""
+
+
+def storage_of(way: str, folder: str) -> RDBStorage | JournalStorage:
+    """The rival's storage in a folder."""
+    if way == WAYS[0]:
+        return RDBStorage(f"sqlite:///{folder}/optuna.db")
+    return JournalStorage(JournalFileBackend(f"{folder}/optuna.log"))
+
+
+def killed(way: str, n_points: int) -> dict[str, object]:
+    """Kill the loop at seeded moments; count what is lost, doubled and stuck afterwards."""
+    generator, ready = random.Random("rivals"), []
+    with tempfile.TemporaryDirectory() as folder:
+        acks = Path(folder) / "acks"
+        acks.touch()
+        optuna.create_study(study_name="s", storage=storage_of(way, folder))
+        for _ in range(n_points):
+            begin = time.perf_counter()
+            words = [str(Path(__file__).parent), way, folder, str(acks)]
+            process = subprocess.Popen(
+                [sys.executable, "-c", LOOP, *words], stdout=subprocess.PIPE, text=True
+            )
+            assert process.stdout is not None
+            process.stdout.readline()
+            ready.append(time.perf_counter() - begin)
+            time.sleep(generator.uniform(0, 1.5))
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            process.stdout.close()
+        try:
+            trials = optuna.load_study(study_name="s", storage=storage_of(way, folder)).trials
+        except Exception as error:
+            return {"kills": n_points, "unreadable": f"{type(error).__name__}: {error}"[:200]}
+        values = {trial.number: trial.value for trial in trials if trial.value is not None}
+        told = [line.split() for line in acks.read_text().splitlines()]
+        lost = sum(values.get(int(number)) != float(value) for number, value in told)
+        stuck = sum(trial.state == TrialState.RUNNING for trial in trials)
+    return {
+        "kills": n_points,
+        "trials": len(values),
+        "lost": lost,
+        "doubled": len(told) - len({number for number, _ in told}),
+        "stuck": stuck,
+        "ready_s_median": round(sorted(ready)[len(ready) // 2], 3),
+    }
+
+
+def table(found: dict[str, dict[str, object]]) -> str:
+    """All figures as Markdown."""
+    lines = [
+        "# What was survived",
+        "",
+        (
+            f"Written by `make test-faults`. {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at "
+            f"the end, Python {sys.version.split()[0]}, Optuna {optuna.__version__}; seeds and method "
+            "stand in `tests/faults` and `benchmarks/faults.py`."
+        ),
+        "",
+        "| fault | figures |",
+        "|---|---|",
+    ]
+    for name, figures in sorted(found.items()):
+        told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in figures.items())
+        lines.append(f"| {name} | {told} |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--points", type=int, default=60, help="kills of each rival")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    asked = parser.parse_args()
+    warnings.simplefilter("ignore")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    path = asked.out / "faults.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for way in WAYS:
+        found[f"F2 {way}"] = killed(way, asked.points)
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (asked.out / "faults.md").write_text(table(found), encoding="utf-8")
+    print(table(found))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
