@@ -154,8 +154,12 @@ class Loop:
                 with self._memory.seen_as(self._shown_to_sampler):
                     self._set_sampler(entry.number, 0)
                     trials.append(self._open(entry.params)[0])
+        if self._situation.n_objectives == 1:
             for trial, entry in zip(trials, entries, strict=True):
-                self._replay_curve(trial, entry)
+                for step in sorted(entry.curve):
+                    # One that goes on from a checkpoint before its end is to end there again.
+                    if self.report(trial, step, entry.curve[step]) and entry.stopped_at is None:
+                        entry.stopped_at = step
         return trials
 
     def age(self, n_trials: int) -> None:

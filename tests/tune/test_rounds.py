@@ -161,6 +161,41 @@ def test_trial_that_starts_again_hears_what_it_heard():
     assert True in heard
 
 
+@pytest.mark.parametrize("stopper", ["asha", "median", "hyperband"])
+def test_trial_that_was_to_stop_when_the_supervisor_died_stops_at_the_same_epoch(stopper):
+    def study():
+        return Study(
+            Space({"lr": Float(0, 1)}),
+            [Objective("accuracy", "maximize")],
+            sampler="random",
+            stopper=stopper,
+            max_epochs=9,
+            n_trials=40,
+            is_deterministic=True,
+        )
+
+    live, rows = study(), []
+    for number in range(8):
+        params = live.ask()[1]
+        rows.append((number, params, "complete", dict.fromkeys(range(1, 10), 0.5 + number / 100)))
+    for number, _, _, curve in rows:
+        for epoch, value in curve.items():
+            live.report(number, epoch, value)
+    for number, _, state, curve in rows:
+        live.tell(number, state, curve[9])
+    rows += [(number, live.ask()[1], "waiting", {}) for number in range(8, 16)]
+    said = [live.report(8, epoch, 0.1) for epoch in range(1, 10)]
+    assert True in said
+    rows[8] = (8, rows[8][1], "waiting", dict.fromkeys(range(1, said.index(True) + 2), 0.1))
+
+    resumed = study()
+    resumed.restore(
+        (SimpleNamespace(number=n, state=state, params=p, value=curve.get(9)), curve)
+        for n, p, state, curve in rows
+    )
+    assert [resumed.report(8, epoch, 0.1) for epoch in range(1, 10)] == said
+
+
 def long_study():
     return Study(
         Space({"x": Float(-1, 1), "y": Float(-1, 1)}),
