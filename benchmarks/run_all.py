@@ -21,7 +21,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from figures import Figure, Results, write
 
-CHAPTERS = ("starting", "recording", "studying", "fitting", "tuning")
+CHAPTERS = ("starting", "recording", "studying", "fitting", "resuming", "tuning")
 
 
 def main() -> int:
