@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nbautoml.events import LogLine, Task, TaskContext, TrialRequeued, TrialSpec
+from nbautoml.events import LogLine, Task, TaskContext, TrialRequeued, TrialRestarted, TrialSpec
 from nbautoml.spec.fit import FitSettings
 from nbautoml.tune.checkpoints import Checkpoints
 from nbautoml.tune.failures import cancelled, failed
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Groups = dict[Hashable, list[Ready]]
 
 __all__ = ["train_stacks"]
+
+LEAST_WIDTH = 2  # of a stack that ran out of memory and is tried again; below, one by one
 
 
 def train_stacks(task: Task, context: TaskContext) -> None:
@@ -209,6 +211,16 @@ class _Worker:
 
     def _train_group(self, key: Hashable, members: list[Ready]) -> Groups:
         """Train members of one structure; returns those that have to go into another stack."""
+        others: Groups = {}
+        while members:
+            members = self._train_stack(key, members, others)
+        return others
+
+    def _train_stack(self, key: Hashable, members: list[Ready], others: Groups) -> list[Ready]:
+        """One stack to its end; when it ran out of memory, those for a narrower one."""
+        import torch
+
+        from nbautoml.train import free_memory, is_out_of_memory, one_line, release_frames
         from nbautoml.train.stacked import StackedFit
 
         stack = StackedFit(
@@ -219,7 +231,6 @@ class _Worker:
             width=self._session.widths.get(key, self._task.payload["width"]),
             loss=self._session.loss,
         )
-        others: Groups = {}
         try:
             stack.shape_by(self._template(members))
             while members or stack.numbers:
@@ -229,9 +240,35 @@ class _Worker:
                     self._end(number, result)
                 if not members and stack.n_free and self._has_more:
                     members = self._take_more(stack.n_free, key, others)
-        except Exception as error:  # noqa: BLE001  it concerns all of them: each on its own instead
-            self._give_up(stack, members, error)
-        return others
+            return []
+        except Exception as error:  # noqa: BLE001  it concerns all of them
+            numbers, device = stack.numbers, torch.device(self._context.device)
+            if not is_out_of_memory(error) or len(numbers) < 2 * LEAST_WIDTH:
+                self._give_up(stack, members, error)
+                return []
+            reason = one_line(error)
+            release_frames(error)
+        # The stack and what the error held are gone from here on.
+        del stack
+        free_memory(device)
+        return self._narrowed(key, numbers, reason, others) + members
+
+    def _narrowed(
+        self, key: Hashable, numbers: Sequence[int], reason: str, others: Groups
+    ) -> list[Ready]:
+        """Members once more, from their checkpoints, for a stack of half the width."""
+        width = self._session.widths[key] = len(numbers) // 2
+        text = f"a stack of {len(numbers)} ran out of memory ({reason}): {width} at a time instead"
+        for number in numbers:
+            epoch, step = self._checkpoints[number].start
+            restarted = TrialRestarted(trial=number, reason=text, epoch=epoch, step=step)
+            self._context.emit(restarted)
+        groups, alone = self._sorted(self._specs[number] for number in numbers)
+        self._hand_back(alone)
+        found = groups.pop(key, [])
+        for other, late in groups.items():
+            others.setdefault(other, []).extend(late)
+        return found
 
     def _let_in(self, stack: StackedFit, member: Ready, others: Groups) -> None:
         from nbautoml.train.stacked import CannotStack, TooWide

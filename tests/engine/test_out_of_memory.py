@@ -9,7 +9,7 @@ import pytest
 from engine_runs import wait_for_end
 
 from nbautoml.spec import Budget, Float, Space
-from nbautoml.spec.recipe import Execution
+from nbautoml.spec.recipe import Execution, Target
 
 pytestmark = pytest.mark.fault
 
@@ -113,3 +113,47 @@ def test_no_tensor_outlives_the_error_that_it_was_lost_by(runs):
     alive = [ref for module in list(sys.modules.values()) for ref in vars(module).get("ALIVE", ())]
     assert alive, "the module was run in this process"
     assert [ref() for ref in alive if ref() is not None] == []
+
+
+# A loss is called for all members at once: it raises once, in the middle of the training.
+WIDE = """
+import torch
+from torch import nn
+
+N_CALLS = [0]
+
+def own_loss(output, target):
+    N_CALLS[0] += 1
+    if N_CALLS[0] == 40:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    return nn.functional.cross_entropy(output, target)
+
+class Net(nn.Module):
+    loss_is = staticmethod(own_loss)
+
+    def __init__(self, hidden=8):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))
+
+    def forward(self, x):
+        return self.layers(x)
+"""
+
+
+def test_a_stack_that_runs_out_of_memory_goes_on_narrower(runs):
+    folder = runs.submit(
+        WIDE,
+        space=LR,
+        target=Target(role="module", symbol="Net", capsule_hash="", loss="own_loss"),
+        fixed={"epochs": 16, "batch_size": 512},
+        budget=Budget(n_trials=4),
+        execution=Execution(executor="vectorized", n_workers=1),
+    )
+    assert wait_for_end(folder) == "finished"
+    said = "\n".join(log_of(folder))
+    assert "a stack of 4 ran out of memory" in said
+    assert "2 at a time instead" in said
+    assert {(row.state, row.attempt) for row in trials_of(folder)} == {("complete", 2)}
+    with folder.reader() as reader:
+        for number in range(4):
+            assert reader.points(trial=number, name="loss").epochs == list(range(1, 17))
