@@ -1,0 +1,96 @@
+"""Successive halving over a stack: whoever is stopped makes room at once, so that the stack stays full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import nbautoml
+from nbautoml.events import RunControl, Task, TrialEnded, TrialSpec
+from nbautoml.spec import Float, Objective, Space
+from nbautoml.store import Home
+from nbautoml.study import Study
+from nbautoml.tune.stacks import train_stacks
+
+WIDTH, N_TRIALS, EPOCHS = 6, 30, 9
+
+
+class Small(nn.Module):
+    def __init__(self, hidden=8):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class StudyContext:
+    """A worker's context that answers from a study of its own, and notes who trained in each epoch."""
+
+    device, n_threads, is_retired = "cpu", 1, False
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self.run_folder, self.home_data = folder, Home(home).data_dir
+        space = Space({"lr": Float(1e-5, 3e-2, log=True)})
+        accuracy = [Objective("accuracy", "maximize")]
+        self.study = Study(
+            space, accuracy, sampler="random", stopper="asha", seed=3, max_epochs=EPOCHS
+        )
+        self.n_given, self.rounds, self.ended = 0, [], []
+
+    def more(self, n):
+        given = []
+        while len(given) < n and self.n_given < N_TRIALS:
+            number, params = self.study.ask()
+            self.n_given += 1
+            given.append(TrialSpec(number=number, params=params, seed=number))
+        self.rounds.append((set(), self.n_given))  # asked for between two epochs
+        return tuple(given)
+
+    def report(self, trial, epoch, value):
+        if trial in self.rounds[-1][0]:
+            self.rounds.append((set(), self.n_given))
+        self.rounds[-1][0].add(trial)
+        should_stop = self.study.report(trial, epoch, value)
+        return RunControl.STOP_EARLY if should_stop else RunControl.GO_ON
+
+    def emit(self, event):
+        if isinstance(event, TrialEnded):
+            self.ended.append(event)
+            self.study.tell(event.trial, event.state, event.values)
+
+    def check(self, trial):
+        return RunControl.GO_ON
+
+    def retire(self):
+        raise AssertionError("nothing was wrong")
+
+
+def test_a_stack_stays_full_as_long_as_there_are_trials(tmp_path):
+    nbautoml.tune(
+        Small, data="digits", space={"lr": nbautoml.Float(1e-5, 3e-2, log=True)}, trials=1,
+        epochs=EPOCHS, executor="inline", home=tmp_path, name="halving",
+    )  # fmt: skip
+    folder = next(tmp_path.rglob("recipe.json")).parent
+    context = StudyContext(folder, tmp_path)
+    n_threads = torch.get_num_threads()
+    try:
+        task = Task(
+            handler="", trials=context.more(WIDTH),
+            payload={"width": WIDTH, "measure": False, "n_workers": 1, "best": None},
+        )  # fmt: skip
+        train_stacks(task, context)
+    finally:
+        torch.set_num_threads(n_threads)
+    states = [event.state for event in context.ended]
+    assert len(states) == N_TRIALS
+    assert set(states) == {"complete", "stopped_early"}
+    # All were handed out before the last rounds, in which slots run dry.
+    rounds = [(trials, n_given) for trials, n_given in context.rounds if trials]
+    full = [trials for trials, n_given in rounds if n_given < N_TRIALS]
+    assert len(full) > 5
+    assert {len(trials) for trials in full} == {WIDTH}
+    n_epochs = sum(len(trials) for trials, _ in rounds)
+    assert n_epochs < 0.6 * N_TRIALS * EPOCHS
