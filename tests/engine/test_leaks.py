@@ -1,0 +1,48 @@
+"""What a run leaves behind in the process that started it: nothing, whatever trained its trials."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import psutil
+import pytest
+from engine_runs import wait_for_end
+
+from nbautoml.engine import client
+from nbautoml.spec import Budget, Float, Space
+from nbautoml.spec.recipe import Execution
+
+SPACE = Space({"lr": Float(1e-3, 1e-2, log=True)})
+
+
+def held() -> dict[str, int]:
+    """Threads, processes and open files of this process."""
+    own = psutil.Process()
+    gc.collect()
+    return {
+        "threads": len(threading.enumerate()),
+        "processes": len(own.children(recursive=True)),
+        "files": own.num_fds(),
+    }
+
+
+def train(runs, executor):
+    folder = runs.submit(
+        space=SPACE,
+        fixed={"epochs": 1},
+        budget=Budget(n_trials=4),
+        execution=Execution(executor=executor, n_workers=1),
+    )
+    assert wait_for_end(folder) == "finished"
+    psutil.wait_procs(psutil.Process().children(recursive=True), timeout=30)
+    client.forget_warm()
+
+
+@pytest.mark.skipif(not hasattr(psutil.Process, "num_fds"), reason="files are counted on POSIX")
+@pytest.mark.parametrize("executor", ["inline", "process", "vectorized"])
+def test_a_run_leaves_no_thread_process_or_open_file(runs, executor):
+    train(runs, executor)  # loads what is loaded once
+    before = held()
+    train(runs, executor)
+    assert held() == before
