@@ -144,6 +144,14 @@ def _bool(value: Any) -> bool:
     return value
 
 
+def _names(value: Any) -> str:
+    """Names with commas between them, however they were given."""
+    listed = value if isinstance(value, (list, tuple)) else [value]
+    if not listed:
+        raise ValueError
+    return ",".join(_text(name) for name in listed)
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError
@@ -205,6 +213,13 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             check=_duration,
         ),
         "text": Kind(takes="a word", annotation="str", metavar="WORD", read=_text, check=_text),
+        "names": Kind(
+            takes="a name, or several with commas (in Python also a list)",
+            annotation="str | Sequence[str]",
+            metavar="NAME[,NAME]",
+            read=_names,
+            check=_names,
+        ),
         "path": Kind(
             takes="a path", annotation="str | Path", metavar="PATH", read=_path, check=_path
         ),

@@ -107,7 +107,7 @@ def _facts(run: Run) -> dict[str, str]:
         **_best_params(run),
         "data": recipe.data.description if recipe.data else "",
         "data digest": recipe.data.digest[:12] if recipe.data else "",
-        "metric": f"{recipe.objectives[0].metric}, {recipe.objectives[0].direction}",
+        "metric": "; ".join(f"{one.metric}, {one.direction}" for one in recipe.objectives),
         "seed": str(recipe.seed),
         "sampler": recipe.sampler,
         "stopper": recipe.stopper,

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nbautoml.api.kinds import KINDS, Kind
-from nbautoml.spec import METRICS, SETTING_HELP, TASKS
+from nbautoml.spec import METRICS, SETTING_HELP, SIZES, TASKS
 
 __all__ = ["SAMPLER_NAMES", "SETTINGS", "STOPPER_NAMES", "VERBS", "Option", "Place", "Verb"]
 
@@ -136,10 +136,10 @@ _WHAT = (
     ),
     Option(
         name="metric",
-        kind="text",
+        kind="names",
         help="what is judged, several with commas (accuracy,n_parameters); accuracy for classes "
         "and rmse for numbers when left out",
-        suggests=tuple(METRICS),
+        suggests=(*METRICS, *SIZES),
     ),
     Option(
         name="maximize",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbautoml.api.studies import trials_with_curves
 from nbautoml.errors import NbAutomlError, nearest
+from nbautoml.spec.fronts import front_of_trials
 from nbautoml.widgets import plots
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from nbautoml.api.run import Run
     from nbautoml.store import TrialRow
 
-__all__ = ["curves", "history", "importance", "parallel", "slices"]
+__all__ = ["curves", "front", "history", "importance", "parallel", "slices"]
 
 
 def history(run: Run) -> Figure:
@@ -67,6 +68,27 @@ def parallel(run: Run) -> Figure:
     return plots.plot_parallel(table, names, log=log, title=run.name, **_objective(run))
 
 
+def front(run: Run) -> Figure:
+    """The first objective of each trial against the others."""
+    objectives = run.recipe.objectives
+    if len(objectives) == 1:
+        raise NbAutomlError(
+            f"run {run.name!r} has one objective, {objectives[0].metric}, and so no front",
+            hint="plot_history() shows its trials and the best",
+        )
+    with run.folder.reader() as reader:
+        rows = [row for row in reader.trials() if len(row.values) == len(objectives)]
+    if not rows:
+        raise _without_values(run)
+    table: dict[str, Sequence[Any]] = {
+        "number": [row.number for row in rows],
+        "state": [row.state for row in rows],
+        "values": [row.values for row in rows],
+    }
+    best = [row.number for row in front_of_trials(rows, objectives)]
+    return plots.plot_front(table, [one.metric for one in objectives], front=best, title=run.name)
+
+
 def slices(run: Run, wanted: Sequence[str]) -> Figure:
     """The value against each parameter, side by side."""
     table = _table(run)
@@ -87,10 +109,7 @@ def _table(run: Run) -> dict[str, list[Any]]:
     with run.folder.reader() as reader:
         rows: list[TrialRow] = [row for row in reader.trials() if row.value is not None]
     if not rows:
-        raise NbAutomlError(
-            f"run {run.name!r} has no trial with a value yet; it is {run.state}",
-            hint=f"{run.name}.wait() waits for it",
-        )
+        raise _without_values(run)
     params = list(run.recipe.space) or list(dict.fromkeys(n for row in rows for n in row.params))
     # Parameters may have the names of the other columns, and give way to them.
     return {name: [row.params.get(name) for row in rows] for name in params} | {
@@ -98,6 +117,13 @@ def _table(run: Run) -> dict[str, list[Any]]:
         "state": [row.state for row in rows],
         "value": [row.value for row in rows],
     }
+
+
+def _without_values(run: Run) -> NbAutomlError:
+    return NbAutomlError(
+        f"run {run.name!r} has no trial with a value yet; it is {run.state}",
+        hint=f"{run.name}.wait() waits for it",
+    )
 
 
 def _names(run: Run, table: dict[str, list[Any]]) -> tuple[list[str], list[str]]:

@@ -222,8 +222,11 @@ class Run:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """A row a trial: number, state, value, duration_s, each parameter, each metric."""
-        return trials_frame(self._rows())
+        """A row a trial: number, state, value, duration_s, each parameter, each metric.
+
+        With several objectives also ``on_front``; ``value`` is the first objective's.
+        """
+        return trials_frame(self._rows(), self.recipe.objectives)
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -295,6 +298,12 @@ class Run:
         from nbautoml.api import plots
 
         return plots.parallel(self)
+
+    def plot_front(self) -> Figure:
+        """The first objective of each trial against the others; those that none beats in all on top."""
+        from nbautoml.api import plots
+
+        return plots.front(self)
 
     def plot_slice(self, *names: str) -> Figure:
         """The value against each parameter (or those that are named)."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.errors import NbAutomlError
+from nbautoml.spec.fronts import front_of_trials
 from nbautoml.widgets.labels import number_label, value_label
 
 if TYPE_CHECKING:
@@ -126,8 +127,10 @@ def no_best(name: str, state: str, rows: Sequence[TrialRow]) -> NbAutomlError:
     )
 
 
-def trials_frame(rows: Sequence[TrialRow]) -> pd.DataFrame:
+def trials_frame(rows: Sequence[TrialRow], objectives: Sequence[Objective] = ()) -> pd.DataFrame:
     """One row a trial: number, state, value, duration_s, then each parameter and each metric.
+
+    With several objectives, ``on_front`` after these says whether no other trial is better in all.
 
     A metric that is called like a parameter, or like one of the first four, gets the prefix
     ``metric_``; a parameter that is called like one of the four gets ``param_``.
@@ -140,6 +143,9 @@ def trials_frame(rows: Sequence[TrialRow]) -> pd.DataFrame:
         "value": [math.nan if row.value is None else row.value for row in rows],
         "duration_s": [math.nan if row.duration_s is None else row.duration_s for row in rows],
     }
+    if len(objectives) > 1:
+        front = {row.number for row in front_of_trials(rows, objectives)}
+        columns["on_front"] = [row.number in front for row in rows]
     _add(columns, "param_", [row.params for row in rows], None)
     _add(columns, "metric_", [row.metrics for row in rows], math.nan)
     return pd.DataFrame(columns)

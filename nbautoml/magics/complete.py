@@ -31,6 +31,8 @@ def candidates(line: str) -> tuple[str, list[str]]:
     ('sho', ['show'])
     >>> candidates("%%automl tune digits --sampler g")
     ('g', ['gp', 'grid'])
+    >>> candidates("%%automl tune digits --metric accuracy,n")
+    ('accuracy,n', ['accuracy,n_parameters'])
     """
     found = _LINE.match(line)
     if found is None:
@@ -55,7 +57,8 @@ def _words_for(verb: Verb, before: Sequence[Word], piece: str) -> Iterable[str]:
     last = before[-1] if before else ""
     waiting = _option(verb, last)
     if waiting is not None and not waiting.is_flag:
-        return [*waiting.choices, *waiting.suggests]
+        words = [*waiting.choices, *waiting.suggests]
+        return _further(words, piece) if waiting.kind == "names" else words
     n_places = _count_places(verb, before)
     if not piece.startswith("-") and n_places < len(verb.places):
         what = verb.places[n_places].what
@@ -64,6 +67,13 @@ def _words_for(verb: Verb, before: Sequence[Word], piece: str) -> Iterable[str]:
         return list(VERBS) if what == "verb" else []
     used = {word.partition("=")[0] for word in before}
     return [option.flag for option in verb.options if option.flag not in used] + ["--help"]
+
+
+def _further(words: Iterable[str], piece: str) -> list[str]:
+    """What may follow the names that are typed already, with these in front."""
+    typed, comma, _ = piece.rpartition(",")
+    used = {name.partition(":")[0] for name in typed.split(",")}
+    return [f"{typed}{comma}{word}" for word in words if word not in used]
 
 
 def _option(verb: Verb, word: str) -> Option | None:

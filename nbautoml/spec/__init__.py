@@ -12,6 +12,7 @@ from nbautoml.spec.fit import (
 )
 from nbautoml.spec.objective import (
     METRICS,
+    SIZES,
     TASKS,
     MetricInfo,
     Objective,
@@ -29,6 +30,7 @@ __all__ = [
     "SCHEDULES",
     "SETTING_HELP",
     "SETTING_NAMES",
+    "SIZES",
     "TASKS",
     "Budget",
     "Choice",

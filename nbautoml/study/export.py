@@ -129,9 +129,12 @@ def importances(
     """
     import optuna
 
+    listed = list(trials)
+    rows = [item[0] if isinstance(item, tuple) else item for item in listed]
+    n_values = max((len(getattr(row, "values", None) or ()) for row in rows), default=1)
     entries = [
         Entry(entry.number, "complete", entry.params, entry.values[:1])
-        for entry in entries_from(trials, 1)
+        for entry in entries_from(listed, max(1, n_values))
         if entry.values is not None and entry.state in ("complete", "stopped_early")
     ]
     if len(entries) < _FEWEST_TRIALS:

@@ -41,13 +41,13 @@ class AskingTrial:
         user_attrs: what `set_user_attr` was given; also in the run's log.
     """
 
-    def __init__(self, trial: TrialSpec, metric: str, context: TaskContext) -> None:
+    def __init__(self, trial: TrialSpec, metrics: Sequence[str], context: TaskContext) -> None:
         self.number = trial.number
         self.params: dict[str, Any] = dict(trial.params)
         self.user_attrs: dict[str, Any] = {}
-        self._metric, self._context = metric, context
+        self._metrics, self._context = list(metrics), context
         self._answer = RunControl.GO_ON
-        self.last_value: float | None = None
+        self.last_values: list[float] = []
 
     def suggest_float(
         self,
@@ -73,14 +73,22 @@ class AskingTrial:
         """One of ``choices``."""
         return self._suggest(name, {"kind": "categorical", "choices": list(choices)})
 
-    def report(self, value: float, step: int) -> None:
-        """Record an intermediate value; `should_prune` then says what the stopper thinks."""
-        self.last_value = float(value)
-        event = EpochEnded(
-            trial=self.number, epoch=step, step=step, metrics={self._metric: self.last_value}
-        )
-        self._context.emit(event)
-        self._answer = self._context.report(self.number, step, self.last_value)
+    def report(self, value: float | Sequence[float], step: int) -> None:
+        """Record an intermediate value; `should_prune` then says what the stopper thinks.
+
+        With several objectives: one value each, as the objective returns them.
+        """
+        values = [float(v) for v in (value if isinstance(value, (tuple, list)) else [value])]
+        if len(values) != len(self._metrics):
+            raise RecipeError(
+                f"trial.report got {len(values)} values at step {step}, the run has "
+                f"{len(self._metrics)} objectives",
+                hint=f"report ({', '.join(self._metrics)})",
+            )
+        self.last_values = values
+        metrics = dict(zip(self._metrics, values, strict=True))
+        self._context.emit(EpochEnded(trial=self.number, epoch=step, step=step, metrics=metrics))
+        self._answer = self._context.report(self.number, step, values[0])
         if self._answer is RunControl.CANCEL:
             raise CancelledError
 
@@ -116,7 +124,8 @@ def run_objectives(task: Task, context: TaskContext) -> None:
 
 def _run_one(trial: TrialSpec, session: Session, context: TaskContext) -> TrialEnded:
     objectives = session.recipe.objectives
-    asking = AskingTrial(trial, objectives[0].metric, context)
+    names = [objective.metric for objective in objectives]
+    asking = AskingTrial(trial, names, context)
     number = trial.number
     started = time.monotonic()
     try:
@@ -127,14 +136,13 @@ def _run_one(trial: TrialSpec, session: Session, context: TaskContext) -> TrialE
     except (Exception, SystemExit) as error:  # noqa: BLE001  the user's code may raise anything
         # Optuna's own exception, told by its name: the package is the study's to import.
         if type(error).__name__ == "TrialPruned":
-            last = asking.last_value
-            values = [] if last is None else [last]
-            return TrialEnded(trial=number, state="stopped_early", values=values)
+            values = asking.last_values
+            metrics = dict(zip(names, values, strict=False)) if len(names) > 1 else {}
+            return TrialEnded(trial=number, state="stopped_early", values=values, metrics=metrics)
         return failed(number, error, session.capsule_dir)
     problem = _problem(values, len(objectives))
     if problem:
         return TrialEnded(trial=number, state="failed", error=problem)
-    names = [objective.metric for objective in objectives]
     metrics = {**dict(zip(names, values, strict=True)), "seconds": time.monotonic() - started}
     return TrialEnded(trial=number, state="complete", values=values, metrics=metrics)
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import weakref
 from collections.abc import Callable
@@ -219,6 +220,10 @@ def ended_well(
     """The end of a trial that was trained to its end; weights that may be the best are kept."""
     metrics = {**result.metrics, **reporter.count()}
     values = [metrics[one.metric] for one in session.recipe.objectives]
+    odd = [one.metric for one in session.recipe.objectives if math.isnan(metrics[one.metric])]
+    if odd:  # the first objective is checked after every epoch
+        text = f"{odd[0]} is not defined on the validation rows; validate on more, or leave it out"
+        return TrialEnded(trial=reporter.trial, state="failed", error=text)
     if _should_keep(values, task, session):
         _keep_weights(result, reporter.trial, context)
     return TrialEnded(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Table",
     "plot_curves",
+    "plot_front",
     "plot_history",
     "plot_importance",
     "plot_parallel",
@@ -139,6 +140,44 @@ def plot_curves(
     ax.set(xlabel="epoch" if is_by_epoch else "step", ylabel=_text(name))
     _whole_numbers(ax)
     _legend(ax)
+    return figure
+
+
+def plot_front(
+    trials: Table, metrics: Sequence[str], *, front: Collection[int] = (), title: str = ""
+) -> Figure:
+    """The first of several values of each trial against each of the others, side by side.
+
+    Args:
+        trials: columns ``number``, ``state``, ``values``.
+        metrics: what the values are.
+        front: numbers of the trials that no other beats in all; drawn as one line, with numbers.
+        title: above the plots.
+    """
+    rows = [
+        row for row in _rows(trials, "number", "state", "values") if all(map(_is_number, row[2]))
+    ]
+    n_plots = max(len(metrics) - 1, 1)
+    figure = _new_figure(figsize=(3.6 * n_plots + 1.6, 3.6), layout="constrained")
+    best = sorted((row for row in rows if row[0] in front), key=lambda row: row[2])
+    for at, ax in enumerate(figure.subplots(1, n_plots, sharey=True, squeeze=False).flat, start=1):
+        for is_whole, label, colour, marker in (
+            (True, "complete", _BLUE, "o"), (False, "stopped early", _GREY, "x"),
+        ):  # fmt: skip
+            shown = [row[2] for row in rows if (row[1] == "complete") is is_whole]
+            if shown:
+                xs, ys = [values[at] for values in shown], [values[0] for values in shown]
+                ax.scatter(xs, ys, s=18, color=colour, marker=marker, label=label)
+        xs, ys = [row[2][at] for row in best], [row[2][0] for row in best]
+        ax.plot(xs, ys, "o-", color=_VERMILION, linewidth=1.2, label="none is better in all")
+        for number, _, values in best:
+            place = (values[at], values[0])
+            ax.annotate(str(number), place, xytext=(4, 4), textcoords="offset points", fontsize=7)
+        ax.set(xlabel=_text(metrics[at]), ylabel=_text(metrics[0]) if at == 1 else "")
+        _quiet(ax)
+    _legend(figure.axes[0])
+    if title:
+        figure.suptitle(_text(title))
     return figure
 
 

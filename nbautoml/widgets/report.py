@@ -17,7 +17,13 @@ from nbautoml.widgets.markup import Markup, el, join
 from nbautoml.widgets.pictures import curves_picture, history_picture, slice_picture
 from nbautoml.widgets.protocol import Column, Snapshot
 from nbautoml.widgets.report_style import SCRIPT, STYLE
-from nbautoml.widgets.summary import best_first, cells, progress_line, taken_at_label
+from nbautoml.widgets.summary import (
+    best_first,
+    cells,
+    front_line,
+    progress_line,
+    taken_at_label,
+)
 from nbautoml.widgets.svg import PALETTE
 
 __all__ = ["report_html"]
@@ -107,6 +113,7 @@ def _top(snapshot: Snapshot) -> Markup:
         "header",
         el("h1", one_line(header["name"], 200), " ", el("span", state, class_="state")),
         el("p", progress_line(header)),
+        *([el("p", f"On the front: {line}.")] if (line := front_line(header)) else []),
         el(
             "p", f"{taken_at_label(snapshot)} · run {one_line(snapshot['run'], 60)}", class_="quiet"
         ),

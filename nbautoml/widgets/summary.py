@@ -14,6 +14,7 @@ __all__ = [
     "best_first",
     "cells",
     "facts",
+    "front_line",
     "progress_line",
     "shown_columns",
     "sparklines",
@@ -62,12 +63,12 @@ def facts(header: Header) -> list[tuple[str, str]]:
         ("data", header["data"]),
         ("device", header["device"]),
         ("plan", header["plan"]),
-        ("front", _front_line(header)),
+        ("front", front_line(header)),
     ]
     return [(word, one_line(line, 300)) for word, line in found if line]
 
 
-def _front_line(header: Header) -> str:
+def front_line(header: Header) -> str:
     """Which trials are on the front, where there are several objectives."""
     front, names = header.get("front", []), header.get("objectives", [])
     if not front:

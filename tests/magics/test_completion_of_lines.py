@@ -18,6 +18,8 @@ from nbautoml.magics.complete import candidates
         ("%%automl t", "t", ["train", "tune"]),
         ("%automl tune a --me", "--me", ["--metric"]),
         ("%automl tune a --metric ", "", ["accuracy", "f1"]),
+        ("%automl tune a --metric f1,n_p", "f1,n_p", ["f1,n_parameters"]),
+        ("%automl tune a --metric f1,", "f1,", ["f1,accuracy", "f1,n_parameters"]),
         ("%automl tune a --sampler t", "t", ["tpe"]),
         ("%automl tune a --data (X, y) --tri", "--tri", ["--trials"]),
         ("%automl tune a --data (X, y", "(X, y", []),

@@ -78,6 +78,20 @@ def test_slice_draws_a_plot_a_parameter():
     assert figure.axes[0].get_xscale() == "log"
 
 
+def test_the_front_is_drawn_against_each_further_objective():
+    trials = {
+        "number": [0, 1, 2],
+        "state": ["complete", "complete", "stopped_early"],
+        "values": [(0.9, 50, 3.0), (0.8, 10, 2.0), (0.5, 60, 4.0)],
+    }
+    figure = plots.plot_front(trials, ["accuracy", "n_parameters", "$loss"], front=[0, 1])
+    assert drawn(figure)
+    left, right = figure.axes
+    assert (left.get_xlabel(), left.get_ylabel()) == ("n_parameters", "accuracy")
+    assert list(left.lines[0].get_xdata()) == [10, 50]
+    assert list(right.lines[0].get_xdata()) == [2.0, 3.0]
+
+
 def test_frames_serve_as_tables():
     frame = pd.DataFrame(TRIALS)
     assert drawn(plots.plot_parallel(frame, PARAMS))
