@@ -78,7 +78,8 @@ class AskingTrial:
 
         With several objectives: one value each, as the objective returns them.
         """
-        values = [float(v) for v in (value if isinstance(value, (tuple, list)) else [value])]
+        listed: list[Any] = list(value) if isinstance(value, (tuple, list)) else [value]
+        values = [float(one) for one in listed]
         if len(values) != len(self._metrics):
             raise RecipeError(
                 f"trial.report got {len(values)} values at step {step}, the run has "
