@@ -1,4 +1,4 @@
-"""A further objective that the validation rows do not define fails its trial, and says so."""
+"""Several objectives from Python: what is undefined, compared, and written as a plain cell."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 
 import nbautoml
 from nbautoml import Float
+from nbautoml.api.portable import portable_code
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -42,3 +43,14 @@ def test_a_comparison_names_all_objectives(tmp_path):
     assert run.trial(0).values[1] == 5
     assert "loss, minimize; n_parameters, minimize" in repr(nbautoml.compare(run, run))
     assert list(run.trials["on_front"]) == [True]
+
+
+def test_the_written_cell_of_a_trial_reaches_its_first_objective_again(tmp_path, capsys):
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+    y = (x[:, 0] > 0).astype(int)
+    run = nbautoml.tune(
+        Net, data=(x, y), metric=["loss", "n_parameters"], trials=2, epochs=2,
+        space={"lr": Float(0.01, 0.1)}, executor="inline", home=tmp_path / "home",
+    )  # fmt: skip
+    exec(portable_code(run, 1), {"X": x, "y": y})
+    assert f"best loss: {run.trial(1).values[0]:.4f}"[:-1] in capsys.readouterr().out
