@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class InlinePool:
         self._task: Task | None = None
         self._control = Control()
         self._answer: RunControl = RunControl.GO_ON
+        self._answers: deque[RunControl] = deque()
         self._answer_to_question: dict[str, Any] = {}
         self._given: tuple[TrialSpec, ...] = ()
         self._checked_at = 0.0
@@ -83,9 +85,19 @@ class InlinePool:
 
     def report(self, trial: int, epoch: int, value: float) -> RunControl:
         """`TaskContext.report`."""
+        self.post(trial, epoch, value)
+        return self.verdict(trial)
+
+    def post(self, trial: int, epoch: int, value: float) -> None:
+        """`TaskContext.post`."""
         self._obey(Reported(worker=os.getpid(), trial=trial, epoch=epoch, value=value))
+        self._answers.append(self._answer)
+
+    def verdict(self, trial: int) -> RunControl:
+        """`TaskContext.verdict`."""
+        answer = self._answers.popleft()
         control = self.check(trial)
-        return self._answer if control is RunControl.GO_ON else control
+        return answer if control is RunControl.GO_ON else control
 
     def ask(self, trial: int, question: Mapping[str, Any]) -> dict[str, Any]:
         """`TaskContext.ask`."""

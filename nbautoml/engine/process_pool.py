@@ -247,8 +247,10 @@ class ProcessPool:
         said: list[Message] = []
         try:
             while worker.pipe.poll(0):
-                message = self._parsed(worker, json.loads(worker.pipe.recv_bytes()))
-                if message is not None:
+                found = json.loads(worker.pipe.recv_bytes())
+                if found["type"] == "reports":
+                    said.extend(_reported(worker.pid, item) for item in found["reports"])
+                elif (message := self._parsed(worker, found)) is not None:
                     said.append(message)
         except (EOFError, OSError):
             pass  # the sentinel tells of the death, with the exit code
@@ -258,10 +260,6 @@ class ProcessPool:
         kind, pid = found["type"], worker.pid
         if kind == "events":
             return Happened(worker=pid, events=[event_from_json(e) for e in found["events"]])
-        if kind == "report":
-            return Reported(
-                worker=pid, trial=found["trial"], epoch=found["epoch"], value=float(found["value"])
-            )
         if kind == "ask":
             return Asked(worker=pid, trial=found["trial"], question=found["question"])
         if kind == "want":
@@ -306,6 +304,12 @@ class ProcessPool:
             worker.cancelled_at = now
         elif now - worker.cancelled_at > LIMIT_GRACE_S and worker.process.is_alive():
             worker.process.kill()
+
+
+def _reported(worker: int, found: Mapping[str, Any]) -> Reported:
+    return Reported(
+        worker=worker, trial=found["trial"], epoch=found["epoch"], value=float(found["value"])
+    )
 
 
 def _describe_exit(code: int | None) -> str:

@@ -63,6 +63,7 @@ class PipeContext:
         self.is_retired = False
         self._cancelled: set[int] = set()
         self._inbox: list[dict[str, Any]] = []
+        self._posts: list[dict[str, Any]] = []
 
     def retire(self) -> None:
         """Let this process be the last task's."""
@@ -85,8 +86,19 @@ class PipeContext:
 
     def report(self, trial: int, epoch: int, value: float) -> RunControl:
         """Ask the stopper; waits for its answer."""
-        self.flush()
-        self.send({"type": "report", "trial": trial, "epoch": epoch, "value": plain(value)})
+        self.post(trial, epoch, value)
+        return self.verdict(trial)
+
+    def post(self, trial: int, epoch: int, value: float) -> None:
+        """Queue a question for the stopper; all that are queued go out as one message."""
+        self._posts.append({"trial": trial, "epoch": epoch, "value": plain(value)})
+
+    def verdict(self, trial: int) -> RunControl:
+        """Wait for the stopper's next answer: they come in the order of the questions."""
+        if self._posts:
+            self.flush()
+            self.send({"type": "reports", "reports": self._posts})
+            self._posts = []
         answer = self._wait_for("answer")
         control = self.check(trial, now=True)
         return RunControl(answer["control"]) if control is RunControl.GO_ON else control

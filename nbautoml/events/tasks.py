@@ -142,6 +142,12 @@ class TaskContext(Protocol):
     def report(self, trial: int, epoch: int, value: float) -> RunControl:
         """Tell the stopper the objective after an epoch, and learn whether to go on."""
 
+    def post(self, trial: int, epoch: int, value: float) -> None:
+        """The first half of `report`: tell, and don't wait. A stack posts for all its trials."""
+
+    def verdict(self, trial: int) -> RunControl:
+        """The other half: the answer to the earliest `post` that has none; of this trial."""
+
     def check(self, trial: int) -> RunControl:
         """Whether the trial was cancelled; blocks while the run is paused."""
 

@@ -25,7 +25,7 @@ class Listener(Protocol):
         '------------------------ epoch 1 -------------------------'   '- epoch 2
 
     Obligations: `on_batch` is called before every batch and must cost microseconds; it may
-    block (the time is not counted as training). None of the three may keep tensors. What an
+    block (the time is not counted as training). None of them may keep tensors. What an
     implementation raises leaves `fit` unchanged.
     """
 
@@ -34,6 +34,13 @@ class Listener(Protocol):
 
     def on_steps(self, steps: list[int], losses: list[float]) -> None:
         """Training losses at some steps, thinned; comes at most a few times a second."""
+
+    def announce(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
+        """`on_epoch` will be called with this.
+
+        A stack tells all its trials' listeners first, so that they can ask somebody else together;
+        `fit` leaves it out.
+        """
 
     def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> bool:
         """After an epoch and its validation; True ends the fit here, as stopped."""
@@ -50,6 +57,9 @@ class Silent:
         """Go on."""
 
     def on_steps(self, steps: list[int], losses: list[float]) -> None:
+        """Nothing to do."""
+
+    def announce(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
         """Nothing to do."""
 
     def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> bool:

@@ -203,6 +203,7 @@ class TuneDriver:
             trials=tuple(trials),
             payload={
                 "best": self._best,
+                "judged": self._study.stopper != "none" or self._deadline is not None,
                 "front": self._front.values if self._front is not None else None,
                 **(stacking.payload() if stacking else {}),
             },

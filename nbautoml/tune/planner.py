@@ -171,6 +171,9 @@ class _Watch:
     def on_steps(self, steps: list[int], losses: list[float]) -> None:
         """Nothing is recorded."""
 
+    def announce(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
+        """Nothing is recorded."""
+
     def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> bool:
         """Steps only: an evaluation in between would count."""
         return len(self.began_at) > LEAST_STEPS

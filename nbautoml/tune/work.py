@@ -82,6 +82,9 @@ class Reporter:
         self._begun_at = time.monotonic()
         self._until = self._begun_at + task.limit_s if task.limit_s is not None else None
         self.is_stopped_early = False
+        # Where nobody would end a trial, nobody is asked after each epoch of each trial.
+        self._is_judged = bool(task.payload.get("judged", True))
+        self._is_announced = False
         self._counts = session.counts_parameters
         self._module: weakref.ref[torch.nn.Module] | None = None
         self.sizes: dict[str, float] = {}
@@ -112,11 +115,21 @@ class Reporter:
             StepsDone(trial=self.trial, name="step_loss", steps=steps, values=losses)
         )
 
-    def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> bool:
+    def announce(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
         """To the record, and to the stopper."""
         metrics = {**metrics, **self.count()}
         self._context.emit(EpochEnded(trial=self.trial, epoch=epoch, step=step, metrics=metrics))
-        answer = self._context.report(self.trial, epoch, metrics[self._metric])
+        if self._is_judged:
+            self._context.post(self.trial, epoch, metrics[self._metric])
+        self._is_announced = True
+
+    def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> bool:
+        """The stopper's word."""
+        if not self._is_announced:
+            self.announce(epoch, step, metrics)
+        self._is_announced = False
+        verdict = self._context.verdict if self._is_judged else self._context.check
+        answer = verdict(self.trial)
         self._raise_if_over(answer)
         self.is_stopped_early = answer is RunControl.STOP_EARLY
         return self.is_stopped_early

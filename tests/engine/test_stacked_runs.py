@@ -267,7 +267,7 @@ def test_best_weights_of_a_stack_are_kept(runs):
 def test_learning_samplers_keep_their_stacks_narrow():
     from types import SimpleNamespace
 
-    from nbautoml.tune.stacking import Stacking
+    from nbautoml.tune.stacking import MAX_WIDTH, Stacking
 
     recipe = SimpleNamespace(
         kind="tune",
@@ -276,6 +276,6 @@ def test_learning_samplers_keep_their_stacks_narrow():
         budget=Budget(n_trials=80),
         execution=Execution(),
     )
-    assert Stacking.of(recipe, "random", 80).width == 32
+    assert Stacking.of(recipe, "random", 80).width == MAX_WIDTH["cuda"]  # workers know their device
     assert Stacking.of(recipe, "tpe", 80).width == 10
     assert Stacking.of(recipe, "tpe", 3).width == 1

@@ -373,8 +373,16 @@ class StackedFit:
                 better.append(at)
             reports.append((slot, metrics))
         weights.keep_best(better)
+        asked = time.perf_counter()
         for slot, metrics in reports:
-            self._report(slot, slot.epoch * n_batches, metrics)
+            try:
+                slot.member.listener.announce(slot.epoch, slot.epoch * n_batches, metrics)
+            except Exception as error:  # noqa: BLE001  the listener's, handed on
+                slot.failure = error
+        self._slots[0].waited_s += time.perf_counter() - asked
+        for slot, metrics in reports:
+            if slot.failure is None:
+                self._report(slot, slot.epoch * n_batches, metrics)
 
     def _report(self, slot: Slot, step: int, metrics: dict[str, float]) -> None:
         asked = time.perf_counter()
