@@ -9,7 +9,7 @@ PYTHON ?= python3
 POINTS ?= 200
 SOAK_S ?= 60
 
-.PHONY: setup demo lab check format test test-faults test-soak test-fast bench browser clean front help
+.PHONY: setup demo lab check format test test-faults test-soak test-fast bench bench-tables browser clean front help
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -65,8 +65,15 @@ test-soak: setup  ## 2,000 short trials, then runs started, paused, killed at ra
 test-fast: setup  ## what needs neither browser nor kernel
 	$(PY) -m pytest tests -m "not browser and not slow and not fault" -q
 
-bench: setup  ## measure the hot paths against their peers (under 15 minutes)
+$(VENV)/.bench: $(VENV)/.stamp
+	NBAUTOML_SKIP_FRONT_END=1 $(PIP) install -c constraints-dev.txt -e '.[dev,bench]'
+	touch $@
+
+bench: setup $(VENV)/.bench  ## measure the hot paths against their peers -> out/results.md (under 15 minutes)
 	$(PY) benchmarks/run_all.py --out $(OUT)
+
+bench-tables: setup $(VENV)/.bench  ## quality of the search on tables of real trainings (an hour)
+	$(PY) benchmarks/tables.py --out $(OUT)
 
 clean:
 	rm -rf $(VENV) $(OUT) nbautoml/static nbautoml/labextension js/node_modules

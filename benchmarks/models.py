@@ -58,6 +58,6 @@ def mnist(n: int) -> tuple[Tensor, Tensor] | None:
     folder = Path(os.environ.get("NBAUTOML_MNIST", ROOT / ".." / "shared" / "data" / "mnist"))
     if not folder.is_dir():
         return None
-    images, labels = load_idx_folder(folder)[:2]
+    images, labels = load_idx_folder(folder)
     x = torch.tensor(images[:n], dtype=torch.float32) / 255
-    return x.reshape(-1, 1, 28, 28), torch.tensor(labels[:n].astype("int64"))
+    return x, torch.tensor(labels[:n].astype("int64"))

@@ -249,6 +249,7 @@ def measured(values: list[float]) -> dict[str, Any]:
         "unit": "ms",
         "method": "median",
         "n": len(values),
+        "values": values,
         "spread": [min(values), max(values)],
     }
 

@@ -18,7 +18,7 @@ from nbautoml.spec import METRICS, SETTING_HELP, SIZES, TASKS
 __all__ = ["SAMPLER_NAMES", "SETTINGS", "STOPPER_NAMES", "VERBS", "Option", "Place", "Verb"]
 
 # Names alone: the tables themselves load optuna. A test holds the two together.
-SAMPLER_NAMES = ("auto", "tpe", "random", "grid", "gp", "cmaes", "qmc", "nsga2", "brute")
+SAMPLER_NAMES = ("auto", "bayes", "tpe", "random", "grid", "gp", "cmaes", "qmc", "nsga2", "brute")
 STOPPER_NAMES = (
     "auto",
     "asha",

@@ -1,4 +1,4 @@
-"""Optuna's classes as the study uses them. The one module here that imports Optuna when imported."""
+"""Optuna's classes as the study uses them. This module and `bayes` import Optuna when imported."""
 
 from __future__ import annotations
 
