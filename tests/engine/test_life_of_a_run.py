@@ -92,7 +92,9 @@ def test_stop_ends_the_run_and_keeps_the_curves(runs):
     processes = family(supervisor_pid(folder))
     client.send(folder, Stop())
     assert wait_for_end(folder) == "stopped"
-    assert {row.state for row in trials_of(folder)} <= {"cancelled", "complete"}
+    # What had not begun (a trial that fits into no stack goes back to the run) waits for a resume.
+    assert {row.state for row in trials_of(folder)} <= {"cancelled", "complete", "waiting"}
+    assert all(row.started_at is None for row in trials_of(folder) if row.state == "waiting")
     assert n_points(folder) > 0
     _, alive = psutil.wait_procs(processes, timeout=15)
     assert not alive
@@ -134,7 +136,10 @@ def test_an_enqueued_point_is_tried_next(runs):
 
 
 def test_interrupted_run_resumes_and_finishes_every_trial_once(runs):
-    folder = runs.submit(fixed={"epochs": 60}, budget=Budget(n_trials=6))
+    # One by one: in a stack all of them would end at about the same time.
+    folder = runs.submit(
+        fixed={"epochs": 60}, budget=Budget(n_trials=6), execution=Execution(executor="process")
+    )
     until(lambda: any(row.state == "complete" for row in trials_of(folder)), what="a trial")
     client.send(folder, Interrupt())
     assert wait_for_end(folder) == "interrupted"
@@ -168,7 +173,9 @@ def test_killed_worker_costs_a_new_attempt_not_the_trial(runs):
 
 
 def test_killed_supervisor_leaves_an_interrupted_run_that_resumes(runs):
-    folder = runs.submit(fixed={"epochs": 60}, budget=Budget(n_trials=6))
+    folder = runs.submit(
+        fixed={"epochs": 60}, budget=Budget(n_trials=6), execution=Execution(executor="process")
+    )
     until(lambda: any(row.state == "complete" for row in trials_of(folder)), what="a trial")
     processes = family(supervisor_pid(folder))
     kill(processes[0].pid)
