@@ -62,7 +62,9 @@ class Loop:
                 pruner = Graced(pruner, stopper.n_startup, lambda: self.n_complete)
             self._study: Any = LiveStudy(_NAME, self._memory, sampler=self._lasting, pruner=pruner)
         signs = tuple(-1 if d == "maximize" else 1 for d in situation.directions)
-        self._shown_to_sampler = SamplerView(signs, sampler.shown or _ALL, self._failed)
+        self._shown_to_sampler = SamplerView(
+            signs, sampler.shown or _ALL, self._failed, enough_good=sampler.enough_good
+        )
         self._shown_to_stopper = StopperView(_STOPPER_SEES)
 
     @property

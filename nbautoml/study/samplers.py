@@ -43,6 +43,8 @@ class SamplerInfo:
             lives as long as the study, because it carries something worth keeping.
         needs_replay: it keeps books in the trials, so that a record has to be replayed to it.
         shown: how many trials of a long history it is shown (see `SamplerView`); None for all.
+        enough_good: how many trials must have a value before it is shown the failed ones, as the
+            worst of all: with fewer, TPE takes some of them for good.
         learns_from_stopped: whether a trial that was stopped early tells it anything.
     """
 
@@ -56,6 +58,7 @@ class SamplerInfo:
     is_seeded_by_trial: bool = True
     needs_replay: bool = False
     shown: int | None = None
+    enough_good: int = 10
     learns_from_stopped: bool = True
 
 
@@ -340,6 +343,7 @@ SAMPLERS: Mapping[str, SamplerInfo] = MappingProxyType(
                 takes_open=False,
                 takes_many_objectives=False,
                 shown=200,  # its cost grows with the cube
+                enough_good=1,
             ),
             SamplerInfo(
                 name="random",

@@ -25,9 +25,18 @@ class SamplerView:
         signs: one an objective, -1 where larger is better.
         cap: how many trials to show.
         failed: numbers (in Optuna's study) of the trials that failed by themselves.
+        enough_good: how many trials must have a value before failures are shown.
     """
 
-    def __init__(self, signs: tuple[int, ...], cap: int, failed: Container[int]) -> None:
+    def __init__(
+        self,
+        signs: tuple[int, ...],
+        cap: int,
+        failed: Container[int],
+        *,
+        enough_good: int = _ENOUGH_GOOD,
+    ) -> None:
+        self._enough_good = enough_good
         self._signs = signs
         self._cap = cap
         self._failed = failed
@@ -68,7 +77,7 @@ class SamplerView:
 
     def _with_failures(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         n_good = sum(trial.values is not None for trial in trials)
-        if n_good < _ENOUGH_GOOD:
+        if n_good < self._enough_good:
             return trials
         return [
             self._as_worst(trial) if trial.number in self._failed else trial for trial in trials
