@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import psutil
 import pytest
 import torch
@@ -11,7 +13,7 @@ from nbautoml.data import load_named, open_data, snapshot
 from nbautoml.spec.fit import FitSettings
 from nbautoml.train import Silent
 from nbautoml.train.stacked import Member, ready
-from nbautoml.tune.planner import COPIES, Measured, bytes_of_trial, fitting_width
+from nbautoml.tune.planner import COPIES, Measured, bytes_of_trial, fitting_width, measure
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,19 @@ def test_memory_of_a_trial_grows_with_weights_and_activations(digits):
     activations = 2 * 32 * (100 + 100 + 10)
     assert bytes_of_trial(large) == 4 * (COPIES * n_weights + activations)
     assert bytes_of_trial(small) < bytes_of_trial(large)
+
+
+def test_convolutions_are_not_stacked_on_a_cpu(digits):
+    layers = (nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 10))
+    settings = FitSettings(batch_size=32, epochs=1, lr=0.01)
+    member = Member(
+        number=0, build=lambda: nn.Sequential(*layers), settings=settings, seed=0, listener=Silent()
+    )
+    one = ready(member, digits, torch.device("cpu"), None)
+    session = SimpleNamespace(opened_data=digits)
+    found = measure([one], one, session, device="cpu", max_width=8, run_steps=100)
+    assert found.width == 1
+    assert "convolutions" in found.reason
 
 
 def test_width_is_what_fits_into_free_memory(digits):
