@@ -96,6 +96,7 @@ class RunLoop:
         self._task_of: dict[int, Task] = {}
         self._in_hand: dict[int, int] = {}  # trial -> worker
         self._requeues: dict[int, int] = {}
+        self._handed_back: set[int] = set()  # by their handlers, and waiting since
         self._control = Control()
         self._ending: tuple[str, str] | None = None  # state, message
         self._held: list[tuple[str, Command]] = []  # came while nothing could be written
@@ -155,6 +156,7 @@ class RunLoop:
     def _hand_over(self, trials: Sequence[TrialSpec], worker: int, device: str) -> None:
         for trial in trials:
             self._in_hand[trial.number] = worker
+            self._handed_back.discard(trial.number)
             epoch, step = trial.start
             self._tell(
                 TrialStarted(
@@ -190,6 +192,8 @@ class RunLoop:
         self._record([event, *further])
         if isinstance(event, TrialEnded | TrialRequeued):  # over, or handed back by its handler
             del self._in_hand[event.trial]
+            if isinstance(event, TrialRequeued):
+                self._handed_back.add(event.trial)
         elif isinstance(event, ArtifactWritten) and event.trial is not None:
             # It got further than the attempt before: no trial that kills its worker each time.
             self._requeues.pop(event.trial, None)
@@ -286,13 +290,18 @@ class RunLoop:
 
     def _cancel(self, trial: int) -> str:
         if trial not in self._in_hand:
-            if not self._driver.withdraw(trial):
-                return f"trial {trial} is not running"
-            self._in_hand[trial] = 0  # in nobody's hand
-            self._tell(TrialEnded(trial=trial, state="cancelled", error="cancelled by command"))
-            return ""
+            is_taken = self._call_off(trial, "cancelled by command")
+            return "" if is_taken else f"trial {trial} is not running"
         self._set_control(cancelled=self._control.cancelled | {trial})
         return ""
+
+    def _call_off(self, trial: int, reason: str) -> bool:
+        """Cancel a trial that waits; False when it doesn't."""
+        if not self._driver.withdraw(trial):
+            return False
+        self._in_hand[trial] = 0  # in nobody's hand
+        self._tell(TrialEnded(trial=trial, state="cancelled", error=reason))
+        return True
 
     def _set_control(self, **changes: object) -> None:
         self._control = dataclasses.replace(self._control, **changes)  # type: ignore[arg-type]
@@ -356,6 +365,9 @@ class RunLoop:
                 self._record([TrialRequeued(trial=trial, reason=message)])
             else:
                 self._tell(TrialEnded(trial=trial, state="cancelled", error=message))
+        if state == "stopped":  # they had been handed out, as those that run
+            for trial in sorted(self._handed_back):
+                self._call_off(trial, message)
         self._record([RunStateChanged(state=state, message=message)])
         try:
             self._write()
