@@ -8,6 +8,7 @@
     |   `-- SpaceError         a dimension, or a dimension nobody uses
     |-- CapsuleError           the cell needs something that cannot be captured
     |-- DataError              labels, shapes, missing values, splits
+    |-- CompressError          a model cannot be made smaller in this way; says which layer, and why
     |-- ModelError             the user's module failed: carries the user's own frames
     |   `-- DivergedError      the loss became NaN or infinite, with the step
     |-- StoreError             the record: cannot be read, written, or is newer than this version
@@ -30,6 +31,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "CapsuleError",
+    "CompressError",
     "DataError",
     "DivergedError",
     "EngineError",
@@ -118,6 +120,10 @@ class CapsuleError(NbAutomlError):
 
 class DataError(NbAutomlError):
     """The data cannot be trained on as it is."""
+
+
+class CompressError(NbAutomlError):
+    """A technique can do nothing with this model, or a limit cannot be met."""
 
 
 class ModelError(NbAutomlError):

@@ -1,0 +1,52 @@
+"""Techniques one after another on a module.
+
+::
+
+    module -> Piece -> prune -> distill -> ... -> quantize -> Piece
+                         '------ each a handler of `TECHNIQUES` ------'
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nbautoml.compress.piece import Piece
+from nbautoml.compress.techniques import techniques_from, work_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nbautoml.compress.techniques import Technique
+    from nbautoml.compress.training import Bench
+
+__all__ = ["apply_techniques"]
+
+
+def apply_techniques(
+    module: nn.Module, techniques: Sequence[Technique] | str, bench: Bench
+) -> Piece:
+    """Make a module smaller; the module itself is left as it is.
+
+    Args:
+        module: trained.
+        techniques: configs in order, or words with commas.
+        bench: data and trainer for what has to be trained or calibrated.
+
+    Returns:
+        The module (and the ONNX file, once it is quantised) with notes.
+
+    Raises:
+        RecipeError: no such technique, or an order that cannot be.
+        CompressError: a technique can do nothing with this module; says why.
+    """
+    piece = Piece.of(module)
+    for technique in techniques_from(techniques):
+        place, _, name = work_of(technique).handler.partition(":")
+        handler: Callable[[Piece, Any, Bench], Piece] = getattr(
+            importlib.import_module(place), name
+        )
+        piece = handler(piece, technique, bench)
+        piece.module.eval()
+    return piece

@@ -1,0 +1,182 @@
+"""Fine-tuning with the project's own trainer: as it is, with a teacher, or while a form tightens."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from nbautoml.compress.softened import Student, distillation_loss
+from nbautoml.spec.fit import FitSettings
+from nbautoml.spec.objective import Objective
+from nbautoml.train import Silent, fit
+from nbautoml.train.losses import loss_for
+
+if TYPE_CHECKING:
+    from nbautoml.train.batches import TrainData
+    from nbautoml.train.result import FitResult, Listener
+
+__all__ = ["Bench", "Teaching", "tune_last", "tune_module"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teaching:
+    """A teacher and how much it is listened to."""
+
+    teacher: nn.Module
+    temperature: float = 4.0
+    weight: float = 0.7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What every fine-tune of a compression shares.
+
+    Attributes:
+        data: rows to train and to judge on.
+        objective: decides the best epoch.
+        settings: of the trainer; a technique replaces its epochs and its learning rate.
+        loss: the user's own, or None for the task's.
+        seed: of batch order and dropout.
+        device: where it trains.
+        listener: hears of batches and epochs, and may end it all.
+    """
+
+    data: TrainData
+    objective: Objective
+    settings: FitSettings = dataclasses.field(default_factory=FitSettings)
+    loss: Any = None
+    seed: int = 0
+    device: str = "cpu"
+    listener: Listener = dataclasses.field(default_factory=Silent)
+
+    @property
+    def base_loss(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """The task's loss, or the user's own."""
+        chosen = self.settings.loss if self.loss is None else self.loss
+        return loss_for(self.data.task, chosen)
+
+
+class _Stepping:
+    """A listener that calls a function before every batch, and passes all on."""
+
+    def __init__(self, told: Listener, before: Callable[[], None] | None) -> None:
+        self._told, self._before = told, before
+
+    def on_batch(self) -> None:
+        self._told.on_batch()
+        if self._before is not None:
+            self._before()
+
+    def on_steps(self, steps: list[int], losses: list[float]) -> None:
+        self._told.on_steps(steps, losses)
+
+    def announce(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
+        self._told.announce(epoch, step, metrics)
+
+    def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> bool:
+        return self._told.on_epoch(epoch, step, metrics)
+
+
+def tune_module(
+    module: nn.Module,
+    bench: Bench,
+    *,
+    epochs: int,
+    lr: float | None = None,
+    teaching: Teaching | None = None,
+) -> FitResult:
+    """Train a module in place and leave it with the weights of its best epoch.
+
+    Args:
+        module: trained as it is; forms that hold its weights (`holding`) stay.
+        bench: data, settings, loss.
+        epochs: passes over the data.
+        lr: the first learning rate; that of the settings when left out.
+        teaching: a teacher to learn from.
+    """
+    result = _fit(module, bench, epochs=epochs, lr=lr, teaching=teaching, before=None)
+    module.load_state_dict(_stripped(result.state_dict, module))
+    return result
+
+
+def tune_last(
+    module: nn.Module,
+    bench: Bench,
+    *,
+    epochs: int,
+    before_batch: Callable[[], None],
+    lr: float | None = None,
+    teaching: Teaching | None = None,
+) -> FitResult:
+    """Train a module in place and leave it with the weights of its last epoch.
+
+    For forms that tighten as it trains: its early epochs are better, but not what is wanted.
+
+    Args:
+        module: trained as it is.
+        bench: data, settings, loss.
+        epochs: passes over the data.
+        before_batch: tightens the form; called before every batch.
+        lr: the first learning rate; that of the settings when left out.
+        teaching: a teacher to learn from.
+    """
+    return _fit(module, bench, epochs=epochs, lr=lr, teaching=teaching, before=before_batch)
+
+
+def _fit(
+    module: nn.Module,
+    bench: Bench,
+    *,
+    epochs: int,
+    lr: float | None,
+    teaching: Teaching | None,
+    before: Callable[[], None] | None,
+) -> FitResult:
+    for weight in module.parameters():
+        weight.requires_grad_(True)
+    settings = dataclasses.replace(
+        bench.settings, epochs=epochs, lr=bench.settings.lr if lr is None else lr, patience=None
+    )
+    trained, loss = module, bench.loss
+    if teaching is not None:
+        student = Student(module, _on(teaching.teacher, bench.device))
+        trained, loss = (
+            student,
+            distillation_loss(
+                student,
+                bench.base_loss,
+                temperature=teaching.temperature,
+                weight=teaching.weight,
+                task=bench.data.task,
+            ),
+        )
+    result = fit(
+        lambda: trained,
+        bench.data,
+        settings,
+        objective=bench.objective,
+        seed=bench.seed,
+        device=bench.device,
+        listener=_Stepping(bench.listener, before),
+        loss=loss,
+    )
+    module.to("cpu")
+    return result
+
+
+def _on(teacher: nn.Module, device: str) -> nn.Module:
+    return copy.deepcopy(teacher).to(device).eval().requires_grad_(False)
+
+
+def _stripped(state: Any, module: nn.Module) -> dict[str, torch.Tensor]:
+    """The state of the module itself, where a student held it."""
+    names = module.state_dict().keys()
+    if state.keys() == names:
+        return dict(state)
+    return {name.removeprefix("module."): value for name, value in state.items()}
