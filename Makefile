@@ -9,7 +9,7 @@ PYTHON ?= python3
 POINTS ?= 200
 SOAK_S ?= 60
 
-.PHONY: setup demo lab check format test test-faults test-soak test-fast bench bench-tables browser clean front help
+.PHONY: setup demo lab check format test test-faults test-soak test-fast bench bench-record bench-tables browser clean front help
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -71,6 +71,9 @@ $(VENV)/.bench: $(VENV)/.stamp
 
 bench: setup $(VENV)/.bench  ## measure the hot paths against their peers -> out/results.md (under 15 minutes)
 	$(PY) benchmarks/run_all.py --out $(OUT)
+
+bench-record: setup  ## out/results.json -> benchmarks/results.json and .md, and the README's table
+	$(PY) benchmarks/pages.py --take $(OUT)/results.json
 
 bench-tables: setup $(VENV)/.bench  ## quality of the search on tables of real trainings (an hour)
 	$(PY) benchmarks/tables.py --out $(OUT)

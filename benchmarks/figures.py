@@ -1,29 +1,13 @@
-"""What every chapter gives: a figure, ours beside its peers, with spread; and how they are written."""
+"""What every chapter gives: a figure, ours beside its peers, with spread."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-import os
-import platform
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Figure", "Goal", "Results", "alternate", "quartiles", "write"]
-
-# Packages whose version changes a figure; those that are not installed are left out.
-VERSIONS = (
-    "torch", "optuna", "numpy", "sqlalchemy", "ipykernel", "ray", "keras", "keras-tuner",
-    "lightning", "skorch",
-)  # fmt: skip
-METHOD = (
-    "Ways take turns within one run of this program, so that what else the machine does meets all "
-    "of them; median, middle half and number of repeats; ratios are medians of the ratios of "
-    "neighbouring repeats"
-)
+__all__ = ["Figure", "Goal", "quartiles", "ratio"]
 
 
 @dataclass(frozen=True)
@@ -138,105 +122,3 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
         return min(values), max(values)
     found = statistics.quantiles(values, n=4)
     return found[0], found[2]
-
-
-def alternate(
-    ways: Mapping[str, Callable[[], float]],
-    *,
-    repeats: int | Mapping[str, int],
-    n_warm: int = 0,
-) -> dict[str, list[float]]:
-    """Values of each way, the ways taking turns, so that a busy machine is busy for all.
-
-    Args:
-        ways: each gives one value.
-        repeats: of all, or by way where one is too slow for as many.
-        n_warm: first turns that are not kept.
-    """
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    wanted = dict.fromkeys(ways, repeats) if isinstance(repeats, int) else dict(repeats)
-    for turn in range(max(wanted.values()) + n_warm):
-        for name, run in ways.items():
-            if turn >= wanted[name] + n_warm:
-                continue
-            value = run()
-            if turn >= n_warm:
-                found[name].append(value)
-    return found
-
-
-@dataclass
-class Results:
-    """All figures of a run of benchmarks."""
-
-    figures: list[Figure] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    is_quick: bool = False
-
-
-def write(results: Results, out: Path) -> str:
-    """Write results.json and results.md; returns the table."""
-    about = {
-        "machine": machine(),
-        "versions": versions(),
-        "method": METHOD,
-        "is_quick": results.is_quick,
-        "seconds": {name: round(value, 1) for name, value in results.seconds.items()},
-        "figures": [figure.about() for figure in results.figures],
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "results.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    text = "\n".join(_page(about))
-    (out / "results.md").write_text(text + "\n", encoding="utf-8")
-    return text
-
-
-def _page(about: Mapping[str, Any]) -> list[str]:
-    listed = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    total = sum(about["seconds"].values())
-    lines = ["# Measured", ""]
-    if about["is_quick"]:
-        lines += ["**A quick run: few repeats, small sizes. Not to be quoted.**", ""]
-    lines += [f"{about['machine']}; {listed}. {about['method']}. {total:.0f} s in all.", ""]
-    for figure in about["figures"]:
-        lines += [f"## {figure['figure']}", ""]
-        lines += [figure["method"], ""] if figure["method"] else []
-        if figure["rows"]:
-            lines += ["| way | median | middle half | n | times ours |", "|---|---|---|---|---|"]
-        for row in figure["rows"]:
-            low, high = row["quartiles"]
-            lines.append(
-                f"| {row['way']} | {row['median']:.4g} {figure['unit']} | {low:.4g} to {high:.4g} | "
-                f"{row['n']} | {row['times_ours']:.2f} |"
-            )
-        lines.append("")
-        for goal in figure["goals"]:
-            word = {True: "reached", False: "**not reached**", None: "not measured"}[
-                goal["is_reached"]
-            ]
-            shown = f": {goal['reached']}" if goal["reached"] else ""
-            lines += [f"Goal {goal['goal']}: {word}{shown}.", ""]
-        lines += [f"{note}\n" for note in figure["notes"]]
-    return lines[:-1]
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that are installed here."""
-    found = {"python": platform.python_version()}
-    for name in VERSIONS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def machine() -> str:
-    """The processor's name and how many cores may be used; no name of the machine itself."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        name = models[0].partition(":")[2].strip() if models else name
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores"

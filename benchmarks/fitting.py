@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import peers
 import torch
 import vectorized
-from figures import Figure, Goal, alternate
+from figures import Figure, Goal
 from models import Cnn, Mlp, digits, mnist
 from peers import Job
+from turns import Clock, alternate
 
 LR = 3e-3
 TIGHT = "tight loop"
@@ -72,7 +73,7 @@ def timed(train: Callable[[], float], least: float) -> float:
     return spent
 
 
-def measure(*, is_quick: bool) -> list[Figure]:
+def measure(*, is_quick: bool, clock: Clock) -> Iterator[Figure]:
     torch.set_num_threads(1)
     repeats = 3 if is_quick else 15
     notes = peers.missing(Lightning="lightning", skorch="skorch")
@@ -84,24 +85,27 @@ def measure(*, is_quick: bool) -> list[Figure]:
     if not any("skorch" in note for note in notes):
         extra["skorch"] = peers.fit_by_skorch
         goals.append(Goal(1 / 1.5, "skorch"))
-    found = [
-        _figure(
-            "fit: MLP on digits, 10 epochs", Job(Mlp, digits(), 10), extra, goals, repeats, notes
-        )
-    ]
+    name = "fit: MLP on digits, 10 epochs"
+    yield _figure(name, Job(Mlp, digits(), 10), extra, goals, repeats, notes, clock)
     images = mnist(4096)
     name = "fit: CNN on 4,096 MNIST images, 2 epochs"
     if images is None:
         note = "MNIST is missing here: NBAUTOML_MNIST names the folder of its four files."
-        found.append(Figure(name, "ms", {}, goals[:1], notes=[note]))
+        yield Figure(name, "ms", {}, goals[:1], notes=[note])
     else:
         job = Job(Cnn, images, 2)
-        found.append(_figure(name, job, {}, goals[:1], min(repeats, 7), []))
-    return [*found, _stacked(is_quick=is_quick)]
+        yield _figure(name, job, {}, goals[:1], min(repeats, 7), [], clock)
+    yield _stacked(clock, is_quick=is_quick)
 
 
 def _figure(
-    name: str, job: Job, extra: dict[str, Any], goals: list[Goal], repeats: int, notes: list[str]
+    name: str,
+    job: Job,
+    extra: dict[str, Any],
+    goals: list[Goal],
+    repeats: int,
+    notes: list[str],
+    clock: Clock,
 ) -> Figure:
     from nbautoml.data import open_data, snapshot
 
@@ -113,7 +117,7 @@ def _figure(
         }
         for peer, fit in extra.items():
             ways[peer] = lambda fit=fit: timed(lambda: fit(job, LR), 0.8)
-        values = alternate(ways, repeats=repeats, n_warm=1)
+        values = alternate(ways, repeats=repeats, n_warm=1, clock=clock)
     method = (
         f"{len(job.data[0]) * 4 // 5:,} rows in batches of {job.batch}, Adam, one thread; "
         "validation after each epoch. nbautoml also keeps the best epoch's weights."
@@ -121,20 +125,20 @@ def _figure(
     return Figure(name, "ms", values, goals, method=method, notes=notes)
 
 
-def _stacked(*, is_quick: bool) -> Figure:
+def _stacked(clock: Clock, *, is_quick: bool) -> Figure:
     size: dict[str, Any] = {"n_trials": 32, "repeats": 2, "widths": (16, 32)} if is_quick else {}
-    ways = vectorized.measure(**size, dropout=0.0)["ways"]
-    spread = {name: [own["low"], own["median"], own["high"]] for name, own in ways.items()}
-    stacked = {name: values for name, values in spread.items() if name.startswith("stacked")}
-    best = min(stacked, key=lambda name: stacked[name][1])
+    ways = vectorized.measure(**size, dropout=0.0, clock=clock)["ways"]
+    values = {name: own["values"] for name, own in ways.items()}
+    stacked = [name for name in ways if name.startswith("stacked")]
+    best = min(stacked, key=lambda name: ways[name]["median"])
     return Figure(
         "fit: a trial among many, one hidden layer on digits",
         "ms",
         {
-            f"nbautoml, {best} wide": stacked[best],
-            "nbautoml, one by one": spread["fit"],
-            "tight loop, validation only at its end": spread["tight loop"],
-            "torch.func.vmap, bare": spread["vmap"],
+            f"nbautoml, {best} wide": values[best],
+            "nbautoml, one by one": values["fit"],
+            "tight loop, validation only at its end": values["tight loop"],
+            "torch.func.vmap, bare": values["vmap"],
         },
-        method="Lowest, median and highest of the repeats; see benchmarks/vectorized.py.",
+        method="One thread; milliseconds a trial, see benchmarks/vectorized.py.",
     )

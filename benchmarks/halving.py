@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from figures import Figure, Goal, alternate
+from figures import Figure, Goal
 from models import digits
 from ours import warmed
 from peers import Job, plain_fit
 from torch import Tensor, nn
+from turns import Clock, alternate
 
 TARGET = 0.97
 EPOCHS = 27
@@ -132,7 +134,7 @@ def by_optuna(job: Job, seed: int) -> float:
     return reached[0]
 
 
-def measure(*, is_quick: bool) -> list[Figure]:
+def measure(*, is_quick: bool, clock: Clock) -> Iterator[Figure]:
     job = Job(Net, digits(), epochs=EPOCHS)
     seeds = iter(range(1000))
     current = {"seed": 0}
@@ -144,18 +146,16 @@ def measure(*, is_quick: bool) -> list[Figure]:
             return by_us(job, current["seed"], Path(place))
 
         ways = {"nbautoml, ASHA": ours, PEER: lambda: by_optuna(job, current["seed"])}
-        values = alternate(ways, repeats=2 if is_quick else 9)
-    return [
-        Figure(
-            f"halving: time to {TARGET:.0%} validation accuracy on digits",
-            "s",
-            values,
-            [Goal(1 / 5, PEER)],
-            method=(
-                f"Learning rate over five orders of magnitude, hidden width 4 to 128, dropout 0 to "
-                f"0.8, three optimisers, three batch sizes; at most {EPOCHS} epochs a trial; other "
-                "seeds in each repeat. Ours counts from the call, with a warm runner, to the "
-                "value's being in the record."
-            ),
-        )
-    ]
+        values = alternate(ways, repeats=2 if is_quick else 9, clock=clock)
+    yield Figure(
+        f"halving: time to {TARGET:.0%} validation accuracy on digits",
+        "s",
+        values,
+        [Goal(1 / 5, PEER)],
+        method=(
+            f"Learning rate over five orders of magnitude, hidden width 4 to 128, dropout 0 to "
+            f"0.8, three optimisers, three batch sizes; at most {EPOCHS} epochs a trial; other "
+            "seeds in each repeat. Ours counts from the call, with a warm runner, to the "
+            "value's being in the record."
+        ),
+    )

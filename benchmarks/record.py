@@ -1,33 +1,12 @@
-"""What recording costs, against Optuna's storages in the same run.
-
-Measured, each several times on fresh records, with peers taking turns:
-
-* a point: `Writer.apply` of 100 points a call, spread over all points;
-* a trial's bookkeeping: plan, start, 10 epochs each written on its own, end (with its fsync), when
-  the record holds 0, 100, 1000, 5000 trials already. Peers: `create_new_trial`, one
-  `set_trial_param` a parameter, 10 `set_trial_intermediate_value`, `set_trial_state_values`;
-* opening a run of 10,000 trials of 10 epochs: `RunFolder.reader()` in a process that has loaded the
-  code, then everything that a panel needs (`changes()`: all trials, all points, log).
-  Peers: a new storage object and `get_all_trials`.
-
-    python benchmarks/record.py [--quick] [--out out]
-"""
+"""Records to measure: ours with its writer, and studies in Optuna's storages; see `recording`."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.metadata
-import json
-import os
-import platform
 import random
 import shutil
-import sqlite3
-import statistics
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +35,6 @@ PARAMS = {
     "batch_size": 64,
     "wd": 0.0,
 }
-SEED = 0
 
 
 @contextmanager
@@ -115,40 +93,32 @@ def time_points(n_points: int, per_call: int = 100) -> float:
         return (time.perf_counter() - begin) / n_points * 1000
 
 
-def time_our_trials(n_before: int, n_timed: int) -> float:
-    """Milliseconds of bookkeeping a trial, with so many trials in the record."""
-    with our_run() as (_, writer):
-        filled(writer, 0, n_before)
-        begin = time.perf_counter()
-        for number in range(n_before, n_before + n_timed):
-            for call in life(number):
-                writer.apply(call)
-        return (time.perf_counter() - begin) / n_timed * 1000
+def book_ours(writer: Writer, first: int, n: int) -> float:
+    """Milliseconds of bookkeeping a trial, for n more trials from a number on."""
+    begin = time.perf_counter()
+    for number in range(first, first + n):
+        for call in life(number):
+            writer.apply(call)
+    return (time.perf_counter() - begin) / n * 1000
 
 
-def time_our_open(n_trials: int, repeats: int) -> dict[str, list[float]]:
-    """Milliseconds to open, to list as `%automl runs` does, and to read all."""
-    found: dict[str, list[float]] = {"open": [], "open and read all": [], "list": [], "first": []}
-    with our_run() as (folder, writer):
-        filled(writer, 0, n_trials)
-        for _ in range(repeats):
-            begin = time.perf_counter()
-            with folder.reader() as reader:
-                found["open"].append((time.perf_counter() - begin) * 1000)
-                everything = reader.changes()
-                found["open and read all"].append((time.perf_counter() - begin) * 1000)
-            assert len(everything.trials) == n_trials
-            assert len(everything.points) == n_trials * N_EPOCHS
-            begin = time.perf_counter()
-            Home(folder.path.parents[1]).runs()
-            found["list"].append((time.perf_counter() - begin) * 1000)
-        writer.apply([RunStateChanged(state="finished")])
-        writer.close()
-        begin = time.perf_counter()
-        with folder.reader() as reader:
-            reader.changes()
-        found["first"].append((time.perf_counter() - begin) * 1000)
-    return found
+def open_ours(folder: RunFolder, n_trials: int) -> tuple[float, float]:
+    """Milliseconds to open a record, and to open it and read all that a panel needs."""
+    begin = time.perf_counter()
+    with folder.reader() as reader:
+        opened = (time.perf_counter() - begin) * 1000
+        everything = reader.changes()
+        spent = (time.perf_counter() - begin) * 1000
+    if len(everything.trials) < n_trials or len(everything.points) < n_trials * N_EPOCHS:
+        raise RuntimeError(f"the record has {len(everything.trials)} of {n_trials} trials")
+    return opened, spent
+
+
+def list_ours(folder: RunFolder) -> float:
+    """Milliseconds to list the runs, as `%automl runs` does."""
+    begin = time.perf_counter()
+    Home(folder.path.parents[1]).runs()
+    return (time.perf_counter() - begin) * 1000
 
 
 # -- peers ----------------------------------------------------------------------------------
@@ -223,110 +193,19 @@ def peer_study(name: str, n_before: int) -> Iterator[tuple[Any, int, Path, dict[
         shutil.rmtree(place)
 
 
-def time_peer_trials(name: str, n_before: int, n_timed: int) -> float:
-    with peer_study(name, n_before) as (storage, study_id, _, kinds):
-        begin = time.perf_counter()
-        for _ in range(n_timed):
-            peer_trial(storage, study_id, kinds)
-        return (time.perf_counter() - begin) / n_timed * 1000
-
-
-def time_peer_open(name: str, n_trials: int) -> float:
-    with peer_study(name, n_trials) as (_, study_id, place, _):
-        begin = time.perf_counter()
-        storage = PEERS[name](place)
-        trials = storage.get_all_trials(study_id)
-        assert len(trials) == n_trials
-        return (time.perf_counter() - begin) * 1000
-
-
-# -- report ---------------------------------------------------------------------------------
-
-
-def measured(values: list[float]) -> dict[str, Any]:
-    return {
-        "value": statistics.median(values),
-        "unit": "ms",
-        "method": "median",
-        "n": len(values),
-        "values": values,
-        "spread": [min(values), max(values)],
-    }
-
-
-def run(*, is_quick: bool) -> dict[str, Any]:
-    repeats, n_timed, n_points = (2, 10, 2_000) if is_quick else (5, 40, 10_000)
-    before = [0, 100, 1000] if is_quick else [0, 100, 1000, 5000]
-    n_open = 1_000 if is_quick else 10_000
-    random.seed(SEED)
-    rows: dict[str, Any] = {}
-    rows["point, nbautoml"] = measured([time_points(n_points) for _ in range(repeats)])
-    for n in before:
-        ours, peers = [], {name: [] for name in PEERS}
-        for _ in range(repeats if n < 5000 else 2):
-            ours.append(time_our_trials(n, n_timed))
-            for name, found in peers.items():
-                # Filling a peer with 5000 trials takes minutes: fewer timed trials suffice.
-                found.append(time_peer_trials(name, n, max(5, n_timed // 4)))
-        rows[f"trial at {n}, nbautoml"] = measured(ours)
-        for name, found in peers.items():
-            rows[f"trial at {n}, {name}"] = measured(found)
-    opened = time_our_open(n_open, repeats)
-    rows[f"open {n_open} trials, nbautoml"] = measured(opened["open"])
-    rows[f"open and read all {n_open} trials, nbautoml"] = measured(opened["open and read all"])
-    rows[f"open and read all {n_open} trials, sealed, nbautoml"] = measured(opened["first"])
-    rows[f"list a run of {n_open} trials, nbautoml"] = measured(opened["list"])
-    for name in PEERS:
-        rows[f"open and read all {n_open} trials, {name}"] = measured(
-            [time_peer_open(name, n_open) for _ in range(1 if not is_quick else repeats)]
-        )
-    for name, row in rows.items():
-        what, _, who = name.rpartition(", ")
-        base = rows.get(f"{what}, nbautoml")
-        if who in PEERS and base:
-            row["ratio to nbautoml"] = row["value"] / base["value"]
-    return rows
-
-
-def main(words: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small sizes, seconds")
-    parser.add_argument("--out", type=Path, default=Path("out"))
-    asked = parser.parse_args(words)
-    warnings.simplefilter("ignore")
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+def book_peer(storage: Any, study_id: int, kinds: dict[str, Any], n: int) -> float:
+    """Milliseconds of bookkeeping a trial, for n more trials."""
     begin = time.perf_counter()
-    rows = run(is_quick=asked.quick)
-    about = {
-        "benchmark": "record",
-        "is_quick": asked.quick,
-        "seed": SEED,
-        "machine": {"cpu": platform.processor() or platform.machine(), "n_cpus": os.cpu_count()},
-        "versions": {
-            "python": platform.python_version(),
-            "sqlite": sqlite3.sqlite_version,
-            **{name: importlib.metadata.version(name) for name in ("sqlalchemy", "optuna")},
-        },
-        "took_s": time.perf_counter() - begin,
-        "rows": rows,
-    }
-    width = max(map(len, rows))
-    lines = [f"{'':{width}}  {'median ms':>10}  {'from .. to':>19}  n  x nbautoml"]
-    for name, row in rows.items():
-        low, high = row["spread"]
-        ratio = f"{row['ratio to nbautoml']:10.1f}" if "ratio to nbautoml" in row else ""
-        lines.append(
-            f"{name:{width}}  {row['value']:10.4f}  {low:8.3f} .. {high:8.3f}  {row['n']}  {ratio}"
-        )
-    table = "\n".join(lines)
-    asked.out.mkdir(parents=True, exist_ok=True)
-    (asked.out / "record.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
-    (asked.out / "record.txt").write_text(table + "\n", encoding="utf-8")
-    print(table)
-    return 0
+    for _ in range(n):
+        peer_trial(storage, study_id, kinds)
+    return (time.perf_counter() - begin) / n * 1000
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def open_peer(name: str, study_id: int, place: Path, n_trials: int) -> float:
+    """Milliseconds of a new storage object and all trials."""
+    begin = time.perf_counter()
+    trials = PEERS[name](place).get_all_trials(study_id)
+    spent = (time.perf_counter() - begin) * 1000
+    if len(trials) < n_trials:
+        raise RuntimeError(f"{name} has {len(trials)} of {n_trials} trials")
+    return spent

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from figures import Figure, Goal, alternate
+from figures import Figure, Goal
 from models import Mlp, digits
 from ours import family, finished
+from turns import Clock, alternate
 
 FEW = "after 20 trials"
 SETTLED = 5
@@ -69,7 +71,7 @@ def _around(looks: list[float]) -> float:
     return few[len(few) // 2]
 
 
-def measure(*, is_quick: bool) -> list[Figure]:
+def measure(*, is_quick: bool, clock: Clock) -> Iterator[Figure]:
     n = 60 if is_quick else 200
     last = f"after {n} trials"
     kept: dict[str, float] = {}
@@ -80,16 +82,14 @@ def measure(*, is_quick: bool) -> list[Figure]:
             return kept["last"]
 
         ways = {last: run_once, FEW: lambda: kept[FEW]}
-        values = alternate(ways, repeats=2 if is_quick else 5)
-    return [
-        Figure(
-            "memory: a run's processes, MLP on digits",
-            "MB",
-            values,
-            [Goal(1.05, FEW)],
-            method=(
-                "Supervisor and workers of one run (proportional set size where the system tells "
-                "it), the median of five looks around the 20th and the last trials."
-            ),
-        )
-    ]
+        values = alternate(ways, repeats=2 if is_quick else 5, clock=clock)
+    yield Figure(
+        "memory: a run's processes, MLP on digits",
+        "MB",
+        values,
+        [Goal(1.05, FEW)],
+        method=(
+            "Supervisor and workers of one run (proportional set size where the system tells "
+            "it), the median of five looks around the 20th and the last trials."
+        ),
+    )

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from figures import Figure, Goal, alternate
+from figures import Figure, Goal
 from models import Mlp, digits
 from ours import warmed
+from turns import Clock, alternate
 
 WARM, COLD = "nbautoml, warm runner", "nbautoml, cold"
 LOAD = """
@@ -71,13 +73,13 @@ def first_value_ms(data: Any, home: Path, *, is_warm: bool) -> float:
     return spent
 
 
-def measure(*, is_quick: bool) -> list[Figure]:
+def measure(*, is_quick: bool, clock: Clock) -> Iterator[Figure]:
     repeats = 2 if is_quick else 5
     loads = {name: (lambda way=way: load_ms(*way)) for name, way in WAYS.items()}
-    loading = Figure(
+    yield Figure(
         "starting: loading the extension",
         "ms",
-        alternate(loads, repeats=repeats, n_warm=1),
+        alternate(loads, repeats=repeats, n_warm=1, clock=clock),
         method="A new process with IPython each time; files are in the system's cache.",
     )
     data = digits()
@@ -86,8 +88,8 @@ def measure(*, is_quick: bool) -> list[Figure]:
             WARM: lambda: first_value_ms(data, Path(place), is_warm=True),
             COLD: lambda: first_value_ms(data, Path(place), is_warm=False),
         }
-        values = alternate(starts, repeats=repeats)
-    first = Figure(
+        values = alternate(starts, repeats=repeats, clock=clock)
+    yield Figure(
         "starting: call to first value",
         "ms",
         values,
@@ -97,4 +99,3 @@ def measure(*, is_quick: bool) -> list[Figure]:
             "first step, whose time the record does not hold; MLP on digits."
         ),
     )
-    return [loading, first]

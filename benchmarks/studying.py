@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from figures import Figure, Goal, alternate
+from figures import Figure, Goal
 from record import our_run
+from turns import Clock, alternate
 
 MEMORY = "Optuna, in memory"
 
@@ -61,9 +62,8 @@ def optuna_ms(sampler: str, n: int) -> float:
     return (time.perf_counter() - begin) / n * 1000
 
 
-def measure(*, is_quick: bool) -> list[Figure]:
+def measure(*, is_quick: bool, clock: Clock) -> Iterator[Figure]:
     n = 200 if is_quick else 1000
-    found = []
     for sampler in ("random", "tpe"):
         bare, recorded = "nbautoml, ask and tell", "nbautoml, ask, tell and record"
         ways: dict[str, Callable[[], float]] = {
@@ -72,13 +72,10 @@ def measure(*, is_quick: bool) -> list[Figure]:
             MEMORY: lambda sampler=sampler: optuna_ms(sampler, n),
         }
         goal = Goal(2.0, way=recorded) if sampler == "random" else Goal(1.0, MEMORY)
-        found.append(
-            Figure(
-                f"studying: a trial's bookkeeping, {sampler}, mean of {n:,}",
-                "ms",
-                alternate(ways, repeats=2 if is_quick else 5 if sampler == "random" else 3),
-                [goal],
-                method="Three dimensions. Recorded: into a record on disk, each event on its own.",
-            )
+        yield Figure(
+            f"studying: a trial's bookkeeping, {sampler}, mean of {n:,}",
+            "ms",
+            alternate(ways, repeats=2 if is_quick else 5, clock=clock),
+            [goal],
+            method="Three dimensions. Recorded: into a record on disk, each event on its own.",
         )
-    return found

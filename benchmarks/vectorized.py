@@ -33,6 +33,8 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from turns import Clock, alternate
+
 from nbautoml.data import load_named, open_data, snapshot
 from nbautoml.spec.fit import FitSettings
 from nbautoml.spec.objective import Objective
@@ -164,6 +166,7 @@ def measure(
     widths: Sequence[int] = (16, 32, 64),
     dropout: float = 0.1,
     threads: int = 1,
+    clock: Clock | None = None,
 ) -> dict[str, Any]:
     """Milliseconds a trial of every way: median and spread over alternating repeats.
 
@@ -173,6 +176,7 @@ def measure(
         widths: of the stacks.
         dropout: of the module.
         threads: of torch.
+        clock: of the chapter.
     """
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as home:
@@ -192,16 +196,18 @@ def measure(
                 lambda: by_stack(members, data, 32, has_exact_dropout=False),
             ),
         }
-        times: dict[str, list[float]] = {name: [] for name in ways}
         accuracies: dict[str, float] = {}
-        for turn in range(repeats + 1):
-            for name, (trained, run) in ways.items():
-                begin = time.perf_counter()
-                found = run()
-                spent = (time.perf_counter() - begin) / len(trained) * 1000
-                accuracies[name] = statistics.mean(found[: len(few)])
-                if turn:  # the first turn warms up
-                    times[name].append(spent)
+
+        def timed(name: str) -> float:
+            trained, run = ways[name]
+            begin = time.perf_counter()
+            found = run()
+            spent = (time.perf_counter() - begin) / len(trained) * 1000
+            accuracies[name] = statistics.mean(found[: len(few)])
+            return spent
+
+        turns = {name: (lambda name=name: timed(name)) for name in ways}
+        times = alternate(turns, repeats=repeats, n_warm=1, clock=clock)
     base = statistics.median(times["tight loop"])
     return {
         "unit": "ms a trial",
@@ -216,6 +222,7 @@ def measure(
                 "median": round(statistics.median(own), 2),
                 "low": round(min(own), 2),
                 "high": round(max(own), 2),
+                "values": own,
                 "times_faster_than_tight_loop": round(base / statistics.median(own), 2),
                 "mean_accuracy_of_first_8": round(accuracies[name], 4),
             }

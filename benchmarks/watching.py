@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from figures import Figure, Goal, alternate
+from figures import Figure, Goal
+from turns import Clock, alternate
 
 CLOSED = "panel closed"
 TIMEOUT_S = 120.0
@@ -135,7 +136,7 @@ def _word(printed: str, name: str) -> str:
     raise RuntimeError(f"the cell printed no {name}: {printed}")
 
 
-def measure(*, is_quick: bool) -> list[Figure]:
+def measure(*, is_quick: bool, clock: Clock) -> Iterator[Figure]:
     n, epochs, repeats = (24, 20, 1) if is_quick else (60, 40, 5)
     with tempfile.TemporaryDirectory() as place:
         home = Path(place)
@@ -145,17 +146,16 @@ def measure(*, is_quick: bool) -> list[Figure]:
                 CLOSED: lambda: spent_s(home, n, epochs, is_open=False),
             },
             repeats=repeats,
+            clock=clock,
         )
-    return [
-        Figure(
-            f"watching: a run of {n} trials, MLP on digits, {epochs} epochs",
-            "s",
-            values,
-            [Goal(1.02, CLOSED)],
-            method=(
-                "A real kernel each time; open: shown below a cell, with a client that says what "
-                "the browser says and takes what it is told. Two workers on all cores, so that "
-                "what the panel costs is taken from them."
-            ),
-        )
-    ]
+    yield Figure(
+        f"watching: a run of {n} trials, MLP on digits, {epochs} epochs",
+        "s",
+        values,
+        [Goal(1.02, CLOSED)],
+        method=(
+            "A real kernel each time; open: shown below a cell, with a client that says what "
+            "the browser says and takes what it is told. Two workers on all cores, so that "
+            "what the panel costs is taken from them."
+        ),
+    )
