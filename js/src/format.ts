@@ -66,6 +66,45 @@ export function plainNumber(value: number): string {
   return String(Number(value.toPrecision(size >= 1000 ? 5 : 4)));
 }
 
+export type Unit = '' | 'ms' | 'bytes' | 'mWh';
+
+const BYTES = ['B', 'KB', 'MB', 'GB'] as const;
+
+/** In which step of a thousand a number of bytes is told. */
+function powerOf(bytes: number): number {
+  return Math.min(BYTES.length - 1, Math.floor(Math.log10(Math.max(Math.abs(bytes), 1)) / 3 + 1e-9));
+}
+
+/** A number that stands alone, with its unit. */
+export function plainQuantity(value: number, unit: Unit = ''): string {
+  if (unit === '' || !Number.isFinite(value)) return plainNumber(value);
+  if (unit !== 'bytes') return `${plainNumber(value)} ${unit}`;
+  const power = powerOf(value);
+  return `${plainNumber(value / 1000 ** power)} ${BYTES[power]}`;
+}
+
+/** One format for a column of quantities: all in the unit that suits the middle one. */
+export function quantityFormat(values: ArrayLike<number>, unit: Unit = ''): Format {
+  if (unit === '') return formatOf(values);
+  const sample = sampleOf(values);
+  const power = unit === 'bytes' ? powerOf(sample[sample.length >> 1] ?? 0) : 0;
+  const name = unit === 'bytes' ? BYTES[power] : unit;
+  const format = formatOf(sample.map((value) => value / 1000 ** power));
+  return (value) => (Number.isNaN(value) ? '' : `${format(value / 1000 ** power)} ${name}`);
+}
+
+/** What a person typed for a quantity, as a number: `20KB`, `1.5 ms`; NaN for anything else. */
+export function parseQuantity(text: string, unit: Unit = ''): number {
+  const bare = text.trim();
+  if (bare === '') return Number.NaN;
+  const found = /^([-+.\de]*\d)\s*(B|KB|MB|GB|ms|mWh)$/iu.exec(bare);
+  if (!found || unit === '') return Number(bare);
+  const [, number, name] = found;
+  const power = (BYTES as readonly string[]).indexOf(name!.toUpperCase());
+  const fits = unit === 'bytes' ? power >= 0 : name!.toLowerCase() === unit.toLowerCase();
+  return fits ? Number(number) * (unit === 'bytes' ? 1000 ** power : 1) : Number.NaN;
+}
+
 /** A parameter's value of any type. */
 export function plainValue(value: unknown): string {
   if (typeof value === 'number') return plainNumber(value);

@@ -43,11 +43,28 @@ export interface Best {
 }
 
 /**
+ * One of several objectives: the column `key` of the metrics, and which way is better.
+ *
+ * `least` and `most` are the limits that were asked for; `before` is what the model had that
+ * the run began with. `unit` is "" for plain numbers; bytes are shown as KB and MB.
+ */
+export interface Aim {
+  key: string;
+  label: string;
+  unit: '' | 'ms' | 'bytes' | 'mWh';
+  direction: 'minimize' | 'maximize';
+  least: number | null;
+  most: number | null;
+  before: number | null;
+}
+
+/**
  * What stands above the table. Times are seconds since 1970 (UTC), durations seconds.
  *
  * `n_trials` and `wall_seconds` are the budget; `eta_s` is the estimated time that is left;
  * `data` is a line for people; `plan` says how the trials are executed and why. With several
- * objectives `objectives` has their names, and `front` the trials that none beats in all.
+ * objectives `objectives` has their names, `aims` what is known of each, and `front` the
+ * trials that none beats in all.
  */
 export interface Header {
   name: string;
@@ -72,6 +89,7 @@ export interface Header {
   wall_seconds: number | null;
   best: Best | null;
   objectives?: string[];
+  aims?: Aim[];
   front?: number[];
 }
 
@@ -81,6 +99,7 @@ export interface Column {
   label: string;
   group: 'param' | 'metric';
   kind: 'float' | 'int' | 'text';
+  unit?: '' | 'ms' | 'bytes' | 'mWh';
 }
 
 /**

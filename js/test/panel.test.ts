@@ -62,6 +62,78 @@ describe('the panel', () => {
     expect(node.textContent).toContain('<script>alert(1)</script>');
   });
 
+  const key = (target: Element, name: string) =>
+    target.dispatchEvent(new KeyboardEvent('keydown', { key: name, bubbles: true, cancelable: true }));
+  const plot = () => node.querySelector('.nba-front-plot')!;
+  const option = () => node.querySelector('[role=option]')?.textContent ?? '';
+
+  it('draws the front of several objectives: diamonds, a line, limits, what was before', async () => {
+    await show('snapshot_front');
+    expect(node.querySelectorAll('.nba-drawing .nba-diamond')).toHaveLength(7);
+    expect(node.querySelector('.nba-front-line')?.getAttribute('d')).toMatch(/^M[\d. ]+(H[\d.]+V[\d.]+)+$/);
+    const limits = [...node.querySelectorAll('.nba-drawing .nba-limit text')].map((each) => each.textContent);
+    expect(limits).toEqual(['≤ 2 ms', '≥ 0.95']);
+    expect(node.querySelector('.nba-before text')?.textContent).toBe('before');
+    expect(plot().getAttribute('aria-label')).toContain(
+      'accuracy against latency_ms. Trials: 13, of which 7',
+    );
+  });
+
+  it('walks along the front by keys, says what is there, and picks the row', async () => {
+    await show('snapshot_front');
+    key(plot(), 'Home');
+    await expect.poll(option).toContain('Trial');
+    key(plot(), 'ArrowRight');
+    await expect
+      .poll(option)
+      .toMatch(/Trial \d+, .*accuracy 0\.\d+.*latency_ms [\d.]+ ms.*size_bytes [\d.]+ KB/);
+    const trial = /Trial (\d+)/.exec(option())![1];
+    key(plot(), 'Enter');
+    await expect.poll(() => node.querySelector('.nba-detail strong')?.textContent).toBe(`Trial ${trial}`);
+    expect(node.querySelector('.nba-ring text')?.textContent).toBe(`#${trial}`);
+    expect(node.querySelector('[role=option]')?.getAttribute('aria-selected')).toBe('true');
+    key(plot(), 'Escape');
+    await expect.poll(() => node.querySelector('.nba-detail')).toBeNull();
+  });
+
+  it('marks in the picture what is picked elsewhere', async () => {
+    await show('snapshot_front');
+    node.querySelector<HTMLElement>('.nba-best .nba-chip')!.click();
+    await expect.poll(() => node.querySelector('.nba-ring text')?.textContent).toBe('#0');
+    expect(node.querySelector('.nba-detail')?.textContent).toContain('on the front');
+  });
+
+  it('swaps axes that are chosen twice, and puts curves in the place of the front', async () => {
+    await show('snapshot_front');
+    const [y, x, size] = [...node.querySelectorAll<HTMLSelectElement>('.nba-axes select')];
+    x!.value = '0';
+    x!.dispatchEvent(new Event('change', { bubbles: true }));
+    await expect.poll(() => y!.value).toBe('1');
+    expect(size!.value).toBe('2');
+    const buttons = [...node.querySelectorAll<HTMLButtonElement>('.nba-switcher button')];
+    buttons.find((button) => button.textContent === 'Curves')!.click();
+    await expect.poll(() => node.querySelector('.nba-front-plot')).toBeNull();
+    expect(node.querySelector('.nba-plot[role=img]')).not.toBeNull();
+  });
+
+  it('narrows table and picture to the front', async () => {
+    await show('snapshot_front');
+    const only = [...node.querySelectorAll<HTMLButtonElement>('.nba-front button')].find(
+      (button) => button.textContent === 'Front only',
+    )!;
+    only.click();
+    await expect.poll(() => node.querySelector('[role=grid]')?.getAttribute('aria-rowcount')).toBe('8');
+    expect(only.getAttribute('aria-pressed')).toBe('true');
+    expect(node.querySelectorAll('.nba-drawing .nba-dots[d*=M]')).toHaveLength(0);
+    only.click();
+    await expect.poll(() => node.querySelectorAll('.nba-drawing .nba-dots[d*=M]').length).toBeGreaterThan(0);
+  });
+
+  it('has no picture of a front for one objective', async () => {
+    await show('snapshot');
+    expect(node.querySelector('.nba-switcher, .nba-front')).toBeNull();
+  });
+
   it('leaves nothing behind', async () => {
     await show('snapshot');
     unmount?.();

@@ -126,9 +126,10 @@ def _fit_trials(head: Snapshot, table: TrialTable, numbers: list[int], room: int
 
 
 def _by_importance(table: TrialTable, numbers: list[int]) -> list[int]:
-    """The best one, the running ones, then in turn the next best and the next newest."""
+    """The best one, the front, the running ones, then in turn the next best and the next newest."""
     ranked = table.ranked()
-    order = dict.fromkeys([*ranked[:1], *(row.number for row in table.running())])
+    running = [row.number for row in table.running()]
+    order = dict.fromkeys([*ranked[:1], *table.front_if_any, *running])
     newest = iter(reversed(numbers))
     for number in ranked:
         order.setdefault(number)

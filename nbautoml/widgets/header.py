@@ -7,6 +7,7 @@ from typing import Any
 
 from nbautoml.spec.recipe import Recipe
 from nbautoml.store.rows import LogRow, RunRow, TrialRow
+from nbautoml.widgets.aims import aims_of
 from nbautoml.widgets.eta import NEWEST, estimate_eta
 from nbautoml.widgets.labels import printable
 from nbautoml.widgets.protocol import FINAL_STATES, Header, LogEntry
@@ -47,6 +48,7 @@ def header_of(run: RunRow, recipe: Recipe, table: TrialTable, *, now: float) -> 
     }
     if len(recipe.objectives) > 1:
         header["objectives"] = [printable(one.metric, 40) for one in recipe.objectives]
+        header["aims"] = aims_of(recipe.objectives, run.plan_details)
         header["front"] = table.front
     return header
 

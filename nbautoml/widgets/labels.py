@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, Literal
 
-__all__ = ["duration_label", "number_label", "one_line", "printable", "value_label"]
+__all__ = [
+    "Unit",
+    "duration_label",
+    "number_label",
+    "one_line",
+    "printable",
+    "quantity_label",
+    "unit_of",
+    "value_label",
+]
+
+Unit = Literal["", "ms", "bytes", "mWh"]
 
 # Control characters (escape sequences drive terminals, NUL breaks XML), characters that XML does
 # not allow, and those that reorder the text around them (a name could then pose as another).
@@ -47,6 +58,32 @@ def number_label(value: float | None) -> str:
     if not math.isfinite(value):
         return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
     return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.6g}"
+
+
+def unit_of(name: str) -> Unit:
+    """The unit that the name of a metric ends in, "" for a plain number.
+
+    >>> unit_of("latency_ms"), unit_of("size_bytes"), unit_of("energy_mwh"), unit_of("accuracy")
+    ('ms', 'bytes', 'mWh', '')
+    """
+    endings: dict[str, Unit] = {"_ms": "ms", "_bytes": "bytes", "_mwh": "mWh"}
+    return next((unit for ending, unit in endings.items() if name.endswith(ending)), "")
+
+
+def quantity_label(value: float | None, unit: str) -> str:
+    """A number with its unit; bytes in steps of a thousand.
+
+    >>> quantity_label(1.5, "ms"), quantity_label(0.98765, ""), quantity_label(None, "ms")
+    ('1.5 ms', '0.9877', '')
+    >>> quantity_label(512, "bytes"), quantity_label(43_210, "bytes"), quantity_label(2.5e6, "bytes")
+    ('512 B', '43.21 KB', '2.5 MB')
+    """
+    if value is None or not unit or not math.isfinite(value):
+        return number_label(value)
+    if unit != "bytes":
+        return f"{number_label(value)} {unit}"
+    power = min(int(math.log10(max(abs(value), 1)) // 3), 3)
+    return f"{value / 1000**power:.4g} {('B', 'KB', 'MB', 'GB')[power]}"
 
 
 def value_label(value: Any, limit: int = 60) -> str:

@@ -29,6 +29,7 @@ __all__ = [
     "PROTOCOL_VERSION",
     "TYPES",
     "Ack",
+    "Aim",
     "Best",
     "Bye",
     "Column",
@@ -81,12 +82,29 @@ class Best(TypedDict):
     params: dict[str, Any]
 
 
+class Aim(TypedDict):
+    """One of several objectives: the column ``key`` of the metrics, and which way is better.
+
+    ``least`` and ``most`` are the limits that were asked for; ``before`` is what the model had that
+    the run began with. ``unit`` is "" for plain numbers; bytes are shown as KB and MB.
+    """
+
+    key: str
+    label: str
+    unit: Literal["", "ms", "bytes", "mWh"]
+    direction: Literal["minimize", "maximize"]
+    least: float | None
+    most: float | None
+    before: float | None
+
+
 class Header(TypedDict):
     """What stands above the table. Times are seconds since 1970 (UTC), durations seconds.
 
     ``n_trials`` and ``wall_seconds`` are the budget; ``eta_s`` is the estimated time that is left;
     ``data`` is a line for people; ``plan`` says how the trials are executed and why. With several
-    objectives ``objectives`` has their names, and ``front`` the trials that none beats in all.
+    objectives ``objectives`` has their names, ``aims`` what is known of each, and ``front`` the
+    trials that none beats in all.
     """
 
     name: str
@@ -111,6 +129,7 @@ class Header(TypedDict):
     wall_seconds: float | None
     best: Best | None
     objectives: NotRequired[list[str]]
+    aims: NotRequired[list[Aim]]
     front: NotRequired[list[int]]
 
 
@@ -121,6 +140,7 @@ class Column(TypedDict):
     label: str
     group: Literal["param", "metric"]
     kind: Literal["float", "int", "text"]
+    unit: NotRequired[Literal["", "ms", "bytes", "mWh"]]
 
 
 class Trials(TypedDict):
@@ -349,6 +369,7 @@ FromBrowser: TypeAlias = Hello | Bye | CommandMessage | CurvesRequest
 TYPES: tuple[type, ...] = (
     Counts,
     Best,
+    Aim,
     Header,
     Column,
     Trials,

@@ -14,7 +14,7 @@ from nbautoml.spec.ranges import Int
 from nbautoml.spec.recipe import Recipe
 from nbautoml.store.rows import TrialRow
 from nbautoml.widgets.decimate import six_digits
-from nbautoml.widgets.labels import printable
+from nbautoml.widgets.labels import printable, unit_of
 from nbautoml.widgets.protocol import Best, Column, Counts, Trials
 
 __all__ = ["TrialTable", "empty_trials"]
@@ -110,11 +110,7 @@ class TrialTable:
             {"key": name, "label": printable(name, _MAX_TEXT), "group": "param", "kind": kind}  # type: ignore[typeddict-item]
             for name, kind in self._kinds.items()
         ]
-        metrics: list[Column] = [
-            {"key": name, "label": printable(name, _MAX_TEXT), "group": "metric", "kind": "float"}
-            for name in self._metrics
-        ]
-        return params + metrics
+        return params + [_metric_column(name) for name in self._metrics]
 
     @property
     def counts(self) -> Counts:
@@ -135,6 +131,18 @@ class TrialTable:
     def front(self) -> list[int]:
         """Trials that none beats in all of several objectives, the first objective's best first."""
         return [row.number for row in front_of_trials(self.rows.values(), self._objectives)]
+
+    @property
+    def front_if_any(self) -> list[int]:
+        """`front` where there are several objectives, else nothing: one has a best, and no front."""
+        return self.front if len(self._objectives) > 1 else []
+
+    def _measured(self, row: TrialRow, name: str) -> float | None:
+        """A metric of a trial; an objective that stands among its values only is taken from there."""
+        found = row.metrics.get(name)
+        if found is None and len(row.values) == len(self._objectives):
+            found = dict(zip((one.metric for one in self._objectives), row.values)).get(name)
+        return found
 
     def running(self) -> list[TrialRow]:
         """Rows of the trials that run now."""
@@ -167,7 +175,7 @@ class TrialTable:
                 if column["group"] == "param"
             },
             "metrics": {
-                column["key"]: [six_digits(row.metrics.get(column["key"])) for row in rows]
+                column["key"]: [six_digits(self._measured(row, column["key"])) for row in rows]
                 for column in shown
                 if column["group"] == "metric"
             },
@@ -188,6 +196,18 @@ def shown_value(value: Any) -> Any:
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
+
+
+def _metric_column(name: str) -> Column:
+    column: Column = {
+        "key": name,
+        "label": printable(name, _MAX_TEXT),
+        "group": "metric",
+        "kind": "float",
+    }
+    if unit := unit_of(name):
+        column["unit"] = unit
+    return column
 
 
 def _kind_of(dimension: object) -> str:

@@ -26,6 +26,7 @@ SHAPES = {
     "snapshot": protocol.Snapshot,
     "snapshot_after_header_only": protocol.Snapshot,
     "snapshot_after_tick": protocol.Snapshot,
+    "snapshot_front": protocol.Snapshot,
     "snapshot_message": protocol.SnapshotMessage,
     "tick": protocol.Tick,
     "tick_header_only": protocol.Tick,

@@ -1,5 +1,6 @@
 // What a column of the table shows, and the order of rows by it.
 
+import type { Unit } from '../format';
 import { TRIAL_STATES } from '../protocol';
 import type { Cells, Rows } from './rows';
 import type { RunState } from './run';
@@ -10,9 +11,10 @@ export interface Field {
   readonly label: string;
   readonly group: 'trial' | 'param' | 'metric';
   readonly kind: 'number' | 'int' | 'duration' | 'state' | 'text';
+  readonly unit?: Unit;
 }
 
-/** The columns of the table: number, state, value, parameters, metrics, epoch, duration, error. */
+/** The columns of the table: number, state, value, front, parameters, metrics, epoch, duration, error. */
 export function fieldsOf(state: RunState): Field[] {
   const { header, columns, rows } = state;
   const kindOf = { float: 'number', int: 'int', text: 'text' } as const;
@@ -20,16 +22,32 @@ export function fieldsOf(state: RunState): Field[] {
     columns
       // The objective has a column of its own already.
       .filter((column) => column.group === group && !(group === 'metric' && column.key === header.metric))
-      .map(({ key, label, kind }) => ({ id: `${group}:${key}`, label, group, kind: kindOf[kind] }));
+      .map(({ key, label, kind, unit }) => ({
+        id: `${group}:${key}`,
+        label,
+        group,
+        kind: kindOf[kind],
+        unit,
+      }));
+  const unit = columns.find(({ group, key }) => group === 'metric' && key === header.metric)?.unit;
   const fields: Field[] = [
     { id: 'number', label: '#', group: 'trial', kind: 'int' },
     { id: 'state', label: 'state', group: 'trial', kind: 'state' },
-    { id: 'value', label: header.metric, group: 'metric', kind: 'number' },
+    { id: 'value', label: header.metric, group: 'metric', kind: 'number', unit },
+  ];
+  const metrics = own('metric');
+  if (header.aims && header.aims.length > 1) {
+    // What the run is about stands beside the first objective.
+    const others = new Set(header.aims.map(({ key }) => `metric:${key}`));
+    fields.push(...metrics.filter(({ id }) => others.has(id)));
+    fields.push({ id: 'front', label: 'front', group: 'trial', kind: 'text' });
+  }
+  fields.push(
     ...own('param'),
-    ...own('metric'),
+    ...metrics.filter((field) => !fields.includes(field)),
     { id: 'epoch', label: 'epoch', group: 'trial', kind: 'int' },
     { id: 'duration_s', label: 'duration', group: 'trial', kind: 'duration' },
-  ];
+  );
   if (rows.cells.error) fields.push({ id: 'error', label: 'error', group: 'trial', kind: 'text' });
   return fields;
 }

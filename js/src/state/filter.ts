@@ -1,5 +1,6 @@
 // The filter box: words to be found anywhere in a row, and comparisons such as `lr>0.01` or `state:failed`.
 
+import { parseQuantity } from '../format';
 import { cellsOf, type Field } from './fields';
 import type { Rows } from './rows';
 
@@ -94,7 +95,7 @@ export function parseFilter(text: string, fields: readonly Field[]): Filter {
       continue;
     }
     const value = bare(operand);
-    const number = value.trim() === '' ? Number.NaN : Number(value);
+    const number = parseQuantity(value, field.unit);
     const isText = field.kind === 'text' || field.kind === 'state';
     if (!isText && Number.isNaN(number)) {
       problem ??= { kind: 'not-a-number', name: field.label, text: value };

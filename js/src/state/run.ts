@@ -9,6 +9,7 @@ import {
   type Snapshot,
 } from '../protocol';
 import { appendLines, type Curve, type CurveStore, NO_CURVES, withoutTrials } from './curves';
+import { withFront } from './front';
 import { mergeRows, NO_ROWS, type Rows, rowOf } from './rows';
 
 /** Lines of the log that are kept. */
@@ -47,7 +48,7 @@ export function fromSnapshot(snapshot: Snapshot): RunState {
     takenAt: snapshot.taken_at,
     header: snapshot.header,
     columns: snapshot.columns,
-    rows: mergeRows(NO_ROWS, snapshot.trials, snapshot.columns),
+    rows: withFront(mergeRows(NO_ROWS, snapshot.trials, snapshot.columns), snapshot.header),
     metric: snapshot.curves.metric,
     names: snapshot.curves.names,
     stepNames: snapshot.curves.step_names,
@@ -75,7 +76,7 @@ export function applyDelta(state: RunState, delta: Delta): RunState {
     takenAt: delta.taken_at,
     header: delta.header,
     columns,
-    rows: mergeRows(state.rows, delta.trials, columns),
+    rows: withFront(mergeRows(state.rows, delta.trials, columns), delta.header),
     names: delta.names ?? state.names,
     stepNames: delta.step_names ?? state.stepNames,
     curves: appendLines(curves, delta.lines, best ? [best.trial] : []),
@@ -93,7 +94,9 @@ export function adopt(known: RunState | null, snapshot: Snapshot): RunState {
   const fresh = fromSnapshot(snapshot);
   if (!known || known.run !== snapshot.run || snapshot.seq < known.seq) return fresh;
   const isPartial = snapshot.n_trials_left_out > 0;
-  const rows = isPartial ? mergeRows(known.rows, snapshot.trials, snapshot.columns) : fresh.rows;
+  const rows = isPartial
+    ? withFront(mergeRows(known.rows, snapshot.trials, snapshot.columns), snapshot.header)
+    : fresh.rows;
   const curves = new Map([...fresh.curves].map(([name, own]) => [name, new Map(own)]));
   for (const [name, old] of known.curves) {
     const own = curves.get(name) ?? new Map<number, Curve>();

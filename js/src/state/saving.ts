@@ -26,9 +26,10 @@ function ranked(state: RunState): number[] {
   return found.sort((a, b) => sign * (values.data[a]! - values.data[b]!));
 }
 
-/** Half the best, the rest the newest; ascending. */
+/** The front and the best, up to half; the rest the newest; ascending. */
 function chosenRows(state: RunState, limit: number): number[] {
-  const kept = new Set(ranked(state).slice(0, Math.ceil(limit / 2)));
+  const front = (state.header.front ?? []).map((trial) => rowOf(state.rows, trial)).filter((row) => row >= 0);
+  const kept = new Set([...front, ...ranked(state)].slice(0, Math.ceil(limit / 2)));
   for (let row = state.rows.n - 1; row >= 0 && kept.size < limit; row--) kept.add(row);
   return [...kept].sort((a, b) => a - b);
 }

@@ -11,13 +11,13 @@ import { rowOf } from '../state/rows';
 import { chooseLines, emphasizedLines } from './lines';
 import type { PanelModel } from './model';
 
-type Props = { model: PanelModel };
+type Props = { model: PanelModel; switcher?: JSX.Element | null };
 
 interface Hover extends HoverPlace {
   readonly trial: number;
 }
 
-export function Curves({ model }: Props): JSX.Element {
+export function Curves({ model, switcher }: Props): JSX.Element {
   const { t } = model;
   const host = useRef<HTMLDivElement>(null);
   const chart = useRef<CurvesChart | null>(null);
@@ -73,6 +73,7 @@ export function Curves({ model }: Props): JSX.Element {
   return (
     <section class="nba-curves">
       <div class="nba-tools">
+        {switcher}
         <select
           class="nba-select"
           aria-label={t('curves.metric')}
@@ -185,7 +186,7 @@ function keepDrawn(
 }
 
 /** What the curve under the pointer is. */
-function Tip({ model, hover, x }: Props & { hover: Hover; x: string }): JSX.Element {
+function Tip({ model, hover, x }: { model: PanelModel; hover: Hover; x: string }): JSX.Element {
   const state = model.state.value;
   const row = rowOf(state.rows, hover.trial);
   const params = model.fields.value.filter((field) => field.group === 'param');

@@ -1,11 +1,11 @@
 // What is picked: one trial in full with its error, or several as a legend.
 
 import type { JSX } from 'preact';
-import { plainNumber, shortDuration } from '../format';
+import { plainNumber, plainQuantity, shortDuration } from '../format';
 import { cellsOf } from '../state/fields';
 import { numberAt, rowOf, textAt } from '../state/rows';
 import { CommandButton } from './Buttons';
-import { Params, stateText } from './Header';
+import { Params, stateText, unitOf } from './Header';
 import { Icon } from './icons';
 import type { PanelModel } from './model';
 
@@ -72,8 +72,12 @@ function OneTrial({ model, trial, colour }: Props & { trial: number; colour: num
     Object.fromEntries(
       model.fields.value
         .filter((field) => field.group === group && field.id !== 'value')
-        .map((field) => [field.label, cellsOf(rows, field.id)?.data[row] ?? null] as const)
-        .filter(([, each]) => each !== null && !Number.isNaN(each)),
+        .map((field) => [field, cellsOf(rows, field.id)?.data[row] ?? null] as const)
+        .filter(([, each]) => each !== null && !Number.isNaN(each))
+        .map(([{ label, unit }, each]) => [
+          label,
+          unit && typeof each === 'number' ? plainQuantity(each, unit) : each,
+        ]),
     );
   return (
     <section class="nba-detail" aria-label={t('detail.label', { trial })}>
@@ -83,9 +87,15 @@ function OneTrial({ model, trial, colour }: Props & { trial: number; colour: num
         <Icon name={state} />
         {stateText(model, 'trial', state)}
       </span>
+      {textAt(rows, 'front', row) !== null && (
+        <span class="nba-count">
+          <Icon name="diamond" class="nba-star" />
+          {t('front.on')}
+        </span>
+      )}
       {!Number.isNaN(value) && (
         <span>
-          <span class="nba-faint">{header.metric}</span> <b>{plainNumber(value)}</b>
+          <span class="nba-faint">{header.metric}</span> <b>{plainQuantity(value, unitOf(model, 'value'))}</b>
         </span>
       )}
       <Params params={values('metric')} />

@@ -2,7 +2,7 @@
 
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { count, longDuration, moment, plainNumber, plainValue } from '../format';
+import { count, longDuration, moment, plainQuantity, plainValue, type Unit } from '../format';
 import type { Header as HeaderData } from '../protocol';
 import { isKey, type Key } from '../strings';
 import { Buttons } from './Buttons';
@@ -152,6 +152,11 @@ function timeText(model: PanelModel, header: HeaderData, elapsed: number, since:
   return parts.join(' · ');
 }
 
+/** The unit of a column. */
+export function unitOf(model: PanelModel, id: string): Unit | undefined {
+  return model.fields.value.find((field) => field.id === id)?.unit;
+}
+
 function Best({ model }: Props): JSX.Element {
   const { t } = model;
   const { header } = model.state.value;
@@ -163,7 +168,7 @@ function Best({ model }: Props): JSX.Element {
         <span class="nba-faint">{t('best.none')}</span>
       ) : (
         <>
-          <output class="nba-best-value">{plainNumber(best.value)}</output>
+          <output class="nba-best-value">{plainQuantity(best.value, unitOf(model, 'value'))}</output>
           <button
             type="button"
             class="nba-chip"

@@ -1,7 +1,7 @@
 // The panel of one run: head, table and curves side by side (or one below the other), what is picked, the log.
 
 import type { JSX } from 'preact';
-import { Curves } from './Curves';
+import { Charts } from './Charts';
 import { Detail } from './Detail';
 import { Header } from './Header';
 import { Log } from './Log';
@@ -25,7 +25,7 @@ export function Panel({ model }: Props): JSX.Element {
           <FilterBox model={model} />
           <TrialTable model={model} />
         </div>
-        <Curves model={model} />
+        <Charts model={model} />
       </div>
       <Resizer model={model} />
       <Detail model={model} />

@@ -1,6 +1,6 @@
 // The trials as a grid: sorted, filtered and picked from by pointer and by keyboard; only what is seen is drawn.
 
-import { useComputed, useSignal } from '@preact/signals';
+import { effect, useComputed, useSignal } from '@preact/signals';
 import {
   elementScroll,
   observeElementOffset,
@@ -61,6 +61,7 @@ export function TrialTable({ model }: Props): JSX.Element {
   const columns = looks.map(({ width }) => `${width}px`).join(' ');
   const width = looks.reduce((sum, look) => sum + look.width, 0);
   useHold(model, scroller);
+  useReveal(model, virtualizer);
   return (
     <div class="nba-table">
       <div
@@ -114,6 +115,19 @@ export function TrialTable({ model }: Props): JSX.Element {
         {rows.length === 0 && <Nothing model={model} />}
       </div>
     </div>
+  );
+}
+
+/** Scrolls to the row that was asked for elsewhere. */
+function useReveal(model: PanelModel, virtualizer: GridVirtualizer): void {
+  useEffect(
+    () =>
+      effect(() => {
+        const wanted = model.revealed.value;
+        const at = wanted ? shownTrials(model).indexOf(wanted.trial) : -1;
+        if (at >= 0) virtualizer.scrollToIndex(at, { align: 'auto' });
+      }),
+    [model, virtualizer],
   );
 }
 
@@ -195,6 +209,7 @@ function Row({ model, looks, row, index, start, prefix }: RowProps): JSX.Element
             )}
             {field.kind === 'state' && <Icon name={rows.state[row]!} />}
             {field.id === 'value' && isBest && <Icon name="star" class="nba-star" />}
+            {field.id === 'front' && content !== '' && <Icon name="diamond" class="nba-star" />}
             <span class="nba-text">{content}</span>
             {field.id === 'value' && isBest && <span class="nba-hidden">{model.t('table.best')}</span>}
           </div>

@@ -1,6 +1,6 @@
 // How each column of the table is written, and how wide it is.
 
-import { type Format, formatOf, shortDuration } from '../format';
+import { type Format, formatOf, quantityFormat, shortDuration, type Unit } from '../format';
 import { cellsOf, type Field } from '../state/fields';
 import { numberAt } from '../state/rows';
 import type { RunState } from '../state/run';
@@ -26,6 +26,9 @@ const LIMITS: Readonly<Record<Field['kind'], readonly [number, number]>> = {
   text: [60, 220],
 };
 
+/** Columns of texts that a mark stands beside: a colour, the star of the best, the front's diamond. */
+const WITH_MARKS: ReadonlySet<string> = new Set(['number', 'value', 'front']);
+
 /** How wide a text is, about, in the digits of the table; Chinese signs take two. */
 function widthOf(text: string): number {
   let units = 0;
@@ -42,22 +45,29 @@ function textFunction(state: RunState, field: Field, t: Translate): (row: number
       return isKey(key) ? t(key) : (state.rows.state[row] ?? '').replace('_', ' ');
     };
   }
-  if (cells.kind === 'text') return (row) => cells.data[row] ?? '';
-  if (field.id === 'value') return valueText(state, cells.data);
-  const format: Format =
-    field.kind === 'duration' ? shortDuration : formatOf(cells.data, field.kind === 'int' ? 'int' : 'float');
+  if (cells.kind === 'text') {
+    if (field.id === 'front') return (row) => (cells.data[row] === null ? '' : t('field.front'));
+    return (row) => cells.data[row] ?? '';
+  }
+  if (field.id === 'value') return valueText(state, cells.data, field.unit);
+  const format = formatFor(field, cells.data);
   return (row) => format(cells.data[row]!);
 }
 
+function formatFor({ kind, unit }: Field, data: Float64Array): Format {
+  if (kind === 'duration') return shortDuration;
+  return unit ? quantityFormat(data, unit) : formatOf(data, kind === 'int' ? 'int' : 'float');
+}
+
 /** A trial that runs has no value yet: what it measured last stands in its place. */
-function valueText(state: RunState, values: Float64Array): (row: number) => string {
+function valueText(state: RunState, values: Float64Array, unit: Unit | undefined): (row: number) => string {
   const { rows, header } = state;
   const latest = rows.cells[`metric:${header.metric}`];
   const shown = values.slice();
   if (latest?.kind === 'number') {
     for (let row = 0; row < rows.n; row++) if (isProvisional(state, row)) shown[row] = latest.data[row]!;
   }
-  const format = formatOf(shown);
+  const format = quantityFormat(shown, unit);
   return (row) => format(shown[row]!);
 }
 
@@ -83,8 +93,7 @@ export function columnLooks(
     for (let row = 0; row < n; row += step) widest = Math.max(widest, widthOf(text(row)));
     if (n > 0) widest = Math.max(widest, widthOf(text(n - 1)));
     const [least, most] = LIMITS[field.kind];
-    // The state has an icon, the number a colour, the value of the best a star.
-    const icon = field.kind === 'state' ? 20 : field.id === 'number' || field.id === 'value' ? 16 : 0;
+    const icon = field.kind === 'state' ? 20 : WITH_MARKS.has(field.id) ? 16 : 0;
     const fitting = Math.min(most, Math.max(least, widest + icon + PADDING_PX));
     return {
       field,

@@ -26,6 +26,7 @@ const PATHS: Readonly<Record<string, string>> = {
   down: 'M8 12L3.5 6h9Z',
   right: 'M6 3.5L12 8l-6 4.5Z',
   star: 'M8 1.5l1.9 4.2l4.6.5l-3.4 3.1l.9 4.5L8 11.5l-4 2.3l.9-4.5L1.5 6.2l4.6-.5Z',
+  diamond: 'M8 1.5L14 8L8 14.5L2 8Z',
   close: 'M4.1 3L8 6.9L11.9 3L13 4.1L9.1 8l3.9 3.9l-1.1 1.1L8 9.1L4.1 13L3 11.9L6.9 8L3 4.1Z',
 };
 

@@ -15,6 +15,15 @@ export interface Actions {
   requestCurves(name: string, trials: readonly number[]): void;
 }
 
+export type ChartKind = 'curves' | 'front';
+
+/** Places in `header.aims`; `size` is -1 for marks of one size. */
+export interface FrontAxes {
+  readonly x: number;
+  readonly y: number;
+  readonly size: number;
+}
+
 export class PanelModel {
   readonly t: Translate;
   /** Frozen while the view is off screen. */
@@ -33,6 +42,15 @@ export class PanelModel {
   /** The row that the arrow keys move from. */
   readonly active = signal<number | null>(null);
   readonly hovered = signal<number | null>(null);
+  /** The trial whose row was asked for last, anew each time. */
+  readonly revealed = signal<{ readonly trial: number } | null>(null);
+  /** Which picture stands beside the table; null for the one that suits the run. */
+  readonly chosenChart = signal<ChartKind | null>(null);
+  readonly chart: ReadonlySignal<ChartKind>;
+  /** The objectives on the axes and in the sizes of the front's marks, by place; null for the first three. */
+  readonly chosenAxes = signal<FrontAxes | null>(null);
+  /** Whether the horizontal axis of the front is logarithmic; null for what suits the values. */
+  readonly isFrontLog = signal<boolean | null>(null);
   /** The quantity that the chart shows; null for the objective. */
   readonly chosenName = signal<string | null>(null);
   readonly name: ReadonlySignal<string>;
@@ -70,6 +88,10 @@ export class PanelModel {
       return names.includes(metric) ? metric : (names[0] ?? metric);
     });
     this.rows = computed(() => this._order());
+    this.chart = computed(() => {
+      const { aims } = this.state.value.header;
+      return aims && aims.length > 1 ? (this.chosenChart.value ?? 'front') : 'curves';
+    });
   }
 
   /** Milliseconds since the header came in. */
@@ -108,6 +130,12 @@ export class PanelModel {
     } else this.setPicked(more ? [...picked.keys(), trial] : [trial]);
   }
 
+  /** Pick a trial in a picture, and bring its row into sight. */
+  pickAndReveal(trial: number, more: boolean): void {
+    this.pick(trial, more);
+    this.revealed.value = { trial };
+  }
+
   /** Pick exactly these; those that were picked keep their colours. */
   setPicked(trials: readonly number[]): void {
     const before = this.picked.peek();
@@ -123,7 +151,9 @@ export class PanelModel {
     if (id === field.id) this.chosenSort.value = { id, isDescending: !isDescending };
     else {
       const isMaximized = id !== 'value' && this.state.peek().header.direction === 'maximize';
-      this.chosenSort.value = { id: field.id, isDescending: field.id === 'value' ? isMaximized : false };
+      const aim = this.state.peek().header.aims?.find(({ key }) => `metric:${key}` === field.id);
+      const isDescending = field.id === 'value' ? isMaximized : aim?.direction === 'maximize';
+      this.chosenSort.value = { id: field.id, isDescending };
     }
   }
 }

@@ -1,0 +1,326 @@
+// What is drawn of a front: axes, limits, marks. A state is told by the shape of its mark, not by colour alone.
+
+import type { JSX } from 'preact';
+import { plainQuantity } from '../format';
+import type { Aim } from '../protocol';
+import {
+  type Axes,
+  type Cloud,
+  type FrontPoint,
+  isWide,
+  lineOf,
+  N_SIZES,
+  type Scale,
+  scaleAround,
+  shareOf,
+  ticksOf,
+} from '../state/front';
+import type { PanelModel } from './model';
+
+export interface Place {
+  readonly left: number;
+  readonly top: number;
+}
+
+export interface Layout {
+  readonly x: Scale;
+  readonly y: Scale;
+  readonly width: number;
+  readonly height: number;
+  across(value: number): number;
+  up(value: number): number;
+  placeOf(point: FrontPoint): Place & { isRight: boolean; isLow: boolean };
+  nearest(place: Place, reach: number): FrontPoint | null;
+}
+
+const MARGIN = { left: 62, right: 16, top: 20, bottom: 32 } as const;
+
+/** Values that have to be in sight beside those of the trials. */
+const surroundings = ({ least, most, before }: Aim): number[] =>
+  [least, most, before].filter((value) => value !== null);
+
+export function layoutOf(
+  { points }: Cloud,
+  axes: Axes,
+  { width, height }: { width: number; height: number },
+  askedLog: boolean | null,
+): Layout {
+  const xs = [...points.map((point) => point.x), ...surroundings(axes.x)];
+  const ys = [...points.map((point) => point.y), ...surroundings(axes.y)];
+  const [low, high] = xs.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
+  const x = scaleAround(xs, askedLog ?? isWide(low, high));
+  const y = scaleAround(ys, false);
+  const [right, bottom] = [width - MARGIN.right, height - MARGIN.bottom];
+  const across = (value: number) => MARGIN.left + shareOf(x, value) * (right - MARGIN.left);
+  const up = (value: number) => bottom - shareOf(y, value) * (bottom - MARGIN.top);
+  return {
+    x,
+    y,
+    width,
+    height,
+    across,
+    up,
+    placeOf: (point) => {
+      const [left, top] = [across(point.x), up(point.y)];
+      return { left, top, isRight: left > width / 2, isLow: top > height / 2 };
+    },
+    nearest: ({ left, top }, reach) => {
+      let best: FrontPoint | null = null;
+      let least = reach;
+      for (const point of points) {
+        // Marks of the front lie on top, and are what is meant where marks are crowded.
+        const distance = Math.hypot(across(point.x) - left, up(point.y) - top) - (point.isFront ? 3 : 0);
+        if (distance <= least) [best, least] = [point, distance];
+      }
+      return best;
+    },
+  };
+}
+
+const radiusOf = (size: number): number => 2.6 + 1.3 * size;
+
+/** A diamond around a place, as a path. */
+function diamond(left: number, top: number, radius: number): string {
+  const r = radius + 2.4;
+  return `M${left} ${top - r}L${left + r} ${top}L${left} ${top + r}L${left - r} ${top}Z`;
+}
+
+interface PartProps {
+  model: PanelModel;
+  layout: Layout;
+  axes: Axes;
+}
+
+export function Frame({ model, layout, axes }: PartProps): JSX.Element {
+  const { width, height, across, up } = layout;
+  const [right, bottom] = [width - MARGIN.right, height - MARGIN.bottom];
+  const better = model.t('front.better');
+  const isRight = axes.x.direction === 'maximize';
+  return (
+    <g class="nba-frame">
+      {ticksOf(layout.y, Math.max(2, height / 50)).map((value) => (
+        <g key={value}>
+          <line class="nba-gridline" x1={MARGIN.left} x2={right} y1={up(value)} y2={up(value)} />
+          <text x={MARGIN.left - 6} y={up(value) + 4} text-anchor="end">
+            {plainQuantity(value, axes.y.unit)}
+          </text>
+        </g>
+      ))}
+      {ticksOf(layout.x, Math.max(2, width / 90)).map((value) => (
+        <g key={value}>
+          <line class="nba-gridline" x1={across(value)} x2={across(value)} y1={MARGIN.top} y2={bottom} />
+          <text x={across(value)} y={bottom + 14} text-anchor="middle">
+            {plainQuantity(value, axes.x.unit)}
+          </text>
+        </g>
+      ))}
+      <text class="nba-axis-name" x={8} y={13}>
+        {`${axes.y.label} · ${axes.y.direction === 'maximize' ? '↑' : '↓'} ${better}`}
+      </text>
+      <text class="nba-axis-name" x={right} y={height - 4} text-anchor="end">
+        {isRight ? `${axes.x.label} · ${better} →` : `${axes.x.label} · ← ${better}`}
+      </text>
+    </g>
+  );
+}
+
+/** Limits with the ground beyond them, and the model that the run began with. */
+export function Surroundings({ model, layout, axes }: PartProps): JSX.Element {
+  const { width, height, across, up } = layout;
+  const [right, bottom] = [width - MARGIN.right, height - MARGIN.bottom];
+  const strip = (from: number, to: number) => ({ at: Math.min(from, to), span: Math.abs(to - from) });
+  const lines: JSX.Element[] = [];
+  for (const [value, end] of [
+    [axes.x.least, MARGIN.left],
+    [axes.x.most, right],
+  ] as const) {
+    if (value === null || !Number.isFinite(across(value))) continue;
+    const at = across(value);
+    const { at: x, span } = strip(at, end);
+    lines.push(
+      <g key={`x${end}`} class="nba-limit">
+        <rect x={x} y={MARGIN.top} width={span} height={bottom - MARGIN.top} />
+        <line x1={at} x2={at} y1={MARGIN.top} y2={bottom} />
+        <text
+          x={at + (end === right ? -4 : 4)}
+          y={MARGIN.top + 10}
+          text-anchor={end === right ? 'end' : 'start'}
+        >
+          {`${end === right ? '≤' : '≥'} ${plainQuantity(value, axes.x.unit)}`}
+        </text>
+      </g>,
+    );
+  }
+  for (const [value, end] of [
+    [axes.y.least, bottom],
+    [axes.y.most, MARGIN.top],
+  ] as const) {
+    if (value === null) continue;
+    const at = up(value);
+    const { at: y, span } = strip(at, end);
+    lines.push(
+      <g key={`y${end}`} class="nba-limit">
+        <rect x={MARGIN.left} y={y} width={right - MARGIN.left} height={span} />
+        <line x1={MARGIN.left} x2={right} y1={at} y2={at} />
+        <text x={MARGIN.left + 4} y={at + (end === bottom ? -4 : 12)}>
+          {`${end === bottom ? '≥' : '≤'} ${plainQuantity(value, axes.y.unit)}`}
+        </text>
+      </g>,
+    );
+  }
+  const [x, y] = [axes.x.before, axes.y.before];
+  const isBefore = x !== null && y !== null && Number.isFinite(across(x));
+  return (
+    <>
+      {lines}
+      {isBefore && (
+        <g class="nba-before">
+          <rect x={across(x) - 5} y={up(y) - 5} width={10} height={10} />
+          <text
+            x={across(x) + (across(x) > width / 2 ? -9 : 9)}
+            y={up(y) + 4}
+            text-anchor={across(x) > width / 2 ? 'end' : 'start'}
+          >
+            {model.t('front.before')}
+          </text>
+        </g>
+      )}
+    </>
+  );
+}
+
+/** The trials that are beaten: one path a size, however many there are. */
+export function Dots({ points, layout }: { points: readonly FrontPoint[]; layout: Layout }): JSX.Element {
+  const whole = Array.from({ length: N_SIZES }, () => '');
+  let early = '';
+  for (const point of points) {
+    if (point.isFront) continue;
+    const [left, top] = [layout.across(point.x), layout.up(point.y)];
+    if (!Number.isFinite(left)) continue;
+    const place = `${left.toFixed(1)} ${top.toFixed(1)}`;
+    // A line of no length with round ends is a dot.
+    if (point.isWhole) whole[point.size] += `M${place}h0`;
+    else early += `M${place}m-3-3l6 6m0-6l-6 6`;
+  }
+  return (
+    <>
+      <path class="nba-early" d={early} />
+      {whole.map((path, size) => (
+        <path key={radiusOf(size)} class="nba-dots" d={path} stroke-width={2 * radiusOf(size)} />
+      ))}
+    </>
+  );
+}
+
+/** The front as steps (what is reached for sure between two of its trials), its marks, what is picked or hovered. */
+export function Marks({
+  model,
+  points,
+  layout,
+  axes,
+}: PartProps & { points: readonly FrontPoint[] }): JSX.Element {
+  const { across, up } = layout;
+  const line = lineOf(points, axes.x, axes.y).filter(({ x }) => Number.isFinite(across(x)));
+  const onLine = new Set(line);
+  let steps = '';
+  for (const [i, point] of line.entries()) {
+    const [left, top] = [across(point.x), up(point.y)];
+    if (i === 0) steps += `M${left} ${top}`;
+    else steps += axes.x.direction === 'minimize' ? `H${left}V${top}` : `V${top}H${left}`;
+  }
+  const picked = model.picked.value;
+  const hovered = model.hovered.value;
+  return (
+    <>
+      <path class="nba-front-line" d={steps} />
+      {points
+        .filter(({ isFront, x }) => isFront && Number.isFinite(across(x)))
+        .map((point) => (
+          <path
+            key={point.trial}
+            class={`nba-diamond ${onLine.has(point) ? '' : 'nba-hollow'}`}
+            data-point={point.trial}
+            d={diamond(across(point.x), up(point.y), radiusOf(point.size))}
+          />
+        ))}
+      {points
+        .filter(({ trial }) => picked.has(trial) || trial === hovered)
+        .map((point) => {
+          const [left, top, radius] = [across(point.x), up(point.y), radiusOf(point.size) + 5];
+          const colour = picked.get(point.trial);
+          const isRight = left > layout.width - 60;
+          return Number.isFinite(left) ? (
+            <g key={point.trial} class={`nba-ring ${colour === undefined ? '' : `nba-stroke-${colour}`}`}>
+              <circle cx={left} cy={top} r={radius} />
+              {colour !== undefined && (
+                <text
+                  x={left + (isRight ? -radius - 2 : radius + 2)}
+                  y={top - 4}
+                  text-anchor={isRight ? 'end' : 'start'}
+                >{`#${point.trial}`}</text>
+              )}
+            </g>
+          ) : null;
+        })}
+    </>
+  );
+}
+
+/** What the marks mean. */
+export function Legend({
+  model,
+  axes,
+  cloud,
+  layout,
+}: PartProps & { cloud: Cloud; layout: Layout }): JSX.Element {
+  const { t } = model;
+  const { points, sizes } = cloud;
+  const hasLimit = [axes.x, axes.y].some(({ least, most }) => least !== null || most !== null);
+  const hasBefore = axes.x.before !== null && axes.y.before !== null;
+  const item = (key: string, mark: JSX.Element, text: string) => (
+    <span key={key} class="nba-count">
+      <svg class="nba-key" viewBox="0 0 20 16" aria-hidden="true" focusable="false">
+        {mark}
+      </svg>
+      {text}
+    </span>
+  );
+  return (
+    <div class="nba-legend nba-faint">
+      {item('front', <path class="nba-diamond" d={diamond(10, 8, 3)} />, t('front.on'))}
+      {points.some(({ isFront, isWhole }) => !isFront && isWhole) &&
+        item('others', <path class="nba-dots" d="M10 8h0" stroke-width={7} />, t('front.others'))}
+      {points.some(({ isFront, isWhole }) => !isFront && !isWhole) &&
+        item('early', <path class="nba-early" d="M7 5l6 6m0-6l-6 6" />, t('front.early'))}
+      {hasBefore &&
+        item(
+          'before',
+          <g class="nba-before">
+            <rect x={5} y={3} width={10} height={10} />
+          </g>,
+          t('front.before'),
+        )}
+      {hasLimit &&
+        item(
+          'limit',
+          <g class="nba-limit">
+            <line x1={1} x2={19} y1={8} y2={8} />
+          </g>,
+          t('front.limit'),
+        )}
+      {axes.size && sizes && layout && (
+        <span class="nba-count">
+          {`${axes.size.label}:`}
+          <svg class="nba-key" viewBox="0 0 20 16" aria-hidden="true" focusable="false">
+            <path class="nba-dots" d="M10 8h0" stroke-width={2 * radiusOf(0)} />
+          </svg>
+          {plainQuantity(sizes[0], axes.size.unit)}
+          <svg class="nba-key" viewBox="0 0 20 16" aria-hidden="true" focusable="false">
+            <path class="nba-dots" d="M10 8h0" stroke-width={2 * radiusOf(N_SIZES - 1)} />
+          </svg>
+          {plainQuantity(sizes[1], axes.size.unit)}
+        </span>
+      )}
+    </div>
+  );
+}
