@@ -12,7 +12,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nbautoml.spec.recipe import Recipe
-from nbautoml.widgets.labels import duration_label, number_label, one_line, printable, value_label
+from nbautoml.widgets.front_picture import front_picture
+from nbautoml.widgets.labels import (
+    duration_label,
+    number_label,
+    one_line,
+    printable,
+    quantity_label,
+    unit_of,
+    value_label,
+)
 from nbautoml.widgets.markup import Markup, el, join
 from nbautoml.widgets.pictures import curves_picture, history_picture, slice_picture
 from nbautoml.widgets.protocol import Column, Snapshot
@@ -21,6 +30,8 @@ from nbautoml.widgets.summary import (
     best_first,
     cells,
     front_line,
+    front_marks,
+    limits_line,
     progress_line,
     taken_at_label,
 )
@@ -67,6 +78,7 @@ def report_html(
             "main",
             _cards(snapshot),
             _best(snapshot, recipe),
+            _fronts(snapshot),
             _pictures(snapshot),
             _slices(snapshot, recipe),
             _importance(importance or {}, header["metric"]),
@@ -124,8 +136,9 @@ def _cards(snapshot: Snapshot) -> Markup:
     header = snapshot["header"]
     best = header["best"]
     counts: Any = header["counts"]
+    value = quantity_label(best["value"], unit_of(header["metric"])) if best else "–"
     found = [
-        (one_line(header["metric"] or "value", 40), number_label(best["value"]) if best else "–"),
+        (one_line(header["metric"] or "value", 40), value),
         ("trials", f"{sum(counts.values()):,}"),
         ("time", duration_label(header["elapsed_s"])),
         ("complete", f"{counts['complete']:,}"),
@@ -149,6 +162,17 @@ def _best(snapshot: Snapshot, recipe: Recipe) -> Markup:
     if fixed:
         parts += [el("h3", "Fixed"), _pairs(fixed)]
     return _section(f"Best trial: {best['trial']}", *parts)
+
+
+def _fronts(snapshot: Snapshot) -> Markup:
+    """The first objective against each of the others."""
+    n_aims = len(snapshot["header"].get("aims", []))
+    found = [front_picture(snapshot, across=at, width=500, height=300) for at in range(1, n_aims)]
+    words = "Diamonds: no other trial is better in all objectives."
+    if limits := limits_line(snapshot["header"]):
+        words += f" {limits}."
+    figures = _figures("Front", found)
+    return join(figures, el("p", words, class_="quiet")) if figures else Markup()
 
 
 def _pictures(snapshot: Snapshot) -> Markup:
@@ -259,8 +283,15 @@ def _trials(snapshot: Snapshot) -> Markup:
     ]
     metric = snapshot["header"]["metric"] or "value"
     heads = ["trial", "state", metric, "time", *(c["label"] for c in [*params, *metrics]), "error"]
+    places = best_first(snapshot)
+    marks = front_marks(snapshot, places)
+    if marks:
+        heads.insert(2, "front")
     head = el("tr", *(el("th", el("button", one_line(text, 60), type="button")) for text in heads))
-    rows = [_trial_row(snapshot, place, params, metrics) for place in best_first(snapshot)]
+    rows = [
+        _trial_row(snapshot, place, params, metrics, marks[at] if marks else None)
+        for at, place in enumerate(places)
+    ]
     table = el("table", el("thead", head), el("tbody", *rows), class_="trials", id="trials")
     left_out = snapshot["n_trials_left_out"]
     note = [el("p", f"{left_out:,} trials are left out.")] if left_out else []
@@ -268,7 +299,11 @@ def _trials(snapshot: Snapshot) -> Markup:
 
 
 def _trial_row(
-    snapshot: Snapshot, place: int, params: list[Column], metrics: list[Column]
+    snapshot: Snapshot,
+    place: int,
+    params: list[Column],
+    metrics: list[Column],
+    mark: str | None,
 ) -> Markup:
     trials, best = snapshot["trials"], snapshot["header"]["best"]
     number = trials["number"][place]
@@ -281,8 +316,14 @@ def _trial_row(
         *(trials["params"].get(c["key"], {place: None})[place] for c in params),
         *(trials["metrics"].get(c["key"], {place: None})[place] for c in metrics),
     ]
-    texts += [number_label(value) for value in sortable[4 + len(params) :]]
+    measured = sortable[4 + len(params) :]
+    texts += [
+        quantity_label(value, column.get("unit", ""))
+        for column, value in zip(metrics, measured, strict=True)
+    ]
     found = [_cell(text, raw) for text, raw in zip(texts, sortable, strict=True)]
+    if mark is not None:
+        found.insert(2, el("td", mark))
     error = printable(trials["error"].get(str(number), ""))
     is_best = best is not None and best["trial"] == number
     return el("tr", *found, el("td", error), **({"class_": "best"} if is_best else {}))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from nbautoml.widgets.bounding import to_saved
+from nbautoml.widgets.front_picture import front_picture
 from nbautoml.widgets.labels import number_label, one_line, printable
 from nbautoml.widgets.markup import Markup, el
 from nbautoml.widgets.pictures import curves_picture, history_picture
@@ -17,6 +18,8 @@ from nbautoml.widgets.summary import (
     best_first,
     cells,
     facts,
+    front_line,
+    front_marks,
     progress_line,
     shown_columns,
     sparklines,
@@ -55,9 +58,7 @@ def to_html(snapshot: Snapshot, *, n_rows: int = _N_ROWS) -> str:
         parts.append(el("table", head, *body))
     parts += [el("div", line) for line in _rest(snapshot, n_rows)]
     parts.append(el("div", el("i", taken_at_label(snapshot))))
-    picture = _picture(snapshot)
-    if picture:
-        parts.append(picture)
+    parts += [picture for picture in (_front(snapshot), _picture(snapshot)) if picture]
     return el("div", *parts)
 
 
@@ -90,6 +91,11 @@ def _table(snapshot: Snapshot, n_rows: int) -> tuple[list[str], list[list[str]]]
         heads.insert(3, "curve")
         for row, curve in zip(rows, curves, strict=True):
             row.insert(3, curve)
+    marks = front_marks(snapshot, places)
+    if marks:
+        heads.insert(2, "front")
+        for row, mark in zip(rows, marks, strict=True):
+            row.insert(2, mark)
     return heads, rows
 
 
@@ -100,6 +106,19 @@ def _rest(snapshot: Snapshot, n_rows: int) -> list[str]:
     n_hidden = n_params - sum(c["group"] == "param" for c in shown_columns(snapshot))
     found = [f"and {n_more:,} more trials"] if n_more else []
     return found + ([f"and {n_hidden:,} more parameters"] if n_hidden else [])
+
+
+def _front(snapshot: Snapshot) -> Markup | None:
+    svg = front_picture(snapshot)
+    if svg is None:
+        return None
+    aims = snapshot["header"].get("aims", [])
+    words = f"{_line(aims[0]['label'])} against {_line(aims[1]['label'])} of the trials"
+    return el(
+        "img",
+        alt=f"{words}; on the front: {_line(front_line(snapshot['header']))}",
+        src=data_uri(svg),
+    )
 
 
 def _picture(snapshot: Snapshot) -> Markup | None:

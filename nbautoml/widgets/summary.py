@@ -7,20 +7,30 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from nbautoml.widgets.curves import thinned
-from nbautoml.widgets.labels import duration_label, number_label, one_line, value_label
+from nbautoml.widgets.labels import (
+    duration_label,
+    one_line,
+    quantity_label,
+    unit_of,
+    value_label,
+)
 from nbautoml.widgets.protocol import FINAL_STATES, Column, Header, Snapshot
 
 __all__ = [
+    "FRONT_MARK",
     "best_first",
     "cells",
     "facts",
     "front_line",
+    "front_marks",
+    "limits_line",
     "progress_line",
     "shown_columns",
     "sparklines",
     "taken_at_label",
 ]
 
+FRONT_MARK = "◆"
 _BARS = "▁▂▃▄▅▆▇█"
 
 _GROUPS: dict[str, Literal["params", "metrics"]] = {"param": "params", "metric": "metrics"}
@@ -41,7 +51,8 @@ def progress_line(header: Header) -> str:
     best = header["best"]
     if best is not None:
         metric = one_line(header["metric"], 40) or "value"
-        parts.append(f"best {metric} {number_label(best['value'])} (trial {best['trial']})")
+        value = quantity_label(best["value"], unit_of(header["metric"]))
+        parts.append(f"best {metric} {value} (trial {best['trial']})")
     if header["started_at"] is not None:
         parts.append(duration_label(header["elapsed_s"]))
     if header["eta_s"] is not None:
@@ -64,6 +75,7 @@ def facts(header: Header) -> list[tuple[str, str]]:
         ("device", header["device"]),
         ("plan", header["plan"]),
         ("front", front_line(header)),
+        ("limits", limits_line(header)),
     ]
     return [(word, one_line(line, 300)) for word, line in found if line]
 
@@ -75,7 +87,28 @@ def front_line(header: Header) -> str:
         return ""
     shown = ", ".join(str(number) for number in front[:20])
     more = f" and {len(front) - 20} more" if len(front) > 20 else ""
-    return f"trials {shown}{more}: no other beats them in all of {', '.join(names)}"
+    word = "trial" if len(front) == 1 else "trials"
+    them = "it" if len(front) == 1 else "them"
+    return f"{word} {shown}{more}: no other beats {them} in all of {', '.join(names)}"
+
+
+def limits_line(header: Header) -> str:
+    """The limits that were asked for, and what the model had before.
+
+    Both only where the record has them.
+    """
+    parts = []
+    for aim in header.get("aims", []):
+        sides = [
+            f"{sign} {quantity_label(value, aim['unit'])}"
+            for sign, value in (("≥", aim["least"]), ("≤", aim["most"]))
+            if value is not None
+        ]
+        if aim["before"] is not None:
+            sides.append(f"before: {quantity_label(aim['before'], aim['unit'])}")
+        if sides:
+            parts.append(f"{aim['label']} {', '.join(sides)}")
+    return "; ".join(parts)
 
 
 def taken_at_label(snapshot: Snapshot) -> str:
@@ -140,10 +173,22 @@ def cells(snapshot: Snapshot, place: int, columns: list[Column]) -> list[str]:
     return [
         str(number),
         _STATE_WORDS.get(state, one_line(state, 20)),
-        number_label(trials["value"][place]),
+        quantity_label(trials["value"][place], unit_of(snapshot["header"]["metric"])),
         duration_label(duration),
-        *(
-            value_label(trials[_GROUPS[c["group"]]].get(c["key"], {place: None})[place])
-            for c in columns
-        ),
+        *(_cell(trials, place, column) for column in columns),
     ]
+
+
+def _cell(trials: Any, place: int, column: Column) -> str:
+    value = trials[_GROUPS[column["group"]]].get(column["key"], {place: None})[place]
+    unit = column.get("unit", "")
+    return quantity_label(value, unit) if unit else value_label(value)
+
+
+def front_marks(snapshot: Snapshot, places: Sequence[int]) -> list[str]:
+    """A mark for each row that is on the front, "" for the others; empty where there is no front."""
+    header = snapshot["header"]
+    if len(header.get("aims", [])) < 2:
+        return []
+    front = set(header.get("front", []))
+    return [FRONT_MARK if snapshot["trials"]["number"][place] in front else "" for place in places]

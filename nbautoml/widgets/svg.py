@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 
-from nbautoml.widgets.labels import number_label, one_line
+from nbautoml.widgets.labels import one_line, quantity_label
 
 __all__ = ["BEST", "GREY", "PALETTE", "Axis", "Plot", "data_uri", "ticks"]
 
@@ -46,6 +46,7 @@ class Axis:
     is_log: bool = False
     is_whole: bool = False  # epochs, steps, numbers of trials: no marks between them
     names: tuple[str, ...] = ()
+    unit: str = ""
 
     @classmethod
     def around(
@@ -55,6 +56,7 @@ class Axis:
         label: str = "",
         is_log: bool = False,
         is_whole: bool = False,
+        unit: str = "",
     ) -> Axis:
         """The axis that holds the values with a little air around them."""
         found = [v for v in values if v is not None and math.isfinite(v) and (v > 0 or not is_log)]
@@ -63,9 +65,9 @@ class Axis:
             a, b = math.log10(low), math.log10(high)
             air = (b - a or 1.0) * 0.04
             ends = (max(a - air, -300.0), min(b + air, 300.0))
-            return cls(low=10 ** ends[0], high=10 ** ends[1], label=label, is_log=True)
+            return cls(low=10 ** ends[0], high=10 ** ends[1], label=label, is_log=True, unit=unit)
         air = (high - low) * 0.04 or abs(low) * 0.1 or 1.0
-        return cls(low=low - air, high=high + air, label=label, is_whole=is_whole)
+        return cls(low=low - air, high=high + air, label=label, is_whole=is_whole, unit=unit)
 
     def share(self, value: float) -> float:
         """Where a value lies between the ends, 0 to 1; values outside lie at an end."""
@@ -85,12 +87,14 @@ class Axis:
             found = ticks(self.low, self.high, n)
             if self.is_whole:
                 found = [value for value in found if value == int(value)]
-            return [(value, number_label(value)) for value in found]
+            return [(value, quantity_label(value, self.unit)) for value in found]
         first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
         stride = max((last - first) // n + 1, 1)
         powers = [10.0**power for power in range(first, last + 1, stride)]
         if len(powers) < 2:
             powers = [self.low, math.sqrt(self.low * self.high), self.high]
+        if self.unit:
+            return [(value, quantity_label(float(f"{value:.3g}"), self.unit)) for value in powers]
         return [(value, f"{value:.3g}") for value in powers]
 
 
@@ -177,6 +181,7 @@ class Plot:
         width: float = 1.0,
         opacity: float = 1.0,
         is_stepped: bool = False,
+        dash: str = "",
     ) -> None:
         """A line through the points; a missing value breaks it; a lone point becomes a dot."""
         pieces: list[list[tuple[float, float]]] = [[]]
@@ -199,7 +204,41 @@ class Plot:
                     stroke=colour,
                     stroke_width=width,
                     stroke_opacity=opacity,
+                    **({"stroke_dasharray": dash} if dash else {}),
                 )
+
+    def shape(
+        self,
+        x: float,
+        y: float,
+        kind: str,
+        colour: str,
+        *,
+        radius: float = 4.0,
+        is_open: bool = False,
+    ) -> None:
+        """A "diamond", "square" or "cross" at values of the axes: told apart without colours."""
+        a, b, r = self._x(x), self._y(y), radius
+        if kind == "cross":
+            for sign in (-1, 1):
+                ends = {"x1": a - r, "x2": a + r, "y1": b - sign * r, "y2": b + sign * r}
+                self._add("line", stroke=colour, stroke_width=1.3, **ends)
+            return
+        corners = [(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)]
+        if kind == "diamond":
+            corners = [(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)]
+        self._add(
+            "polygon",
+            points=" ".join(f"{a + dx * r:.1f},{b + dy * r:.1f}" for dx, dy in corners),
+            fill="none" if is_open else colour,
+            stroke=colour,
+            stroke_width=1.4,
+        )
+
+    def note(self, x: float, y: float, text: str, *, anchor: str = "start") -> None:
+        """Text beside a place of the axes."""
+        shift = {"start": 6, "end": -6}.get(anchor, 0)
+        self.write(self._x(x) + shift, self._y(y) - 5, text, anchor=anchor)
 
     def dot(
         self, x: float, y: float, colour: str, *, radius: float = 3.0, opacity: float = 1.0

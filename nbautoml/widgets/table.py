@@ -141,7 +141,8 @@ class TrialTable:
         """A metric of a trial; an objective that stands among its values only is taken from there."""
         found = row.metrics.get(name)
         if found is None and len(row.values) == len(self._objectives):
-            found = dict(zip((one.metric for one in self._objectives), row.values)).get(name)
+            names = [one.metric for one in self._objectives]
+            found = dict(zip(names, row.values, strict=True)).get(name)
         return found
 
     def running(self) -> list[TrialRow]:

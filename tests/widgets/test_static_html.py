@@ -39,7 +39,7 @@ HOSTILE = [
     "x" * 400,
 ]
 TAGS = {"div", "b", "i", "table", "tr", "td", "img"}
-SVG_TAGS = {"svg", "title", "line", "text", "polyline", "circle"}
+SVG_TAGS = {"svg", "title", "line", "text", "polyline", "polygon", "circle"}
 
 
 class Read(HTMLParser):

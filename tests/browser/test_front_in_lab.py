@@ -1,0 +1,102 @@
+"""The front of a run with several objectives in a real JupyterLab: drawn, walked, picked, filtered."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from lab import SETUP, WAIT_MS
+from playwright.sync_api import expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+BOTH = """\
+%%automl tune both --data (X, y) --trials 14 --epochs 2 --sampler random --seed 1 --metric accuracy,n_parameters
+class Net(nn.Module):
+    def __init__(self, hidden: Int(2, 64, log=True) = 8):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+
+    def forward(self, x):
+        return self.layers(x)
+
+lr = Float(1e-3, 1e-1, log=True)
+"""
+
+
+@pytest.fixture
+def finished(opened):
+    """The panel of a finished run by accuracy and number of parameters, and what Python says of it."""
+    notebook = opened("both.ipynb", SETUP, BOTH, "print('front', sorted(both.front['number']))")
+    notebook.start()
+    notebook.run()
+    notebook.run(wait=False)
+    expect(notebook.panel.locator(".nba-badge.nba-run-finished")).to_be_visible(timeout=WAIT_MS)
+    expect(notebook.panel.locator(".nba-rows [role=row]")).to_have_count(14, timeout=WAIT_MS)
+    notebook.run()
+    told = notebook.page.get_by_text(re.compile(r"^front \[")).first
+    expect(told).to_be_visible(timeout=WAIT_MS)
+    return notebook, {int(number) for number in re.findall(r"\d+", told.inner_text())}
+
+
+def left_of(panel, trial):
+    return panel.locator(f".nba-diamond[data-point='{trial}']").bounding_box()["x"]
+
+
+def diamonds(panel):
+    marks = panel.locator(".nba-drawing .nba-diamond")
+    return {int(mark.get_attribute("data-point")) for mark in marks.all()}
+
+
+def test_front_is_drawn_walked_and_picked_in_both_ways(finished):
+    notebook, front = finished
+    panel = notebook.panel
+    plot = panel.get_by_role("listbox")
+    expect(plot).to_be_visible()
+    assert diamonds(panel) == front
+    starred = panel.locator(".nba-rows .nba-star + .nba-text", has_text="front")
+    expect(starred).to_have_count(len(front))
+
+    mark = panel.locator(f".nba-diamond[data-point='{min(front)}']")
+    box = mark.bounding_box()
+    notebook.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(panel.locator(".nba-tip")).to_contain_text("n_parameters")
+    notebook.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    picked = panel.locator(".nba-rows [role=row][aria-selected=true]")
+    expect(picked).to_have_count(1)
+    clicked = int(picked.get_attribute("data-trial"))
+    assert clicked in front
+    expect(panel.locator(".nba-ring text")).to_have_text(f"#{clicked}")
+
+    plot.focus()
+    plot.press("Escape")
+    expect(picked).to_have_count(0)
+    plot.press("Home")
+    for trial in sorted(front, key=lambda trial: left_of(panel, trial)):
+        expect(plot.get_by_role("option")).to_contain_text(f"Trial {trial}, on the front, accuracy")
+        plot.press("ArrowRight")
+    plot.press("Enter")
+    expect(picked).to_have_count(1)
+
+    panel.locator(".nba-rows [role=row][aria-selected=false]").first.click()
+    trial = panel.locator(".nba-rows [role=row][aria-selected=true]").get_attribute("data-trial")
+    expect(panel.locator(".nba-ring text")).to_have_text(f"#{trial}")
+
+
+def test_table_and_picture_are_narrowed_to_the_front_and_the_saved_page_shows_it(finished):
+    notebook, front = finished
+    panel = notebook.panel
+    panel.get_by_role("button", name="Front only", exact=True).click()
+    expect(panel.locator(".nba-rows [role=row]")).to_have_count(len(front))
+    expect(panel.locator(".nba-drawing .nba-dots[d*=M]")).to_have_count(0)
+    assert diamonds(panel) == front
+    panel.get_by_role("button", name="Front only", exact=True).click()
+    expect(panel.locator(".nba-rows [role=row]")).to_have_count(14)
+
+    panel.get_by_role("button", name="Curves", exact=True).click()
+    expect(panel.locator(".nba-plot canvas").first).to_be_visible()
+    notebook.save()
+    notebook.reload()
+    expect(notebook.panel.locator(".nba-drawing .nba-diamond")).to_have_count(
+        len(front), timeout=WAIT_MS
+    )
