@@ -12,9 +12,27 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-__all__ = ["Masked", "Shared", "hold_masks", "hold_shared", "prunable", "set_masks", "settle"]
+__all__ = [
+    "Masked",
+    "Shared",
+    "hold_masks",
+    "hold_shared",
+    "prunable",
+    "set_masks",
+    "settle",
+    "trained_weight",
+]
 
-_PRUNED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding)
+_PRUNED = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.Embedding,
+)
 
 
 def prunable(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -24,12 +42,29 @@ def prunable(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """
     seen: set[int] = set()
     for name, layer in module.named_modules():
-        weight = getattr(layer, "weight", None)
-        if isinstance(layer, _PRUNED) and isinstance(weight, torch.Tensor):
-            key = id(weight if not parametrize.is_parametrized(layer) else layer)
+        if isinstance(layer, _PRUNED) and isinstance(layer.weight, torch.Tensor):
+            key = id(trained_weight(layer))
             if key not in seen:
                 seen.add(key)
                 yield name, layer
+
+
+def trained_weight(layer: nn.Module) -> torch.Tensor:
+    """The parameter behind a layer's weight."""
+    if parametrize.is_parametrized(layer, "weight"):
+        return layer.parametrizations["weight"].original  # type: ignore[index, union-attr, no-any-return]
+    return layer.weight  # type: ignore[return-value]
+
+
+def _twins(module: nn.Module, name: str) -> list[nn.Module]:
+    """A layer and those that have the same weight (an output layer that is the table of words)."""
+    first = module.get_submodule(name)
+    weight = trained_weight(first)
+    return [first] + [
+        layer
+        for layer in module.modules()
+        if isinstance(layer, _PRUNED) and layer is not first and trained_weight(layer) is weight
+    ]
 
 
 class Masked(nn.Module):
@@ -89,30 +124,40 @@ def hold_masks(
     module: nn.Module, masks: Mapping[str, torch.Tensor], *, is_regrowing: bool = False
 ) -> None:
     """Hold layers' weights at zero where their masks are."""
-    layers = dict(module.named_modules())
     for name, mask in masks.items():
-        held = Masked(mask.clone(), is_regrowing=is_regrowing)
-        parametrize.register_parametrization(layers[name], "weight", held, unsafe=True)
+        for layer in _twins(module, name):
+            held = Masked(mask.clone(), is_regrowing=is_regrowing)
+            parametrize.register_parametrization(layer, "weight", held, unsafe=True)
 
 
 def set_masks(module: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
     """Change the masks of layers that are held."""
-    layers = dict(module.named_modules())
     for name, mask in masks.items():
-        held = layers[name].parametrizations["weight"][0]
-        held.mask.copy_(mask)
+        for layer in _twins(module, name):
+            layer.parametrizations["weight"][0].mask.copy_(mask)  # type: ignore[index, union-attr]
 
 
 def hold_shared(module: nn.Module, codes: Mapping[str, torch.Tensor]) -> None:
     """Hold layers' weights to the shared values that they have."""
-    layers = dict(module.named_modules())
     for name, code in codes.items():
-        parametrize.register_parametrization(layers[name], "weight", Shared(code), unsafe=True)
+        twins = _twins(module, name)
+        for layer in twins:
+            parametrize.register_parametrization(layer, "weight", Shared(code), unsafe=True)
+            layer.parametrizations["weight"].original = trained_weight(twins[0])  # type: ignore[index, union-attr]
 
 
 def settle(module: nn.Module) -> nn.Module:
     """Plain weights again, with the values that the forms gave; returns the module."""
-    for layer in module.modules():
-        if parametrize.is_parametrized(layer, "weight"):
-            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+    held = [layer for layer in module.modules() if parametrize.is_parametrized(layer, "weight")]
+    first: dict[int, nn.Module] = {}
+    ours = [layer for layer in held if isinstance(_form(layer), (Masked, Shared))]
+    twin_of = {id(layer): first.setdefault(id(trained_weight(layer)), layer) for layer in ours}
+    for layer in ours:
+        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+    for layer in ours:
+        layer.weight = twin_of[id(layer)].weight
     return module
+
+
+def _form(layer: nn.Module) -> nn.Module:
+    return layer.parametrizations["weight"][0]  # type: ignore[index, return-value]

@@ -6,10 +6,25 @@ convolutions the two-step form (k x k into r channels, then 1 x 1) of Zhang et a
 
 from __future__ import annotations
 
+import copy
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch import nn
 
-__all__ = ["factorise", "rank_for_energy", "split_layer", "worth_it"]
+from nbautoml.compress.holding import prunable, trained_weight
+from nbautoml.compress.layers import check_names, example_of
+from nbautoml.compress.piece import matches
+from nbautoml.compress.training import tune_module
+from nbautoml.errors import CompressError
+from nbautoml.measure.counting import call
+
+if TYPE_CHECKING:
+    from nbautoml.compress.piece import Piece
+    from nbautoml.compress.techniques import LowRank
+    from nbautoml.compress.training import Bench
+
+__all__ = ["factorise", "factorize", "rank_for_energy", "split_layer", "worth_it"]
 
 
 def rank_for_energy(singular: torch.Tensor, energy: float) -> int:
@@ -43,7 +58,7 @@ def worth_it(n_out: int, n_in: int, rank: int) -> bool:
 
 
 def split_layer(layer: nn.Module, energy: float) -> nn.Sequential | None:
-    """A linear layer or a plain 2-d convolution as two; None where that saves nothing.
+    """A linear layer or a plain convolution as two; None where that saves nothing.
 
     >>> layer = nn.Linear(64, 64)
     >>> with torch.no_grad():
@@ -58,33 +73,35 @@ def split_layer(layer: nn.Module, energy: float) -> nn.Sequential | None:
         first = nn.Linear(layer.in_features, left.shape[1], bias=False)
         second = nn.Linear(left.shape[1], layer.out_features, bias=layer.bias is not None)
         return _filled(first, second, right, left, layer.bias)
-    if type(layer) is nn.Conv2d and layer.groups == 1:
+    if type(layer) in (nn.Conv1d, nn.Conv2d) and layer.groups == 1:
         return _split_convolution(layer, energy)
     return None
 
 
-def _split_convolution(layer: nn.Conv2d, energy: float) -> nn.Sequential | None:
+def _split_convolution(layer: Any, energy: float) -> nn.Sequential | None:
     matrix = layer.weight.detach().flatten(1)
     left, right = factorise(matrix, energy)
     rank = left.shape[1]
     if not worth_it(len(matrix), matrix.shape[1], rank):
         return None
-    first = nn.Conv2d(
+    kind = type(layer)
+    first = kind(
         layer.in_channels,
         rank,
-        layer.kernel_size,  # type: ignore[arg-type]
-        stride=layer.stride,  # type: ignore[arg-type]
-        padding=layer.padding,  # type: ignore[arg-type]
-        dilation=layer.dilation,  # type: ignore[arg-type]
+        layer.kernel_size,
+        stride=layer.stride,
+        padding=layer.padding,
+        dilation=layer.dilation,
         padding_mode=layer.padding_mode,
         bias=False,
     )
-    second = nn.Conv2d(rank, layer.out_channels, 1, bias=layer.bias is not None)
+    second = kind(rank, layer.out_channels, 1, bias=layer.bias is not None)
+    ones = (1,) * len(layer.kernel_size)
     return _filled(
         first,
         second,
         right.reshape(rank, *layer.weight.shape[1:]),
-        left[:, :, None, None],
+        left.reshape(*left.shape, *ones),
         layer.bias,
     )
 
@@ -102,3 +119,71 @@ def _filled(
         if bias is not None:
             second.bias.copy_(bias)  # type: ignore[operator]
     return nn.Sequential(first, second)
+
+
+def factorize(piece: Piece, config: LowRank, bench: Bench) -> Piece:
+    """Split every layer of a piece where that saves weights, then fine-tune.
+
+    A layer is put back where the module does not run with two in its place (it reads the layer's
+    weight itself, say), and where its weight is another layer's, too.
+
+    Raises:
+        CompressError: no layer could be split; says why.
+        RecipeError: ``keep`` names no layer.
+    """
+    module, example = piece.module, example_of(bench)
+    check_names(module, "keep", config.keep)
+    n_split, dense = 0, []
+    for name, layer in list(prunable(module)):
+        if matches(name, config.keep) or _is_inside(layer):
+            continue
+        if _n_holders(module, trained_weight(layer)) > 1:
+            piece.note(f"{name} is not factorised: another layer has the same weight")
+            continue
+        split = split_layer(layer, config.energy)
+        if split is None:
+            dense.append(name)
+            continue
+        reason = _replace(module, name, split, example)
+        if reason:
+            piece.note(f"{name} is not factorised: {reason}")
+        n_split += not reason
+    if dense:
+        piece.note(
+            f"{', '.join(dense)} stay as they are: two layers that keep {config.energy:.0%} of "
+            "the energy would hold more weights"
+        )
+    if not n_split:
+        raise CompressError(
+            f"no layer of {type(module).__name__} becomes smaller as two: "
+            + ("; ".join(piece.notes) or "it has no linear layers or convolutions to split"),
+            hint=f"keep less than {config.energy:.0%} of the energy, or prune instead",
+        )
+    if config.epochs:
+        lr = bench.settings.lr / 10 if config.lr is None else config.lr
+        tune_module(module, bench, epochs=config.epochs, lr=lr)
+    return piece
+
+
+def _is_inside(layer: nn.Module) -> bool:
+    """Whether a layer is a part that another one reads by itself (attention's last one)."""
+    return type(layer) not in (nn.Linear, nn.Conv1d, nn.Conv2d)
+
+
+def _n_holders(module: nn.Module, weight: torch.Tensor) -> int:
+    return sum(
+        own is weight for layer in module.modules() for own in layer.parameters(recurse=False)
+    )
+
+
+def _replace(module: nn.Module, name: str, new: nn.Module, example: Any) -> str:
+    """Put a layer in another's place, or leave it and say why the module cannot take it."""
+    old = module.get_submodule(name)
+    module.set_submodule(name, new)
+    try:
+        with torch.no_grad():
+            call(module, copy.deepcopy(example))
+    except Exception as error:  # noqa: BLE001  the user's forward may raise anything at all
+        module.set_submodule(name, old)
+        return f"forward does not take two in its place ({type(error).__name__}: {error})"[:200]
+    return ""

@@ -14,47 +14,92 @@ import torch
 
 from nbautoml.errors import RecipeError
 
-__all__ = ["agp_sparsity", "keep_n_of_m", "magnitude_masks", "parse_n_of_m", "sparsity_of"]
+__all__ = [
+    "agp_sparsity",
+    "keep_n_of_m",
+    "lamp",
+    "linear_sparsity",
+    "masks_of",
+    "parse_n_of_m",
+    "sparsity_of",
+    "weight_scores",
+]
 
 
-def magnitude_masks(
-    weights: Mapping[str, torch.Tensor], sparsity: float, *, scope: str = "global"
+def weight_scores(
+    weights: Mapping[str, torch.Tensor], criterion: str, *, seed: int = 0
 ) -> dict[str, torch.Tensor]:
-    """Masks (1 keep, 0 drop) that drop the weights of smallest magnitude.
+    """How much each weight matters: the lowest goes first.
 
-    For single weights the order by L1 and by L2 is the same, so there is one function. Exactly
-    ``round(sparsity * n)`` weights are dropped, ties in the order in which they lie.
+    For single weights the order by L1 and by L2 is the same.
 
     Args:
         weights: tensors by name.
+        criterion: "l1", "l2", "lamp" (by the weights of its layer that are not smaller), "random".
+        seed: of "random": the same scores each time.
+
+    Source: Han et al. 2015, "Learning both Weights and Connections for Efficient Neural
+    Networks"; Lee et al. 2021 (lamp).
+    """
+    if criterion == "random":
+        generator = torch.Generator().manual_seed(seed)
+        return {
+            name: torch.rand(weight.shape, generator=generator).to(weight.device)
+            for name, weight in weights.items()
+        }
+    if criterion == "lamp":
+        return {name: lamp(weight.detach() ** 2) for name, weight in weights.items()}
+    return {name: weight.detach().abs() for name, weight in weights.items()}
+
+
+def masks_of(
+    scores: Mapping[str, torch.Tensor],
+    sparsity: float,
+    *,
+    scope: str = "global",
+    shares: Mapping[str, float] | None = None,
+) -> dict[str, torch.Tensor]:
+    """Masks (1 keep, 0 drop) that drop the lowest scores.
+
+    Exactly ``round(sparsity * n)`` weights are dropped, ties in the order in which they lie. Each
+    layer keeps its best one as long as others can go in its place: no layer goes silent.
+
+    Args:
+        scores: tensors by name.
         sparsity: share of weights to drop, in [0, 1).
         scope: "global": one threshold for all; "layer": the same share of each.
+        shares: of tensors that have one of their own; they take no part in the threshold for all.
 
-    Source: Han et al. 2015, "Learning both Weights and Connections for Efficient Neural Networks".
-
-    >>> masks = magnitude_masks({"a": torch.tensor([3.0, -0.1]), "b": torch.tensor([0.2, 9.0])}, 0.5)
+    >>> masks = masks_of({"a": torch.tensor([3.0, 0.1]), "b": torch.tensor([0.2, 9.0])}, 0.5)
     >>> masks["a"].tolist(), masks["b"].tolist()
     ([1.0, 0.0], [0.0, 1.0])
     """
+    shares = dict(shares or {})
     if scope == "layer":
-        return {name: _mask(weight.abs(), sparsity) for name, weight in weights.items()}
-    flat = torch.cat([weight.detach().abs().flatten() for weight in weights.values()])
-    together = _mask(flat, sparsity)
-    masks: dict[str, torch.Tensor] = {}
-    start = 0
-    for name, weight in weights.items():
-        masks[name] = together[start : start + weight.numel()].reshape(weight.shape)
-        start += weight.numel()
-    return masks
+        shares = dict.fromkeys(scores, sparsity) | shares
+    masks = {name: _mask(scores[name].flatten(), share) for name, share in shares.items()}
+    together = [name for name in scores if name not in masks]
+    if together:
+        flat = torch.cat([_best_last(scores[name].flatten()) for name in together])
+        sizes = [scores[name].numel() for name in together]
+        parts = torch.split(_mask(flat, sparsity), sizes)
+        masks |= dict(zip(together, parts, strict=True))
+    return {name: masks[name].reshape(scores[name].shape) for name in scores}
+
+
+def _best_last(scores: torch.Tensor) -> torch.Tensor:
+    held = scores.clone()
+    if len(held):
+        held[held.argmax()] = torch.inf
+    return held
 
 
 def _mask(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
-    n_drop = round(sparsity * scores.numel())
-    mask = torch.ones(scores.numel(), dtype=torch.float32, device=scores.device)
+    mask = torch.ones(len(scores), dtype=torch.float32, device=scores.device)
+    n_drop = round(sparsity * len(scores))
     if n_drop:
-        order = torch.argsort(scores.detach().flatten(), stable=True)
-        mask[order[:n_drop]] = 0.0
-    return mask.reshape(scores.shape)
+        mask[torch.argsort(scores, stable=True)[:n_drop]] = 0.0
+    return mask
 
 
 def parse_n_of_m(text: str) -> tuple[int, int]:
@@ -103,6 +148,33 @@ def agp_sparsity(step: int, n_steps: int, final: float, *, initial: float = 0.0)
     """
     done = min(max(step / max(n_steps, 1), 0.0), 1.0)
     return final + (initial - final) * (1 - done) ** 3
+
+
+def linear_sparsity(step: int, n_steps: int, final: float) -> float:
+    """The sparsity after a step of the schedule that rises evenly.
+
+    >>> [round(linear_sparsity(step, 4, 0.8), 3) for step in range(5)]
+    [0.0, 0.2, 0.4, 0.6, 0.8]
+    """
+    return final * min(max(step / max(n_steps, 1), 0.0), 1.0)
+
+
+def lamp(squares: torch.Tensor) -> torch.Tensor:
+    """Layer-adaptive scores: each square by the sum of all that are not smaller.
+
+    Scores of layers of any scale can then be compared, and each layer's largest one is 1.
+
+    Source: Lee et al. 2021, "Layer-adaptive Sparsity for the Magnitude-based Pruning", equation 2.
+
+    >>> [round(score, 3) for score in lamp(torch.tensor([3.0, 1.0, 4.0])).tolist()]
+    [0.429, 0.125, 1.0]
+    """
+    flat = squares.detach().flatten().double()
+    order = torch.argsort(flat, stable=True)
+    left = torch.flip(torch.cumsum(torch.flip(flat[order], (0,)), 0), (0,))
+    scores = torch.empty_like(flat)
+    scores[order] = flat[order] / left.clamp(min=1e-30)
+    return scores.reshape(squares.shape).to(squares.dtype)
 
 
 def sparsity_of(masks: Mapping[str, torch.Tensor]) -> float:

@@ -1,110 +1,238 @@
-"""Pruning single weights: at once, or little by little while the network trains."""
+"""Pruning single weights: at once, or little by little while the network trains.
+
+::
+
+    once       mask -> fine-tune with the mask held
+    agp        sparsity |      .-----------------   rises fast, then slowly, while it trains;
+    linear              |   .-'                     with regrow, dropped weights may come back
+                        |__/____________________    then the rest is fine-tuned
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 
-from nbautoml.compress.holding import hold_masks, prunable, set_masks, settle
-from nbautoml.compress.masks import agp_sparsity, keep_n_of_m, magnitude_masks, parse_n_of_m
+from nbautoml.compress.holding import hold_masks, prunable, set_masks, settle, trained_weight
+from nbautoml.compress.layers import best_match, check_names
+from nbautoml.compress.masks import (
+    agp_sparsity,
+    keep_n_of_m,
+    linear_sparsity,
+    masks_of,
+    parse_n_of_m,
+    sparsity_of,
+    weight_scores,
+)
+from nbautoml.compress.piece import matches
 from nbautoml.compress.training import Bench, Teaching, tune_last, tune_module
+from nbautoml.errors import CompressError
 
-__all__ = ["masks_for", "prune_gradually", "prune_once"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nbautoml.compress.piece import Piece
+    from nbautoml.compress.techniques import Pruning
+
+__all__ = ["Sieve", "prune_gradually", "prune_once", "prune_weights"]
 
 UPDATE_EVERY = 20  # batches between two looks at the masks
+SETTLED = (
+    0.2  # of a schedule's batches are at the final sparsity, so that what comes back can settle
+)
 
 
-def masks_for(
-    module: nn.Module, sparsity: float, *, scope: str = "global", pattern: str = ""
-) -> dict[str, torch.Tensor]:
-    """Masks of all layers that may be pruned: by magnitude, or by an n:m pattern.
+@dataclass(frozen=True, kw_only=True)
+class Sieve:
+    """Which weights of a module go.
 
-    Raises:
-        RecipeError: no such pattern.
+    Attributes:
+        sparsity: share of the weights that goes.
+        criterion: what matters: see `weight_scores`.
+        scope: "global" or "layer".
+        ratios: shares of layers by name or prefix.
+        pattern: such as "2:4", which then decides alone.
+        keep: layers that are left alone.
+        seed: of the criterion "random".
     """
-    weights = {name: _trained(layer) for name, layer in prunable(module)}
-    if pattern:
-        n, m = parse_n_of_m(pattern)
-        return {name: keep_n_of_m(weight, n, m) for name, weight in weights.items()}
-    return magnitude_masks(weights, sparsity, scope=scope)
+
+    sparsity: float
+    criterion: str = "l2"
+    scope: str = "global"
+    ratios: Mapping[str, float] = field(default_factory=dict)
+    pattern: str = ""
+    keep: tuple[str, ...] = ()
+    seed: int = 0
+
+    def masks(self, module: nn.Module, *, done: float = 1.0) -> dict[str, torch.Tensor]:
+        """Masks of the layers' weights, when this share of the pruning is done.
+
+        Raises:
+            RecipeError: no such pattern.
+        """
+        weights = {
+            name: trained_weight(layer).detach()
+            for name, layer in prunable(module)
+            if not matches(name, self.keep)
+        }
+        if self.pattern:
+            n, m = parse_n_of_m(self.pattern)
+            return {name: keep_n_of_m(weight, n, m) for name, weight in weights.items()}
+        found = {name: best_match([name], self.ratios) for name in weights}
+        return masks_of(
+            weight_scores(weights, self.criterion, seed=self.seed),
+            self.sparsity * done,
+            scope=self.scope,
+            shares={name: share * done for name, share in found.items() if share is not None},
+        )
 
 
-def _trained(layer: nn.Module) -> torch.Tensor:
-    """The parameter behind a layer's weight."""
-    if parametrize.is_parametrized(layer, "weight"):
-        return layer.parametrizations["weight"].original.detach()  # type: ignore[index, union-attr, no-any-return]
-    return layer.weight.detach()  # type: ignore[operator]
+def prune_once(module: nn.Module, sieve: Sieve) -> dict[str, torch.Tensor]:
+    """Set weights to zero, in place; nothing is trained. Returns the masks.
 
-
-def prune_once(
-    module: nn.Module, sparsity: float, *, scope: str = "global", pattern: str = ""
-) -> nn.Module:
-    """Set the smallest weights to zero, in place; nothing is trained.
-
-    >>> net = prune_once(nn.Linear(10, 10), 0.9)
+    >>> net = nn.Linear(10, 10)
+    >>> _ = prune_once(net, Sieve(sparsity=0.9))
     >>> int((net.weight != 0).sum())
     10
     """
-    with torch.no_grad():
-        layers = dict(module.named_modules())
-        for name, mask in masks_for(module, sparsity, scope=scope, pattern=pattern).items():
-            layers[name].weight.mul_(mask)
-    return module
+    masks = sieve.masks(module)
+    _zero(module, masks)
+    return masks
 
 
 def prune_gradually(
     module: nn.Module,
     bench: Bench,
-    sparsity: float,
+    sieve: Sieve,
     *,
-    scope: str = "global",
     ramp_epochs: int,
     epochs: int,
+    schedule: str = "agp",
     lr: float | None = None,
     is_regrowing: bool = True,
     teaching: Teaching | None = None,
-) -> nn.Module:
+) -> dict[str, torch.Tensor]:
     """Prune in place while training: the sparsity rises, then the weights that are left are tuned.
 
     Args:
         module: trained before.
         bench: data and trainer.
-        sparsity: share of weights to drop in the end.
-        scope: "global" or "layer".
-        ramp_epochs: passes over which the sparsity rises as `agp_sparsity` says.
+        sieve: which weights go in the end.
+        ramp_epochs: passes over which the sparsity rises.
         epochs: passes with the last masks.
+        schedule: "agp" or "linear": how it rises.
         lr: the first learning rate of both parts.
         is_regrowing: dropped weights get gradients while the sparsity rises, and may come back.
         teaching: a teacher to learn from.
+
+    Returns:
+        The masks that hold in the end.
     """
-    hold_masks(module, masks_for(module, 0.0), is_regrowing=is_regrowing)
+    rising: Callable[[int, int, float], float] = (
+        agp_sparsity if schedule == "agp" else linear_sparsity
+    )
+    hold_masks(module, sieve.masks(module, done=0.0), is_regrowing=is_regrowing)
     n_steps = ramp_epochs * -(-bench.data.train.n // bench.settings.batch_size)
-    # The last fifth of the ramp is at the final sparsity, so that what comes back can settle.
-    n_rising, step = max(1, round(0.8 * n_steps)), 0
+    n_rising, step = max(1, round((1 - SETTLED) * n_steps)), 0
 
     def tighten() -> None:
         nonlocal step
-        if step % UPDATE_EVERY == 0:
-            wanted = agp_sparsity(step, n_rising, sparsity)
-            set_masks(module, masks_for(module, wanted, scope=scope))
+        if step % UPDATE_EVERY == 0 or step == n_rising:
+            set_masks(module, sieve.masks(module, done=rising(step, n_rising, 1.0)))
         step += 1
 
     if ramp_epochs:
         tune_last(module, bench, epochs=ramp_epochs, lr=lr, teaching=teaching, before_batch=tighten)
-    masks = masks_for(module, sparsity, scope=scope)
+    masks = sieve.masks(module)
     settle(module)
     _zero(module, masks)
-    if epochs:
-        hold_masks(module, masks)
-        tune_module(module, bench, epochs=epochs, lr=lr, teaching=teaching)
-        settle(module)
-        _zero(module, masks)
-    return module
+    tune_masked(module, bench, masks, epochs=epochs, lr=lr, teaching=teaching)
+    return masks
 
 
-def _zero(module: nn.Module, masks: dict[str, torch.Tensor]) -> None:
+def tune_masked(
+    module: nn.Module,
+    bench: Bench,
+    masks: Mapping[str, torch.Tensor],
+    *,
+    epochs: int,
+    lr: float | None = None,
+    teaching: Teaching | None = None,
+) -> None:
+    """Fine-tune what masks leave, in place; what they drop stays zero."""
+    if not epochs:
+        return
+    hold_masks(module, masks)
+    tune_module(module, bench, epochs=epochs, lr=lr, teaching=teaching)
+    settle(module)
+    _zero(module, masks)
+
+
+def _zero(module: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
     layers = dict(module.named_modules())
     with torch.no_grad():
         for name, mask in masks.items():
             layers[name].weight.mul_(mask)
+
+
+def prune_weights(piece: Piece, config: Pruning, bench: Bench) -> Piece:
+    """Prune a piece's single weights as a config says.
+
+    Raises:
+        CompressError: it has no layers whose weights may go.
+        RecipeError: ``ratios`` or ``keep`` name no layer.
+    """
+    module = piece.module
+    check_names(module, "ratios", config.ratios)
+    check_names(module, "keep", config.keep)
+    sieve = Sieve(
+        sparsity=config.sparsity,
+        criterion=config.criterion,
+        scope=config.scope,
+        ratios=config.ratios,
+        pattern=config.pattern,
+        keep=config.keep,
+        seed=bench.seed,
+    )
+    if not sieve.masks(module, done=0.0):
+        raise CompressError(
+            f"{type(module).__name__} has no linear, convolution or embedding layers to prune"
+            + (" beside those that are kept" if config.keep else ""),
+            hint="the weights of other layers (recurrent ones, norms) are left alone",
+        )
+    lr = bench.settings.lr / 10 if config.lr is None else config.lr
+    if config.schedule == "once" or config.pattern or not config.epochs:
+        masks = prune_once(module, sieve)
+        tune_masked(module, bench, masks, epochs=config.epochs, lr=lr)
+    else:
+        ramp = -(-2 * config.epochs // 3)
+        masks = prune_gradually(
+            module,
+            bench,
+            sieve,
+            ramp_epochs=ramp,
+            epochs=config.epochs - ramp,
+            schedule=config.schedule,
+            lr=lr,
+            is_regrowing=config.regrow,
+        )
+    left_alone = _left_alone(module)
+    if left_alone:
+        piece.note(f"weights of {', '.join(left_alone)} are not pruned")
+    piece.note(f"{sparsity_of(masks):.1%} of the weights that may go are zero")
+    return piece
+
+
+def _left_alone(module: nn.Module) -> list[str]:
+    """Layers that hold matrices, but are none of those that are pruned."""
+    done = {id(layer) for _, layer in prunable(module)}
+    return [
+        name or type(module).__name__
+        for name, layer in module.named_modules()
+        if id(layer) not in done
+        and any(weight.ndim > 1 for weight in layer.parameters(recurse=False))
+    ]

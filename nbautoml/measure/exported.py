@@ -47,7 +47,7 @@ def extra(name: str) -> Any:
             return importlib.import_module(name)
     except ImportError as error:
         raise MissingExtraError(
-            f"{name.partition('.')[0]} is not installed, and measuring a module as it is deployed needs it ({error})",
+            f"{name.partition('.')[0]} is not installed; measuring and compressing modules need it ({error})",
             hint="pip install 'nbautoml[compress]'",
         ) from None
 

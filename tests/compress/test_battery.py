@@ -1,0 +1,121 @@
+"""Every technique on every kind of network: one table, one battery."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from nbautoml.compress import LowRank, Pruning, Technique, apply_techniques
+from nbautoml.errors import CompressError
+from nbautoml.measure.counting import call, count_nonzero, count_weights
+from nbautoml.measure.exported import export_onnx, largest_difference, open_onnx
+from nbautoml.testing.small_networks import NETWORKS
+
+
+@dataclass(frozen=True)
+class Row:
+    """A technique, what it makes smaller, and by what it must at least be divided."""
+
+    technique: Technique
+    counts: Callable[[nn.Module], float]
+    shrinks: float
+
+
+def weights(module: nn.Module) -> float:
+    return count_weights(module).value
+
+
+def nonzero(module: nn.Module) -> float:
+    return count_nonzero(module).value
+
+
+ROWS = {
+    "channels": Row(Pruning(0.5, epochs=1), weights, 1.8),
+    "channels by layer, in rounds": Row(
+        Pruning(0.5, scope="layer", n_rounds=2, epochs=2, criterion="taylor"), weights, 1.8
+    ),
+    "weights": Row(Pruning(0.5, granularity="weights", epochs=1), nonzero, 1.1),
+    "weights, gradually": Row(
+        Pruning(0.5, granularity="weights", schedule="agp", regrow=True, epochs=2), nonzero, 1.1
+    ),
+    "low rank": Row(LowRank(0.6, epochs=1), weights, 1.0),
+}
+EXPORTED = ("channels", "low rank")  # the others leave the graph as it is
+
+
+@pytest.fixture(params=list(ROWS))
+def row(request) -> Row:
+    return ROWS[request.param]
+
+
+def test_shrinks_what_it_says_and_leaves_the_original_alone(row, network, module, bench_for):
+    bench = bench_for(module, network.example(48))
+    before = copy.deepcopy(module.state_dict())
+    piece = apply_techniques(module, [row.technique], bench)
+    assert row.counts(module) > row.shrinks * row.counts(piece.module)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_keeps_the_signature_and_answers_with_finite_numbers(row, network, module, bench_for):
+    piece = apply_techniques(module, [row.technique], bench_for(module, network.example(48)))
+    for n_rows in (1, 5):
+        output = call(piece.module, network.example(n_rows))
+        assert output.shape == call(module, network.example(n_rows)).shape
+        assert bool(torch.isfinite(output).all())
+
+
+def test_is_the_same_each_time(row, network, module, bench_for):
+    bench = bench_for(module, network.example(48))
+    first, second = (apply_techniques(module, [row.technique], bench) for _ in range(2))
+    assert first.notes == second.notes
+    for name, value in first.module.state_dict().items():
+        assert torch.equal(value, second.module.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("row", [ROWS[name] for name in EXPORTED], ids=EXPORTED)
+def test_exports_and_agrees_with_eager(row, network, module, bench_for):
+    piece = apply_techniques(module, [row.technique], bench_for(module, network.example(48)))
+    exported = open_onnx(export_onnx(piece.module, network.example(4)))
+    assert largest_difference(piece.module, exported, network.example(3)) < 1e-4
+
+
+@pytest.mark.parametrize("criterion", ["l1", "l2", "fpgm", "taylor", "bn_scale", "lamp", "random"])
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_every_criterion_prunes_channels(criterion, scope, build, bench_for):
+    module = build("residual")
+    bench = bench_for(module, NETWORKS["residual"].example(48))
+    technique = Pruning(0.5, criterion=criterion, scope=scope, epochs=0)
+    piece = apply_techniques(module, [technique], bench)
+    assert weights(piece.module) < 0.6 * weights(module)
+
+
+@pytest.mark.parametrize("criterion", ["l1", "l2", "lamp", "random"])
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_every_criterion_prunes_weights(criterion, scope, build, bench_for):
+    module = build("cnn")
+    bench = bench_for(module, NETWORKS["cnn"].example(48))
+    technique = Pruning(
+        0.75, granularity="weights", criterion=criterion, scope=scope, epochs=0, keep=("out",)
+    )
+    layers = dict(apply_techniques(module, [technique], bench).module.named_modules())
+    kept = [layers[name].weight for name in ("first", "second", "hidden")]
+    n_left, n = sum(int((w != 0).sum()) for w in kept), sum(w.numel() for w in kept)
+    assert n_left == n - round(0.75 * n)
+    assert int((layers["out"].weight == 0).sum()) == 0
+
+
+class Silent(nn.Module):
+    def forward(self, x):
+        return x.mean(1, keepdim=True).expand(-1, 3) * 2
+
+
+@pytest.mark.parametrize("technique", [Pruning(0.5), Pruning(granularity="weights"), LowRank()])
+def test_refuses_a_module_in_which_there_is_nothing_to_do(technique, bench_for):
+    bench = bench_for(Silent(), torch.randn(48, 8))
+    with pytest.raises(CompressError, match="Silent"):
+        apply_techniques(Silent(), [technique], bench)
