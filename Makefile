@@ -9,7 +9,7 @@ PYTHON ?= python3
 POINTS ?= 200
 SOAK_S ?= 60
 
-.PHONY: setup demo lab check format test test-faults test-soak test-fast bench bench-record bench-tables browser clean front help
+.PHONY: setup demo lab check format test test-faults test-soak test-fast bench bench-record bench-gpu bench-tables browser clean front help
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -74,6 +74,9 @@ bench: setup $(VENV)/.bench  ## measure the hot paths against their peers -> out
 
 bench-record: setup  ## out/results.json -> benchmarks/results.json and .md, and the README's table
 	$(PY) benchmarks/pages.py --take $(OUT)/results.json
+
+bench-gpu:  ## the same on a GPU -> out/gpu.md; benchmarks/gpu.py says what a bare machine needs, PY names its Python
+	$(PY) benchmarks/gpu.py --out $(OUT)
 
 bench-tables: setup $(VENV)/.bench  ## quality of the search on tables of real trainings (an hour)
 	$(PY) benchmarks/tables.py --out $(OUT)

@@ -22,14 +22,14 @@ TIGHT = "tight loop"
 
 def tight_fit(job: Job) -> float:
     """What a careful person writes: tensors, no loader, fused Adam; validation after each epoch."""
-    x, y, x_valid, y_valid = job.split()
+    x, y, x_valid, y_valid = (part.to(job.device) for part in job.split())
     torch.manual_seed(0)
-    model = job.net()
+    model = job.net().to(job.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=LR, fused=True)
     accuracy = 0.0
     for _ in range(job.epochs):
         model.train()
-        order = torch.randperm(len(x))
+        order = torch.randperm(len(x), device=job.device)
         for start in range(0, len(x), job.batch):
             rows = order[start : start + job.batch]
             optimizer.zero_grad()
@@ -57,7 +57,7 @@ def our_fit(job: Job, data: Any) -> float:
         FitSettings(optimizer="adam", lr=LR, batch_size=job.batch, epochs=job.epochs),
         objective=Objective("accuracy", "maximize"),
         seed=0,
-        device="cpu",
+        device=job.device,
         listener=Silent(),
     )
     return float(found.value)

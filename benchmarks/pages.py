@@ -47,18 +47,20 @@ class Results:
         seconds: by chapter.
         load: of the machine, one minute's average, before the first chapter and after the last.
         is_quick: small sizes, few repeats.
+        device: what they were taken on, beside the processor.
     """
 
     figures: list[Mapping[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     load: list[float] = field(default_factory=list)
     is_quick: bool = False
+    device: str = ""
 
 
-def write(results: Results, out: Path) -> str:
-    """Write results.json and results.md; returns the table."""
+def write(results: Results, out: Path, name: str = "results") -> str:
+    """Write results.json and results.md, or another name; returns the table."""
     about = {
-        "machine": machine(),
+        "machine": "; ".join(filter(None, (results.device, machine()))),
         "versions": versions(),
         "method": METHOD,
         "load": [round(value, 2) for value in results.load],
@@ -67,9 +69,9 @@ def write(results: Results, out: Path) -> str:
         "figures": results.figures,
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "results.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    (out / f"{name}.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     text = page(about)
-    (out / "results.md").write_text(text, encoding="utf-8")
+    (out / f"{name}.md").write_text(text, encoding="utf-8")
     return text
 
 

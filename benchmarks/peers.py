@@ -43,12 +43,14 @@ class Job:
         data: inputs and classes; the last fifth is for validation.
         epochs: of each trial.
         batch: rows a step.
+        device: where it is trained, as torch names it.
     """
 
     net: Callable[[], nn.Module]
     data: tuple[Tensor, Tensor]
     epochs: int
     batch: int = 64
+    device: str = "cpu"
 
     def split(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Training inputs and classes, validation inputs and classes; the split of seed 0."""
@@ -83,12 +85,13 @@ def plain_fit(
     size = batch or job.batch
     loader = DataLoader(TensorDataset(x_train, y_train), batch_size=size, shuffle=True)
     check = DataLoader(TensorDataset(x_valid, y_valid), batch_size=size)
-    model = (net or job.net)()
+    model = (net or job.net)().to(job.device)
     optimizer = make_optimizer(model.parameters(), lr=lr)
     accuracy = 0.0
     for epoch in range(job.epochs):
         model.train()
-        for x, y in loader:
+        for inputs, classes in loader:
+            x, y = inputs.to(job.device), classes.to(job.device)
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(model(x), y)
             loss.backward()
@@ -96,7 +99,8 @@ def plain_fit(
         model.eval()
         correct = 0
         with torch.no_grad():
-            for x, y in check:
+            for inputs, classes in check:
+                x, y = inputs.to(job.device), classes.to(job.device)
                 correct += int((model(x).argmax(dim=1) == y).sum())
         accuracy = correct / len(y_valid)
         report(epoch, accuracy)

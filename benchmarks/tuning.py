@@ -54,6 +54,7 @@ def by_us(job: Job, n_trials: int, home: Path, executor: str) -> float:
         sampler="random",
         stopper="none",
         executor=executor,
+        device=job.device,
         home=home,
     )
     finished(run)
