@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nbautoml.errors import RecipeError, nearest
-from nbautoml.events import Command, Event, Handout, RunControl, Verdict
+from nbautoml.events import Command, Event, Handout, Obeyed, RunControl, Verdict
 
 if TYPE_CHECKING:
     from nbautoml.spec.recipe import Recipe
@@ -50,8 +50,8 @@ class Driver(Protocol):
     def on_question(self, trial: int, question: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a handler's `TaskContext.ask`; {"error": text} refuses."""
 
-    def on_command(self, command: Command) -> str:
-        """Obey a command that the engine does not know; returns "" or why it is refused."""
+    def on_command(self, command: Command) -> Obeyed:
+        """Obey a command that the engine does not know, so that it outlives this process."""
 
     def requeue(self, trial: int) -> None:
         """The trial's worker died; hand it out again."""

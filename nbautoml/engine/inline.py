@@ -83,6 +83,9 @@ class InlinePool:
         """`TaskContext.emit`."""
         self._obey(Happened(worker=os.getpid(), events=[event]))
 
+    def flush(self) -> None:
+        """`TaskContext.flush`: nothing is held back here."""
+
     def report(self, trial: int, epoch: int, value: float) -> RunControl:
         """`TaskContext.report`."""
         self.post(trial, epoch, value)

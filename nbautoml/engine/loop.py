@@ -102,8 +102,8 @@ class RunLoop:
         self._held: list[tuple[str, Command]] = []  # came while nothing could be written
 
     def run(self, first_events: Sequence[Event] = ()) -> str:
-        """Go on until the run is over; returns its last state."""
-        self._record([RunStateChanged(state="running"), *first_events])
+        """Go on until the run, which is recorded as running, is over; returns its last state."""
+        self._record(first_events, is_urgent=True)
         try:
             verdict = self._go_on()
         except RecordLostError:
@@ -277,7 +277,9 @@ class RunLoop:
         elif isinstance(command, CancelTrial):
             return self._cancel(command.trial)
         else:
-            return self._driver.on_command(command)
+            answer = self._driver.on_command(command)
+            self._record(answer.events)  # written with the acknowledgement, or not at all
+            return answer.refusal
         self._set_control(is_over=True)  # workers drop their trials at the next batch
         return ""
 

@@ -30,6 +30,7 @@ class PrintedLines:
         self._partial = b""
         self._lines: list[str] = []
         self._n_left_out = 0
+        self.is_closed = False  # nobody can write into the pipe any more
 
     def read_all(self) -> None:
         """Take all that the pipe holds (the system bounds it)."""
@@ -43,6 +44,7 @@ class PrintedLines:
             chunk = os.read(self._descriptor, READ_BYTES)
         except OSError:
             return False  # nothing there, or the worker is gone
+        self.is_closed = not chunk
         *whole, self._partial = (self._partial + chunk).split(b"\n")
         if len(self._partial) > READ_BYTES:  # a line without an end
             whole, self._partial = [*whole, self._partial], b""

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection
 from multiprocessing.connection import Connection
@@ -48,10 +48,14 @@ PRELOAD = (
     "nbautoml.train.loop",
     "nbautoml.train.stacked.fit",
     "nbautoml.data.folder",
+    "nbautoml.engine.guard",
 )
 # A trial over its limit, or cancelled, ends itself at its next batch; else its worker is killed:
 # user code may hold Python's lock, or wait for ever.
 LIMIT_GRACE_S = 5.0
+# Messages of one worker that are read before the others have their turn, and the record is written:
+# code that reports in a tight loop must not hold up a run.
+MAX_READ = 200
 
 
 def worker_context() -> BaseContext:
@@ -76,6 +80,7 @@ class _Worker:
     started_at: float = 0.0
     is_overdue: bool = False
     is_retired: bool = False
+    is_mute: bool = False  # its end of the pipe is closed: its process is about to end
     trials: set[int] = field(default_factory=set)  # of the task in hand
     cancelled_at: float | None = None  # since when all of them are
 
@@ -102,6 +107,13 @@ class ProcessPool:
         """Say what the pool is for."""
         self._layout = layout
         self._run_folder, self._home_data = run_folder, home_data
+
+    def preload(self) -> None:
+        """Let the process that workers are forked from load what they need, in the background."""
+        if self._context.get_start_method() == "forkserver":
+            from multiprocessing import forkserver
+
+            forkserver.ensure_running()
 
     def warm(self, n_workers: int = 1) -> None:
         """Start workers before there is work."""
@@ -137,9 +149,12 @@ class ProcessPool:
         """Messages of all workers since the last call."""
         sources: dict[Any, _Worker] = {}
         for worker in self._workers.values():
-            sources[worker.pipe] = worker
-            sources[worker.output] = worker
             sources[worker.process.sentinel] = worker
+            # A closed pipe is ready for ever, and waiting for it would be spinning.
+            if not worker.is_mute:
+                sources[worker.pipe] = worker
+            if not worker.printed.is_closed:
+                sources[worker.output] = worker
         said: list[Message] = []
         dead: list[_Worker] = []
         for source in connection.wait(list(sources), timeout_s) if sources else ():
@@ -151,7 +166,7 @@ class ProcessPool:
             elif worker not in dead:
                 dead.append(worker)
         for worker in dead:
-            said.extend(self._read_pipe(worker))
+            said.extend(self._read_pipe(worker, at_most=None))
             worker.printed.read()
         for worker in self._workers.values():
             is_last = worker in dead or worker.task is None
@@ -243,39 +258,38 @@ class ProcessPool:
         except OSError:
             return  # it died: its sentinel says so at the next poll
 
-    def _read_pipe(self, worker: _Worker) -> list[Message]:
+    def _read_pipe(self, worker: _Worker, at_most: int | None = MAX_READ) -> list[Message]:
         said: list[Message] = []
         try:
-            while worker.pipe.poll(0):
-                found = json.loads(worker.pipe.recv_bytes())
-                if found["type"] == "reports":
-                    said.extend(_reported(worker.pid, item) for item in found["reports"])
-                elif (message := self._parsed(worker, found)) is not None:
-                    said.append(message)
+            while (at_most is None or len(said) < at_most) and worker.pipe.poll(0):
+                said.extend(self._parsed(worker, json.loads(worker.pipe.recv_bytes())))
         except (EOFError, OSError):
-            pass  # the sentinel tells of the death, with the exit code
+            worker.is_mute = True  # the sentinel tells of the death, with the exit code
         return said
 
-    def _parsed(self, worker: _Worker, found: Mapping[str, Any]) -> Message | None:
+    def _parsed(self, worker: _Worker, found: Mapping[str, Any]) -> Iterator[Message]:
         kind, pid = found["type"], worker.pid
-        if kind == "events":
-            return Happened(worker=pid, events=[event_from_json(e) for e in found["events"]])
-        if kind == "ask":
-            return Asked(worker=pid, trial=found["trial"], question=found["question"])
-        if kind == "want":
-            return Wanted(worker=pid, n=found["n"])
-        if kind == "finished":
+        if kind == "said":
+            if found["events"]:
+                yield Happened(worker=pid, events=[event_from_json(e) for e in found["events"]])
+            yield from (_reported(pid, item) for item in found["reports"])
+        elif kind == "ask":
+            yield Asked(worker=pid, trial=found["trial"], question=found["question"])
+        elif kind == "want":
+            yield Wanted(worker=pid, n=found["n"])
+        elif kind == "finished":
             worker.task = None
             worker.printed.read_all()  # the run may be over with this
             worker.is_retired = found["is_retired"]
-            return Finished(
+            yield Finished(
                 worker=pid,
                 error=found["error"],
                 traceback=found["traceback"],
                 is_retired=worker.is_retired,
             )
-        worker.is_ready = True
-        return Ready(worker=pid)
+        else:
+            worker.is_ready = True
+            yield Ready(worker=pid)
 
     def _bury(self, worker: _Worker) -> Died:
         worker.process.join(5)

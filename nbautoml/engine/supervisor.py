@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from nbautoml.engine.devices import Layout, layout_for
 from nbautoml.engine.driver import Driver, driver_for
+from nbautoml.engine.guard import SESSION_VARIABLE, opened_session
 from nbautoml.engine.loop import RunLoop
 from nbautoml.engine.pool import Message, Pool
 from nbautoml.engine.process_pool import ProcessPool
@@ -52,6 +53,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path)
     asked = parser.parse_args(words)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if (session := opened_session()) is not None:
+        os.environ[SESSION_VARIABLE] = str(session)
     pool = ProcessPool(Layout(devices=("cpu",), n_threads=1), run_folder=Path(), home_data=Path())
     if asked.warm:
         pool.warm()
@@ -63,6 +66,7 @@ def main(words: list[str] | None = None) -> int:
         os.chdir(order["cwd"])
         home, folder = Path(order["home"]), Path(order["run"])
     else:
+        pool.preload()
         home, folder = asked.home, asked.run
     return _supervise(Home(home), RunFolder(folder), pool)
 
@@ -154,13 +158,14 @@ class _Session:
 def _opened(folder: RunFolder) -> Iterator[_Session]:
     """Own the run: record open and recovered, driver restored; closed on the way out.
 
-    An error that keeps the run from starting is written into its record, where it is read.
+    Who resumed it sees it running before the driver, and Optuna with it, is loaded. An error that keeps the run from starting is written into its record, where it is read.
     """
     recipe = folder.recipe()
     writer = folder.writer(Owner.this_process())
     try:
         writer.create(recipe)
         writer.recover()
+        writer.apply([RunStateChanged(time=time.time(), state="running")])
         try:
             driver = driver_for(recipe)
             with folder.reader() as reader:

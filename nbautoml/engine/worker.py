@@ -2,7 +2,7 @@
 
 It is forked from a forkserver that has torch loaded, so it starts in some 20 ms. It talks JSON
 over one pipe. When its supervisor goes away it ends: at the next batch by the closed pipe, and
-at once where the operating system can signal the parent's death (Linux).
+at once where the forkserver ends it (`nbautoml.engine.guard`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -78,11 +79,12 @@ class PipeContext:
             self.flush()
 
     def flush(self) -> None:
-        """Send what is queued."""
+        """Send what is queued, as one message: events first, for the stopper goes by them."""
         self._flushed_at = time.monotonic()
-        if self._events:
-            self.send({"type": "events", "events": self._events})
-            self._events = []
+        if self._events or self._posts:
+            events, self._events = self._events, []
+            posts, self._posts = self._posts, []
+            self.send({"type": "said", "events": events, "reports": posts})
 
     def report(self, trial: int, epoch: int, value: float) -> RunControl:
         """Ask the stopper; waits for its answer."""
@@ -97,8 +99,6 @@ class PipeContext:
         """Wait for the stopper's next answer: they come in the order of the questions."""
         if self._posts:
             self.flush()
-            self.send({"type": "reports", "reports": self._posts})
-            self._posts = []
         answer = self._wait_for("answer")
         control = self.check(trial, now=True)
         return RunControl(answer["control"]) if control is RunControl.GO_ON else control
@@ -229,6 +229,19 @@ def _flush_prints() -> None:
         sys.stdout.flush()
 
 
+def _let_go_of_forkserver() -> None:
+    """Close what keeps the forkserver alive: it ends with its supervisor, and this process with it.
+
+    Each child gets a copy of that descriptor, to fork siblings with, and a trial that computes for
+    an hour would train for an hour for a supervisor that is dead.
+    """
+    held: Any = getattr(forkserver, "_forkserver", None)
+    descriptor = getattr(held, "_forkserver_alive_fd", None)
+    if descriptor is not None:
+        held._forkserver_alive_fd = None
+        os.close(descriptor)
+
+
 def _become_quiet_child(output: Connection) -> None:
     """Own signals and output: interrupts belong to the supervisor, prints go to the log."""
     # The user's code may start processes (loaders of data do); they end with this one's group.
@@ -236,6 +249,7 @@ def _become_quiet_child(output: Connection) -> None:
     if sys.platform == "linux":
         # As in a notebook: a loader's workers know the cell's classes, which they could not import.
         multiprocessing.set_start_method("fork", force=True)
+    _let_go_of_forkserver()
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

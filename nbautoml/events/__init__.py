@@ -31,6 +31,7 @@ from nbautoml.events.facts import (
 from nbautoml.events.tasks import (
     Checkpoint,
     Handout,
+    Obeyed,
     RunControl,
     Task,
     TaskContext,
@@ -52,6 +53,7 @@ __all__ = [
     "Handout",
     "Interrupt",
     "LogLine",
+    "Obeyed",
     "ParamsSuggested",
     "Pause",
     "PlanChosen",

@@ -10,7 +10,16 @@ from typing import Any, Protocol
 
 from nbautoml.events.facts import Event
 
-__all__ = ["Checkpoint", "Handout", "RunControl", "Task", "TaskContext", "TrialSpec", "Verdict"]
+__all__ = [
+    "Checkpoint",
+    "Handout",
+    "Obeyed",
+    "RunControl",
+    "Task",
+    "TaskContext",
+    "TrialSpec",
+    "Verdict",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +107,14 @@ class Handout:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Obeyed:
+    """What came of a command: why it is refused, or what is to be recorded together with it."""
+
+    refusal: str = ""
+    events: Sequence[Event] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """How a run ended: "finished" or "failed", with a line for people."""
 
@@ -138,6 +155,9 @@ class TaskContext(Protocol):
 
     def emit(self, event: Event) -> None:
         """Send an event to the record; buffered, so it costs microseconds."""
+
+    def flush(self) -> None:
+        """Send what was emitted and posted now, and wait for nothing."""
 
     def report(self, trial: int, epoch: int, value: float) -> RunControl:
         """Tell the stopper the objective after an epoch, and learn whether to go on."""

@@ -260,6 +260,11 @@ class Study:
         self._queue.append(self.space.labels(params))
 
     @property
+    def n_enqueued(self) -> int:
+        """How many points wait to be asked for."""
+        return len(self._queue)
+
+    @property
     def is_exhausted(self) -> bool:
         """Whether no point is left to ask for (grid and brute only; enqueued ones count)."""
         if self._queue:

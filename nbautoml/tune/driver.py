@@ -20,6 +20,7 @@ from nbautoml.events import (
     Event,
     Handout,
     LogLine,
+    Obeyed,
     ParamsSuggested,
     PlanChosen,
     RunControl,
@@ -289,15 +290,24 @@ class TuneDriver:
             return [*gone, ParamsSuggested(trial=event.trial, params=asked)]
         return gone
 
-    def on_command(self, command: Command) -> str:
-        """`Enqueue` is ours."""
+    def on_command(self, command: Command) -> Obeyed:
+        """`Enqueue` is ours: the point becomes a trial at once, which the record then keeps."""
         if not isinstance(command, Enqueue):
-            return f"a run of kind {self._recipe.kind!r} does not know {type(command).__name__}"
+            kind = type(command).__name__
+            return Obeyed(refusal=f"a run of kind {self._recipe.kind!r} does not know {kind}")
+        if self._rounds.size is not None:
+            return Obeyed(
+                refusal="when a point came would decide the table of a deterministic run; give "
+                "points to a new one: --enqueue"
+            )
+        n_after = self._n_planned + self._study.n_enqueued + 1
+        if self._n_trials is not None and n_after > self._n_trials:
+            return Obeyed(refusal=f"all {self._n_trials} trials of the run are planned already")
         try:
             self._study.enqueue(dict(command.params))
         except NbAutomlError as error:
-            return str(error)
-        return ""
+            return Obeyed(refusal=str(error))
+        return Obeyed(events=self._draw(self._study.n_enqueued))  # those before it come first
 
     def verdict(self, n_running: int) -> Verdict | None:
         """Finished when every trial ended or the time is over; failed when none gave a value."""

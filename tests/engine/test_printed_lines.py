@@ -65,3 +65,15 @@ def test_bytes_that_are_no_text_are_shown_as_such(pipe):
     os.write(writing, b"\xff\n")
     printed.read()
     assert printed.take() == (["\ufffd"], 0)
+
+
+def test_a_pipe_that_nobody_can_write_into_is_known_to_be_closed():
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    printed = PrintedLines(reading)
+    printed.read()
+    assert not printed.is_closed
+    os.close(writing)
+    printed.read()
+    assert printed.is_closed
+    os.close(reading)

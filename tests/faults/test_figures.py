@@ -16,33 +16,37 @@ pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800)]
 TIMED = """
 def objective(trial):
     import json, os, time
-    seconds = []
+    seconds, judged = [], []
     for step in range(1, {n} + 1):
         begin = time.perf_counter()
         trial.report(1 / step, step)
         seconds.append(time.perf_counter() - begin)
+        assert not trial.should_prune()
+        judged.append(time.perf_counter() - begin)
         time.sleep({pause})
-    place = os.environ["NBAUTOML_TEST_COMPUTED"] + ".times"
-    handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.write(handle, (json.dumps(seconds) + chr(10)).encode())
-    os.close(handle)
+    for name, measured in (("reports", seconds), ("judgements", judged)):
+        place = os.environ["NBAUTOML_TEST_COMPUTED"] + "." + name
+        handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.write(handle, (json.dumps(measured) + chr(10)).encode())
+        os.close(handle)
     return 1.0
 """
 
 
-def times_of(acked) -> list[float]:
-    text = (acked.folder / "computed.times").read_text(encoding="utf-8")
+def times_of(acked, what: str = "reports") -> list[float]:
+    text = (acked.folder / f"computed.{what}").read_text(encoding="utf-8")
     return [value for line in text.splitlines() for value in json.loads(line)]
 
 
-def test_report_is_timed_inside_a_trial(runs, acked, light, figures):
-    source = TIMED.format(n=2000, pause=0.001)
-    folder = runs.submit(source, **objective_words(1, execution=Execution(n_workers=1)))
+@pytest.mark.parametrize("stopper", ["none", "median"])
+def test_report_is_timed_inside_a_trial(runs, acked, light, figures, stopper):
+    words = objective_words(2, execution=Execution(n_workers=2), stopper=stopper)
+    folder = runs.submit(TIMED.format(n=2000, pause=0.001), **words)
     assert wait_for_end(folder) == "finished"
-    seconds = times_of(acked)
-    assert len(seconds) == 2000
+    seconds, judged = times_of(acked), times_of(acked, "judgements")
+    assert len(seconds) == len(judged) == 4000
     assert statistics.median(seconds) > 0
-    figures.add("report", report_s=seconds)
+    figures.add(f"report, stopper {stopper}", report_s=seconds, with_should_prune_s=judged)
 
 
 def test_f28_ten_runs_at_once_lose_no_point(runs, acked, light, figures):

@@ -19,7 +19,9 @@ from fault_runs import (
     wait_until_gone,
 )
 
+from nbautoml.api.run import Run
 from nbautoml.engine import client
+from nbautoml.events import CancelTrial, Enqueue
 from nbautoml.spec import Budget
 from nbautoml.spec.recipe import Execution
 
@@ -30,9 +32,13 @@ def is_over(folder) -> bool:
     return state_of(folder) in END_STATES
 
 
-def running_trials(folder):
+def rows_of(folder):
     with folder.reader() as reader:
-        return [row for row in reader.trials() if row.state == "running" and row.worker]
+        return reader.trials()
+
+
+def running_trials(folder):
+    return [row for row in rows_of(folder) if row.state == "running" and row.worker]
 
 
 @pytest.mark.parametrize(
@@ -96,6 +102,86 @@ def test_f2_killed_supervisors_lose_nothing(runs, acked, light, figures):
         assert {row.state for row in rows} == {"complete"}
         n_acked += len(rows)
     figures.add("F2", kills=n_kills, trials=n_acked, lost=0, doubled=0, stuck=0, ready_s=ready)
+
+
+@pytest.mark.nightly
+def test_f2_a_warm_supervisor_takes_over_from_a_killed_one(runs, acked, light, figures):
+    generator, ready = rng("F2 warm"), []
+    folder = runs.submit(OBJECTIVE, **objective_words(4000), execution=Execution(n_workers=2))
+    for _ in range(max(3, n_points(3) // 10)):
+        client.preheat(runs.home)  # as %load_ext does
+        processes = family(supervisor_pid(folder))
+        pause_for(generator.uniform(2.5, 4), lambda: False)
+        processes += family(processes[0].pid)
+        kill(processes[0].pid)
+        wait_until_gone(processes)
+        assert state_of(folder) == "interrupted"
+        ready.append(resume_and_time(runs, folder))
+    Run(folder, runs.home).stop()
+    assert wait_for_end(folder) == "stopped"
+    for end in acked.ends():
+        if end["state"] == "complete":
+            assert rows_of(folder)[end["trial"]].values == tuple(end["values"])
+    figures.add("F2 warm", kills=len(ready), lost=0, ready_s=ready)
+
+
+SLOW = """
+def objective(trial):
+    import time
+    x = trial.suggest_float("x", -5, 5)
+    time.sleep(0 if trial.number else 600)
+    return x
+"""
+
+
+@pytest.mark.nightly
+def test_a_point_whose_enqueueing_was_acknowledged_outlives_the_supervisor(runs, acked, light):
+    words = objective_words(3, execution=Execution(n_workers=1))
+    folder = runs.submit(SLOW, **words)
+    until(lambda: running_trials(folder), what="trial 0")
+    for x in (1.25, 2.5, 3.75):
+        client.send(folder, Enqueue(params={"x": x}))
+    until(lambda: len(answers_of(folder)) == 3, what="the acknowledgements")
+    assert [answer[:3] for answer in answers_of(folder)] == ["", "", "all"]  # 0 is the third
+    processes = family(supervisor_pid(folder))
+    kill(processes[0].pid)
+    wait_until_gone(processes)
+    client.resume(runs.home, folder)
+    until(lambda: running_trials(folder), what="trial 0 again")
+    client.send(folder, CancelTrial(trial=0))
+    until(lambda: state_of(folder) == "finished", what="the end")
+    assert [row.value for row in rows_of(folder)[1:]] == [1.25, 2.5]
+
+
+BUSY = """
+def objective(trial):
+    import ctypes, os, subprocess
+    x = trial.suggest_float("x", -5, 5)
+    child = subprocess.Popen(["sleep", "600"])
+    if os.fork() == 0:
+        ctypes.PyDLL(None).sleep(600)
+    open({place!r}, "w").write(str(child.pid))
+    ctypes.PyDLL(None).sleep(600)
+    return x
+"""
+
+
+def test_f2_a_busy_trial_and_all_it_started_end_with_a_killed_supervisor(
+    runs, acked, light, tmp_path
+):
+    place = tmp_path / "child"
+    folder = runs.submit(BUSY.format(place=str(place)), **objective_words(1))
+    until(lambda: place.exists() and place.read_text(), what="trial 0")
+    processes = family(supervisor_pid(folder))
+    assert int(place.read_text()) in {process.pid for process in processes}
+    assert len(processes) >= 5  # with the forkserver, the worker, and its two children
+    kill(processes[0].pid)
+    wait_until_gone(processes)
+
+
+def answers_of(folder) -> list[str]:
+    with folder.reader() as reader:
+        return [row.refusal for row in reader.commands()]
 
 
 @pytest.mark.nightly

@@ -75,5 +75,9 @@ def main() -> int:
 
     _notarise(os.environ["NBAUTOML_TEST_ACKS"], Bullet(os.environ.get("NBAUTOML_TEST_KILL", "")))
     if os.environ.get("NBAUTOML_TEST_LIGHT"):
-        process_pool.PRELOAD = ("nbautoml.engine.worker", "nbautoml.tune.objectives")
+        process_pool.PRELOAD = (
+            "nbautoml.engine.worker",
+            "nbautoml.tune.objectives",
+            "nbautoml.engine.guard",
+        )
     return supervisor.main()

@@ -15,7 +15,7 @@ from typing import Any
 from nbautoml.engine.driver import driver_for
 from nbautoml.engine.loop import RunLoop
 from nbautoml.engine.pool import Control, Finished, Happened, Message, Reported
-from nbautoml.events import EpochEnded, RunControl, Task, TrialEnded, TrialSpec
+from nbautoml.events import EpochEnded, RunControl, RunStateChanged, Task, TrialEnded, TrialSpec
 from nbautoml.store import Owner, RunFolder
 
 __all__ = ["Killed", "ShuffledPool", "run_shuffled", "table_of"]
@@ -122,6 +122,7 @@ def run_shuffled(folder: RunFolder, make_pool: Callable[[], ShuffledPool]) -> st
     try:
         writer.create(recipe)
         writer.recover()
+        writer.apply([RunStateChanged(state="running")])
         driver = driver_for(recipe)
         with folder.reader() as reader:
             events = driver.restore(reader)
