@@ -33,9 +33,10 @@ def end_session(session: int) -> None:
         for pid in psutil.pids():
             # Gone meanwhile, or somebody else's.
             with contextlib.suppress(OSError, psutil.Error):
-                if os.getsid(pid) == session and pid not in {session, os.getpid()}:
-                    if "resource_tracker" not in " ".join(psutil.Process(pid).cmdline()):
-                        os.kill(pid, signal.SIGKILL)
+                is_left = os.getsid(pid) == session and pid not in {session, os.getpid()}
+                # Python's own, which ends with the last of them, has semaphores to remove.
+                if is_left and "resource_tracker" not in " ".join(psutil.Process(pid).cmdline()):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def _end_ours(session: int, preloaded_in: int) -> None:

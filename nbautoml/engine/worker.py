@@ -238,7 +238,7 @@ def _let_go_of_forkserver() -> None:
     held: Any = getattr(forkserver, "_forkserver", None)
     descriptor = getattr(held, "_forkserver_alive_fd", None)
     if descriptor is not None:
-        held._forkserver_alive_fd = None
+        held._forkserver_alive_fd = None  # noqa: SLF001 (there is no public way)
         os.close(descriptor)
 
 
