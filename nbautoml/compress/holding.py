@@ -141,7 +141,9 @@ def hold_shared(module: nn.Module, codes: Mapping[str, torch.Tensor]) -> None:
     """Hold layers' weights to the shared values that they have."""
     for name, code in codes.items():
         twins = _twins(module, name)
+        values = trained_weight(twins[0]).detach().clone()
         for layer in twins:
+            layer.weight = nn.Parameter(values.clone())  # holding a weight overwrites it
             parametrize.register_parametrization(layer, "weight", Shared(code), unsafe=True)
             layer.parametrizations["weight"].original = trained_weight(twins[0])  # type: ignore[index, union-attr]
 
@@ -153,6 +155,8 @@ def settle(module: nn.Module) -> nn.Module:
     ours = [layer for layer in held if isinstance(_form(layer), (Masked, Shared))]
     twin_of = {id(layer): first.setdefault(id(trained_weight(layer)), layer) for layer in ours}
     for layer in ours:
+        own = nn.Parameter(trained_weight(layer).detach().clone())
+        layer.parametrizations["weight"].original = own  # type: ignore[index, union-attr]
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     for layer in ours:
         layer.weight = twin_of[id(layer)].weight

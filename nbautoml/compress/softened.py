@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it
 from torch import nn
 
+from nbautoml.compress.transfer import Transfer
+
 __all__ = ["Student", "distillation_loss", "soft_targets_loss"]
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -57,12 +59,16 @@ def soft_targets_loss(
 class Student(nn.Module):
     """A module that asks its teacher about every training batch; in evaluation it is the module.
 
-    The teacher is no part of it: its weights are neither trained nor saved.
+    The teacher is no part of it: its weights are neither trained nor saved. What compares inner
+    layers (`Transfer`) is trained with it.
     """
 
-    def __init__(self, module: nn.Module, teacher: nn.Module) -> None:
+    def __init__(
+        self, module: nn.Module, teacher: nn.Module, transfer: Transfer | None = None
+    ) -> None:
         super().__init__()
         self.module = module
+        self.transfer = transfer
         self._heard = _Heard(teacher.eval())
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
@@ -104,6 +110,8 @@ def distillation_loss(
         if heard.taught is None:
             return told
         soft = soft_targets_loss(output, heard.taught, temperature, task)
+        if student.transfer is not None:
+            soft = soft + student.transfer.loss()
         return weight * soft + (1 - weight) * told
 
     return loss

@@ -157,7 +157,7 @@ class LowRank(Technique):
     Attributes:
         energy: share of each layer's squared singular values that is kept, in (0, 1).
         epochs: fine-tuning passes afterwards.
-        lr: of the fine-tuning.
+        lr: of the fine-tuning; a tenth of the trainer's when left out.
         keep: names of layers that are left alone.
 
     Source: Denton et al. 2014.
@@ -183,7 +183,7 @@ class Sharing(Technique):
     Attributes:
         n_clusters: values a layer.
         epochs: passes that train the shared values.
-        lr: of these passes.
+        lr: of these passes; a tenth of the trainer's when left out.
         keep: names of layers that are left alone.
 
     Source: Han, Mao and Dally 2016, "Deep Compression", section 3.
@@ -211,8 +211,8 @@ class Distillation(Technique):
         weight: of the teacher's answer in the loss, in [0, 1]; the rest is the target's.
         transfer: what else is taught: "none", "hints" (outputs of layers inside) or "attention"
             (where they are large).
-        student: of what size: "same" (the module itself, as it has become), or a share of the
-            original's width that a fresh student has: "half", "quarter".
+        student: "same" (the module itself, as it has become), or one of a share of its width,
+            made of its most important channels: "half", "quarter".
         epochs: passes over the data.
         lr: of these passes.
 
@@ -245,7 +245,7 @@ class Penalty(Technique):
     """Train on with weights pulled to zero: what matters little becomes small, and goes cheaply.
 
     Attributes:
-        kind: "l1" or "l2" (each step: theta becomes theta - alpha * lambda * theta).
+        kind: each step "l2" takes alpha * lambda * theta off theta, "l1" alpha * lambda (down to 0).
         strength: lambda.
         epochs: passes over the data.
         lr: alpha of these passes.

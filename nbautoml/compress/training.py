@@ -10,27 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from nbautoml.compress.softened import Student, distillation_loss
+from nbautoml.compress.transfer import Transfer
 from nbautoml.spec.fit import FitSettings
 from nbautoml.spec.objective import Objective
 from nbautoml.train import Silent, fit
+from nbautoml.train.batches import first_batch
 from nbautoml.train.losses import loss_for
 
 if TYPE_CHECKING:
     from nbautoml.train.batches import TrainData
     from nbautoml.train.result import FitResult, Listener
 
+_TRIED_ROWS = 4
+
 __all__ = ["Bench", "Teaching", "tune_last", "tune_module"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Teaching:
-    """A teacher and how much it is listened to."""
+    """A teacher and how much it is listened to: see `Distillation`."""
 
     teacher: nn.Module
     temperature: float = 4.0
     weight: float = 0.7
+    transfer: str = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,35 +149,43 @@ def _fit(
     settings = dataclasses.replace(
         bench.settings, epochs=epochs, lr=bench.settings.lr if lr is None else lr, patience=None
     )
-    trained, loss = module, bench.loss
-    if teaching is not None:
-        student = Student(module, _on(teaching.teacher, bench.device))
-        trained, loss = (
+    student = None if teaching is None else _student(module, bench, teaching)
+    loss = bench.loss
+    if teaching is not None and student is not None:
+        loss = distillation_loss(
             student,
-            distillation_loss(
-                student,
-                bench.base_loss,
-                temperature=teaching.temperature,
-                weight=teaching.weight,
-                task=bench.data.task,
-            ),
+            bench.base_loss,
+            temperature=teaching.temperature,
+            weight=teaching.weight,
+            task=bench.data.task,
         )
-    result = fit(
-        lambda: trained,
-        bench.data,
-        settings,
-        objective=bench.objective,
-        seed=bench.seed,
-        device=bench.device,
-        listener=_Stepping(bench.listener, before),
-        loss=loss,
-    )
-    module.to("cpu")
-    return result
+    try:
+        return fit(
+            lambda: module if student is None else student,
+            bench.data,
+            settings,
+            objective=bench.objective,
+            seed=bench.seed,
+            device=bench.device,
+            listener=_Stepping(bench.listener, before),
+            loss=loss,
+        )
+    finally:
+        module.to("cpu")
+        if student is not None and student.transfer is not None:
+            student.transfer.close()
 
 
-def _on(teacher: nn.Module, device: str) -> nn.Module:
-    return copy.deepcopy(teacher).to(device).eval().requires_grad_(False)
+def _student(module: nn.Module, bench: Bench, teaching: Teaching) -> Student:
+    teacher = copy.deepcopy(teaching.teacher).cpu().eval().requires_grad_(False)
+    transfer = None
+    if teaching.transfer != "none":
+        inputs, _ = first_batch(bench.data.train, _TRIED_ROWS)
+        example = pytree.tree_map(lambda leaf: leaf.cpu(), inputs)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(bench.seed)
+            transfer = Transfer(module, teacher, teaching.transfer, example)
+    return Student(module, teacher.to(bench.device), transfer)
 
 
 def _stripped(state: Any, module: nn.Module) -> dict[str, torch.Tensor]:
@@ -179,4 +193,5 @@ def _stripped(state: Any, module: nn.Module) -> dict[str, torch.Tensor]:
     names = module.state_dict().keys()
     if state.keys() == names:
         return dict(state)
-    return {name.removeprefix("module."): value for name, value in state.items()}
+    own = "module."
+    return {name.removeprefix(own): value for name, value in state.items() if name.startswith(own)}

@@ -35,15 +35,16 @@ def home_data(tmp_path_factory) -> Path:
 def bench_for(home_data) -> Callable[..., Bench]:
     """A module and inputs -> a bench with targets that fit what the module answers."""
 
-    def make(module: nn.Module, inputs: Any, **more: Any) -> Bench:
+    def make(module: nn.Module, inputs: Any, y: Any = None, **more: Any) -> Bench:
         with torch.no_grad():
             output = call(module.eval(), inputs)
         n = len(output)
         is_classes = output.ndim == 2
-        y = torch.arange(n) % output.shape[1] if is_classes else torch.zeros(output.shape)
+        if y is None:
+            y = torch.arange(n) % output.shape[1] if is_classes else torch.zeros(output.shape)
         task = "multiclass" if is_classes else "regression"
         data = open_data(snapshot((inputs, y), home_data=home_data, task=task), home_data)
-        settings = FitSettings(batch_size=16, epochs=1, lr=0.01)
+        settings = FitSettings(optimizer="sgd", batch_size=16, epochs=1, lr=0.01)
         return Bench(
             **{
                 "data": data,

@@ -10,7 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from nbautoml.compress import LowRank, Pruning, Technique, apply_techniques
+from nbautoml.compress import (
+    Distillation,
+    LowRank,
+    Penalty,
+    Pruning,
+    Sharing,
+    Technique,
+    apply_techniques,
+)
+from nbautoml.compress.codebooks import stored_bytes
 from nbautoml.errors import CompressError
 from nbautoml.measure.counting import call, count_nonzero, count_weights
 from nbautoml.measure.exported import export_onnx, largest_difference, open_onnx
@@ -34,6 +43,14 @@ def nonzero(module: nn.Module) -> float:
     return count_nonzero(module).value
 
 
+def stored(module: nn.Module) -> float:
+    return stored_bytes(module.state_dict())
+
+
+def length(module: nn.Module) -> float:
+    return float(sum(w.detach().square().sum() for w in module.parameters() if w.ndim > 1))
+
+
 ROWS = {
     "channels": Row(Pruning(0.5, epochs=1), weights, 1.8),
     "channels by layer, in rounds": Row(
@@ -44,6 +61,12 @@ ROWS = {
         Pruning(0.5, granularity="weights", schedule="agp", regrow=True, epochs=2), nonzero, 1.1
     ),
     "low rank": Row(LowRank(0.6, epochs=1), weights, 1.0),
+    "sharing": Row(Sharing(8, epochs=1), stored, 1.1),
+    "half a student, with hints": Row(
+        Distillation(student="half", transfer="hints", epochs=1), weights, 1.8
+    ),
+    "l1": Row(Penalty("l1", strength=0.5, epochs=1), length, 1.0),
+    "l2": Row(Penalty("l2", strength=0.9, epochs=1), length, 1.0),
 }
 EXPORTED = ("channels", "low rank")  # the others leave the graph as it is
 
@@ -110,11 +133,27 @@ def test_every_criterion_prunes_weights(criterion, scope, build, bench_for):
 
 
 class Silent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
     def forward(self, x):
-        return x.mean(1, keepdim=True).expand(-1, 3) * 2
+        return self.scale * x.mean(1, keepdim=True).expand(-1, 3) * 2
 
 
-@pytest.mark.parametrize("technique", [Pruning(0.5), Pruning(granularity="weights"), LowRank()])
+@pytest.mark.parametrize(
+    "technique",
+    [
+        Pruning(0.5),
+        Pruning(granularity="weights"),
+        LowRank(),
+        Sharing(),
+        Penalty(),
+        Distillation(student="half"),
+        Distillation(transfer="hints"),
+    ],
+    ids=lambda technique: f"{type(technique).__name__}",
+)
 def test_refuses_a_module_in_which_there_is_nothing_to_do(technique, bench_for):
     bench = bench_for(Silent(), torch.randn(48, 8))
     with pytest.raises(CompressError, match="Silent"):

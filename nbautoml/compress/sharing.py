@@ -1,0 +1,60 @@
+"""The handler of `Sharing`: k-means of each layer's weights, then training of the centres."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from nbautoml.compress.codebooks import share_weights, stored_bytes
+from nbautoml.compress.holding import hold_shared, prunable, settle
+from nbautoml.compress.layers import check_names
+from nbautoml.compress.piece import matches
+from nbautoml.compress.training import tune_module
+from nbautoml.errors import CompressError
+from nbautoml.measure.counting import weight_bytes
+
+if TYPE_CHECKING:
+    from nbautoml.compress.piece import Piece
+    from nbautoml.compress.techniques import Sharing
+    from nbautoml.compress.training import Bench
+
+__all__ = ["share"]
+
+
+def share(piece: Piece, config: Sharing, bench: Bench) -> Piece:
+    """Let the weights of each layer share a few values; zeros stay zeros.
+
+    The module runs as before, with plain weights: it is its stored form that becomes smaller, and
+    the note says by how much.
+
+    Raises:
+        CompressError: it has no layers whose weights can be shared.
+        RecipeError: ``keep`` names no layer.
+    """
+    module = piece.module
+    check_names(module, "keep", config.keep)
+    codes: dict[str, torch.Tensor] = {}
+    for name, layer in prunable(module):
+        if matches(name, config.keep):
+            continue
+        shared, codes[name] = share_weights(layer.weight, config.n_clusters)  # type: ignore[arg-type]
+        with torch.no_grad():
+            layer.weight.copy_(shared)  # type: ignore[operator]
+    if not codes:
+        raise CompressError(
+            f"{type(module).__name__} has no linear, convolution or embedding layers whose "
+            "weights can be shared" + (" beside those that are kept" if config.keep else ""),
+            hint="the weights of other layers (recurrent ones, norms) are left alone",
+        )
+    if config.epochs:
+        hold_shared(module, codes)
+        lr = bench.settings.lr / 10 if config.lr is None else config.lr
+        tune_module(module, bench, epochs=config.epochs, lr=lr)
+        settle(module)
+    stored = stored_bytes(module.state_dict())
+    piece.note(
+        f"stored in {stored / 1000:.1f} kB once it is entropy coded, "
+        f"1/{weight_bytes(piece.original) / stored:.0f} of the original's {weight_bytes(piece.original) / 1000:.1f} kB"
+    )
+    return piece
