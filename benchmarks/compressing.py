@@ -1,0 +1,318 @@
+"""How small LeNet-300-100 and LeNet-5 become on full MNIST without loss: ``make bench-compress``.
+
+::
+
+    python benchmarks/compressing.py [--only lenet300] [--seeds 3] [--quick] [--out out]
+
+55,000 images to train on, 5,000 to choose epochs by, and the 10,000 of the test files for what is
+reported alone. Four figures a network:
+
+* weights that are not zero after gradual pruning with regrowth and distillation (biases are not
+  counted, as in the papers; they stay, and they are in the size);
+* bytes of all parameters then shared by k-means and entropy coded, against float32;
+* latency in ONNX Runtime, batch 64 on one thread, of the network with fewer channels;
+* what accuracy each costs, in points on the test files, negative where it is better.
+
+References (their own figures, other starting points): Han et al. 2015 12x for both; Guo et al.
+2016 (Dynamic Network Surgery) 56x and 108x; Han et al. 2016 (Deep Compression) 40x and 39x stored.
+
+The first network takes about 4 minutes a seed on one quiet core, the second about 25;
+``--quick`` a minute in all, and its figures mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import torch
+from pages import machine, versions
+from torch import Tensor, nn
+
+from nbautoml.compress import Bench, Distillation, Pruning, Sharing, apply_techniques
+from nbautoml.compress.codebooks import stored_bytes
+from nbautoml.compress.sparse import Sieve, prune_gradually
+from nbautoml.compress.training import Teaching, tune_module
+from nbautoml.data import load_idx_folder, open_data, snapshot
+from nbautoml.measure.counting import weight_bytes
+from nbautoml.measure.exported import export_onnx, open_onnx
+from nbautoml.measure.timing import as_callable, fixed_threads, take_turns
+from nbautoml.spec.fit import FitSettings
+from nbautoml.spec.objective import Objective
+
+MNIST = Path(os.environ.get("NBAUTOML_MNIST", HERE.parent / ".." / "shared" / "data" / "mnist"))
+N_VALID = 5000
+
+
+class LeNet300(nn.Module):
+    """LeNet-300-100: two hidden layers, 266,200 weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(),
+            nn.Linear(100, 10),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class LeNet5(nn.Module):
+    """LeNet-5 as Caffe has it: 430,500 weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.ReLU(),
+            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is done to a network.
+
+    Attributes:
+        times: the network has this many times fewer weights afterwards; the goal is below.
+        base_epochs: passes of the network itself.
+        ramp_epochs: passes while weights go.
+        tune_epochs: passes with those that are left.
+        n_clusters: shared values a layer.
+        share_epochs: passes that train them.
+        channels: share of channels that goes.
+        channel_epochs: passes after that, half of them with a teacher.
+    """
+
+    build: Callable[[], nn.Module]
+    times: float
+    goals: dict[str, float]
+    base_epochs: int
+    ramp_epochs: int
+    tune_epochs: int
+    n_clusters: int
+    share_epochs: int
+    channels: float
+    channel_epochs: int
+
+
+PLANS = {
+    "lenet300": Plan(
+        build=LeNet300, times=62, goals={"weights": 60, "stored": 80, "latency": 4},
+        base_epochs=20, ramp_epochs=60, tune_epochs=40, n_clusters=16, share_epochs=10,
+        channels=0.8, channel_epochs=20,
+    ),
+    "lenet5": Plan(
+        build=LeNet5, times=120, goals={"weights": 115, "stored": 120, "latency": 4},
+        base_epochs=15, ramp_epochs=40, tune_epochs=25, n_clusters=16, share_epochs=6,
+        channels=0.7, channel_epochs=14,
+    ),
+}  # fmt: skip
+
+
+Rows = tuple[Tensor, Tensor]
+
+
+def images(n: int | None) -> tuple[Rows, Rows, Rows]:
+    """Rows to train on, to choose by, and to report on; the first ``n`` of each."""
+
+    def read(part: str) -> Rows:
+        x, y = load_idx_folder(MNIST, part)
+        return torch.tensor(x, dtype=torch.float32) / 255, torch.tensor(y.astype("int64"))
+
+    (x, y), test = read("train"), read("test")
+    cut = len(x) - N_VALID
+    return (x[:cut][:n], y[:cut][:n]), (x[cut:][:n], y[cut:][:n]), (test[0][:n], test[1][:n])
+
+
+def accuracy(module: nn.Module, rows: Rows) -> float:
+    """In per cent."""
+    module.eval()
+    with torch.no_grad():
+        answers = torch.cat([module(some).argmax(1) for some in rows[0].split(1000)])
+    return 100 * float((answers == rows[1]).double().mean())
+
+
+def n_nonzero(module: nn.Module) -> tuple[int, int]:
+    """Weights that are not zero, and all of them; biases are left out."""
+    weights = [weight.detach() for weight in module.parameters() if weight.ndim > 1]
+    return sum(int((w != 0).sum()) for w in weights), sum(w.numel() for w in weights)
+
+
+def latencies(modules: dict[str, nn.Module], example: Tensor) -> dict[str, float]:
+    """Milliseconds a batch in ONNX Runtime, medians of calls in turns on one thread."""
+    with fixed_threads(1):
+        sessions = {
+            name: as_callable(open_onnx(export_onnx(module, example)), example)
+            for name, module in modules.items()
+        }
+        times = take_turns(sessions, seconds=2.0)
+    return {name: 1000 * statistics.median(values) for name, values in times.items()}
+
+
+def measure(plan: Plan, seed: int, rows: tuple[Rows, Rows, Rows], place: Path) -> dict[str, float]:
+    """All figures of one seed."""
+    train, valid, test = rows
+    data = open_data(snapshot((*train, *valid), home_data=place), place)
+    settings = FitSettings(optimizer="adam", lr=1e-3, batch_size=128, schedule="cosine")
+    bench = Bench(data=data, objective=Objective("loss", "minimize"), settings=settings, seed=seed)
+    torch.manual_seed(seed)
+    module = plan.build()
+    tune_module(module, bench, epochs=plan.base_epochs)
+    before = accuracy(module, test)
+    found = {"accuracy": before}
+
+    sparse = copy.deepcopy(module)
+    prune_gradually(
+        sparse,
+        bench,
+        Sieve(sparsity=1 - 1 / plan.times),
+        ramp_epochs=plan.ramp_epochs,
+        epochs=plan.tune_epochs,
+        teaching=Teaching(teacher=module),
+    )
+    left, n = n_nonzero(sparse)
+    found |= {"weights": n / left, "weights drop": before - accuracy(sparse, test)}
+
+    sharing = Sharing(plan.n_clusters, epochs=plan.share_epochs)
+    shared = apply_techniques(sparse, [sharing], bench).module
+    stored = stored_bytes(shared.state_dict())
+    found |= {
+        "stored": weight_bytes(module) / stored,
+        "stored drop": before - accuracy(shared, test),
+    }
+
+    half = max(1, plan.channel_epochs // 2)
+    techniques = [
+        Pruning(
+            plan.channels, scope="layer", n_rounds=3, epochs=plan.channel_epochs - half, lr=1e-3
+        ),
+        Distillation(epochs=half),
+    ]
+    narrow = apply_techniques(module, techniques, bench).module
+    ms = latencies({"before": module, "after": narrow}, test[0][:64])
+    return found | {
+        "latency": ms["before"] / ms["after"],
+        "latency drop": before - accuracy(narrow, test),
+        "ms before": ms["before"],
+        "ms after": ms["after"],
+    }
+
+
+MOST_DROP = {"weights": 0.0, "stored": 0.0, "latency": 0.5}  # points
+
+
+def summary(plan: Plan, by_seed: list[dict[str, float]]) -> dict[str, Any]:
+    """Medians and ranges over seeds, and whether the goals are reached at the loss allowed."""
+    rows = {
+        name: {
+            "median": statistics.median(values),
+            "range": [min(values), max(values)],
+            "values": values,
+        }
+        for name in by_seed[0]
+        for values in [[found[name] for found in by_seed]]
+    }
+    goals = {
+        name: {
+            "goal": goal,
+            "most_drop": MOST_DROP[name],
+            "is_reached": rows[name]["median"] >= goal
+            and rows[f"{name} drop"]["median"] <= MOST_DROP[name],
+        }
+        for name, goal in plan.goals.items()
+    }
+    return {"n_seeds": len(by_seed), "figures": rows, "goals": goals}
+
+
+def page(about: dict[str, Any]) -> str:
+    """The tables in Markdown."""
+    lines = [
+        "# Compression",
+        "",
+        f"{about['machine']}; {', '.join(f'{k} {v}' for k, v in about['versions'].items())}. "
+        "Medians over seeds, with the range; drops in points of test accuracy."
+        + (" Quick: these figures mean nothing." if about["is_quick"] else ""),
+    ]
+    titles = {
+        "weights": "fewer non-zero weights",
+        "stored": "smaller, shared and entropy coded",
+        "latency": "faster in ONNX Runtime, batch 64, 1 thread",
+    }
+    for name, found in about["networks"].items():
+        figures = found["figures"]
+        lines += ["", f"## {name}, {found['n_seeds']} seeds, {found['seconds']:.0f} s", ""]
+        lines += [f"Test accuracy {_told(figures['accuracy'], '.2f')} %.", ""]
+        lines += ["| | times | drop, points | goal | reached |", "|---|---|---|---|---|"]
+        for key, title in titles.items():
+            goal = found["goals"][key]
+            lines.append(
+                f"| {title} | {_told(figures[key], '.1f')} | {_told(figures[key + ' drop'], '.2f')} "
+                f"| >= {goal['goal']}x at <= {goal['most_drop']:g} "
+                f"| {'yes' if goal['is_reached'] else 'no'} |"
+            )
+    return "\n".join(lines)
+
+
+def _told(row: dict[str, Any], form: str) -> str:
+    low, high = row["range"]
+    return f"{row['median']:{form}} ({low:{form}} to {high:{form}})"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", action="append", choices=list(PLANS), help="only this network")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="a few images and epochs")
+    parser.add_argument("--out", type=Path, default=Path("out"))
+    asked = parser.parse_args()
+    if not MNIST.is_dir():
+        print("MNIST is missing here: NBAUTOML_MNIST names the folder of its four files.")
+        return 1
+    rows = images(2000 if asked.quick else None)
+    networks: dict[str, Any] = {}
+    about = {
+        "machine": machine(),
+        "versions": versions(),
+        "is_quick": asked.quick,
+        "networks": networks,
+    }
+    asked.out.mkdir(parents=True, exist_ok=True)
+    for name in asked.only or PLANS:
+        plan, begin = PLANS[name], time.perf_counter()
+        if asked.quick:
+            short = {key: 2 for key in vars(plan) if key.endswith("_epochs")}
+            plan = dataclasses.replace(plan, **short)
+        by_seed: list[dict[str, float]] = []
+        for seed in range(1 if asked.quick else asked.seeds):
+            with tempfile.TemporaryDirectory() as place:
+                by_seed.append(measure(plan, seed, rows, Path(place)))
+            print(name, seed, {key: round(value, 2) for key, value in by_seed[-1].items()})
+            networks[name] = summary(plan, by_seed) | {"seconds": time.perf_counter() - begin}
+            # Written after every seed: what was measured stays when the rest is stopped.
+            text = json.dumps(about, indent=1) + "\n"
+            (asked.out / "compressing.json").write_text(text, encoding="utf-8")
+            (asked.out / "compressing.md").write_text(page(about) + "\n", encoding="utf-8")
+    print(page(about))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
