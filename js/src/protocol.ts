@@ -271,6 +271,43 @@ export interface LinesMessage {
   lines: Line[];
 }
 
+/** A layer as it was, or as it is: null where it was not written or was no number. */
+export interface LayerSide {
+  weights: number | null;
+  macs: number | null;
+  bits: number | null;
+  out: number | null;
+  ms: number | null;
+}
+
+/** A layer before and after; null on the side where it is not there. */
+export interface LayerRow {
+  name: string;
+  kind: string;
+  before: LayerSide | null;
+  after: LayerSide | null;
+}
+
+/**
+ * The answer to a `TrialRequest`.
+ *
+ * `use` is the Python line that gives the trial's model, "" where none was kept. `layers` are
+ * those of a compressed model, `n_layers_left_out` of which were too many; `problem` says why
+ * a table that was written cannot be shown.
+ */
+export interface TrialMessage {
+  type: 'trial';
+  v: number;
+  to: string;
+  cid: string;
+  run: string;
+  trial: number;
+  use: string;
+  layers: LayerRow[];
+  n_layers_left_out: number;
+  problem: string;
+}
+
 /**
  * A view of `run` wants to be live; `have` is the seq that it shows, null for none.
  *
@@ -312,8 +349,17 @@ export interface CurvesRequest {
   name: string;
 }
 
-export type ToBrowser = Tick | SnapshotMessage | Welcome | Ack | Unknown | LinesMessage;
-export type FromBrowser = Hello | Bye | CommandMessage | CurvesRequest;
+/** What was kept of a trial that ended: its model, and the layers of that. */
+export interface TrialRequest {
+  type: 'trial';
+  client: string;
+  cid: string;
+  run: string;
+  trial: number;
+}
+
+export type ToBrowser = Tick | SnapshotMessage | Welcome | Ack | Unknown | LinesMessage | TrialMessage;
+export type FromBrowser = Hello | Bye | CommandMessage | CurvesRequest | TrialRequest;
 
 /** What goes into the output of a cell. */
 export function toSaved(snapshot: Snapshot): Saved {

@@ -1,9 +1,11 @@
 // @vitest-environment happy-dom
 
+import { signal } from '@preact/signals';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { NoTransport } from '../src/lab/comms';
-import type { Snapshot } from '../src/protocol';
+import type { FromBrowser, Snapshot, TrialMessage } from '../src/protocol';
 import { RunSession } from '../src/session/session';
+import type { Channel, Transport } from '../src/session/transport';
 import { mountPanel } from '../src/views/mount';
 import { fixture } from './fixtures';
 
@@ -14,6 +16,18 @@ class SeesAll {
     this._tell([{ isIntersecting: true }]);
   }
   disconnect(): void {}
+}
+
+/** A kernel that is there, whose answers the test gives. */
+class Answers implements Transport {
+  readonly channel = signal<Channel>({ kind: 'open', n: 1 });
+  readonly sent: FromBrowser[] = [];
+  session?: RunSession;
+  connect(): void {}
+  send(message: FromBrowser): void {
+    this.sent.push(message);
+  }
+  dispose(): void {}
 }
 
 describe('the panel', () => {
@@ -31,9 +45,14 @@ describe('the panel', () => {
     vi.unstubAllGlobals();
   });
 
-  const show = async (name: string, language: 'en' | 'zh' = 'en') => {
+  const show = async (
+    name: string,
+    language: 'en' | 'zh' = 'en',
+    transport: Transport & { session?: RunSession } = new NoTransport(),
+  ) => {
     const snapshot = fixture<Snapshot>(name);
-    const session = new RunSession(snapshot.run, 'client-1', new NoTransport());
+    const session = new RunSession(snapshot.run, 'client-1', transport);
+    transport.session = session;
     session.offer(snapshot);
     unmount = mountPanel(node, session, language);
     // It is drawn when it comes into view.
@@ -127,6 +146,38 @@ describe('the panel', () => {
     expect(node.querySelectorAll('.nba-drawing .nba-dots[d*=M]')).toHaveLength(0);
     only.click();
     await expect.poll(() => node.querySelectorAll('.nba-drawing .nba-dots[d*=M]').length).toBeGreaterThan(0);
+  });
+
+  it('shows the layers of a picked trial before and after, and the line that gives its model', async () => {
+    const transport = new Answers();
+    await show('snapshot_front', 'en', transport);
+    node.querySelector<HTMLElement>('.nba-best .nba-chip')!.click();
+    await expect.poll(() => transport.sent.some(({ type }) => type === 'trial')).toBe(true);
+    expect(node.querySelector('.nba-detail')?.textContent).toContain('come with a running kernel');
+    const asked = transport.sent.find((message) => message.type === 'trial')!;
+    expect(asked).toMatchObject({ type: 'trial', trial: 0 });
+    const answer = { ...fixture<TrialMessage>('trial'), trial: 0 };
+    transport.session!.receive({ ...answer, cid: 'of somebody else', use: 'no' });
+    transport.session!.receive({ ...answer, cid: (asked as { cid: string }).cid });
+    await expect.poll(() => node.querySelectorAll('.nba-layers tbody tr').length).toBe(4);
+    const rows = [...node.querySelectorAll('.nba-layers tr')].map((row) => row.textContent ?? '');
+    expect(rows[1]).toContain('500 before, 120 after');
+    expect(rows[1]).toContain('24 %');
+    expect(rows[2]).not.toContain('→');
+    expect(rows[3]).toContain('gone');
+    expect(rows[4]).toContain('<b>head</b> new');
+    expect(rows[5]).toContain('25,950 before, 25,380 after');
+    expect(node.querySelector('.nba-use code')?.textContent).toBe('model = small.model(8)');
+    const copied: string[] = [];
+    vi.stubGlobal('navigator', { clipboard: { writeText: async (text: string) => copied.push(text) } });
+    node.querySelector<HTMLElement>('.nba-use button')!.click();
+    await expect.poll(() => node.querySelector('.nba-use [role=status]')?.textContent).toContain('copied');
+    expect(copied).toEqual(['model = small.model(8)']);
+    vi.stubGlobal('navigator', {});
+    node.querySelector<HTMLElement>('.nba-use button')!.click();
+    await expect
+      .poll(() => node.querySelector('.nba-use [role=status]')?.textContent)
+      .toContain('paste this');
   });
 
   it('has no picture of a front for one objective', async () => {

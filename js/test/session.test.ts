@@ -1,6 +1,6 @@
 import { signal } from '@preact/signals';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { FromBrowser, Snapshot, SnapshotMessage, Tick, Welcome } from '../src/protocol';
+import type { FromBrowser, Snapshot, SnapshotMessage, Tick, TrialMessage, Welcome } from '../src/protocol';
 import { RunSession, TIME_LIMIT_MS } from '../src/session/session';
 import type { Channel, Transport } from '../src/session/transport';
 import { fixture } from './fixtures';
@@ -120,5 +120,28 @@ describe('a session', () => {
     expect(wire.last('bye')).toBeUndefined();
     session.detach();
     expect(wire.last('bye').run).toBe(RUN);
+  });
+
+  it('asks once what was kept of a trial, and again of a kernel that started anew', () => {
+    live();
+    session.requestTrial(8);
+    session.requestTrial(8);
+    expect(wire.sent.filter(({ type }) => type === 'trial')).toHaveLength(1);
+    const answer = { ...fixture<TrialMessage>('trial'), cid: wire.last('trial').cid };
+    session.receive(answer);
+    expect(session.kept.value.get(8)?.use).toBe('model = small.model(8)');
+    wire.channel.value = { kind: 'open', n: 2 };
+    expect(session.kept.value.size).toBe(0);
+    expect(wire.sent.filter(({ type }) => type === 'trial')).toHaveLength(2);
+    session.receive(answer);
+    expect(session.kept.value.size).toBe(0);
+  });
+
+  it('asks for a trial again that was not answered in time', () => {
+    live();
+    session.requestTrial(8);
+    vi.advanceTimersByTime(TIME_LIMIT_MS);
+    session.requestTrial(8);
+    expect(wire.sent.filter(({ type }) => type === 'trial')).toHaveLength(2);
   });
 });

@@ -16,7 +16,14 @@ from typing import (
 )
 
 from nbautoml.events import WireError
-from nbautoml.widgets.protocol import Bye, CommandMessage, CurvesRequest, FromBrowser, Hello
+from nbautoml.widgets.protocol import (
+    Bye,
+    CommandMessage,
+    CurvesRequest,
+    FromBrowser,
+    Hello,
+    TrialRequest,
+)
 
 __all__ = ["problem_with", "read_message"]
 
@@ -25,6 +32,7 @@ _FROM_BROWSER: dict[str, type] = {
     "bye": Bye,
     "command": CommandMessage,
     "curves": CurvesRequest,
+    "trial": TrialRequest,
 }
 _MAX_NAME = 200
 _MAX_TRIALS = 300

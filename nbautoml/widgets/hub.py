@@ -29,6 +29,7 @@ from nbautoml.widgets.protocol import (
     Delta,
     Hello,
     ToBrowser,
+    TrialRequest,
 )
 from nbautoml.widgets.snapshot import Tail
 from nbautoml.widgets.source import RunSource
@@ -163,6 +164,8 @@ class Hub:
             self._bye(message["run"], message["client"], now)
         elif message["type"] == "command":
             self._command(message, channel)
+        elif message["type"] == "trial":
+            self._trial(message, channel)
         else:
             self._curves(message, channel)
 
@@ -272,11 +275,39 @@ class Hub:
             text, is_ok = f"this failed inside nbautoml: {type(error).__name__}: {error}", False
         self._ack(channel, message["client"], message["cid"], ok=is_ok, text=text)
 
-    def _curves(self, message: CurvesRequest, channel: Channel) -> None:
+    def _watched_by(
+        self, message: CurvesRequest | TrialRequest, channel: Channel
+    ) -> _Watched | None:
         watched = self._watched.get(message["run"])
         if watched is None:
-            text = "say hello before asking for curves"
+            text = "say hello before asking for curves or trials"
             self._ack(channel, message["client"], message["cid"], ok=False, text=text)
+        return watched
+
+    def _trial(self, message: TrialRequest, channel: Channel) -> None:
+        watched = self._watched_by(message, channel)
+        if watched is None:
+            return
+        try:
+            kept = watched.tail.kept(message["trial"])
+        except NbAutomlError as error:
+            self._ack(channel, message["client"], message["cid"], ok=False, text=str(error))
+            return
+        channel.send(
+            {
+                "type": "trial",
+                "v": PROTOCOL_VERSION,
+                "to": message["client"],
+                "cid": message["cid"],
+                "run": message["run"],
+                "trial": message["trial"],
+                **kept,
+            }
+        )
+
+    def _curves(self, message: CurvesRequest, channel: Channel) -> None:
+        watched = self._watched_by(message, channel)
+        if watched is None:
             return
         channel.send(
             {

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
+from nbautoml.widgets.protocol_parts import Aim, LayerRow, LayerSide, TrialMessage, TrialRequest
+
 __all__ = [
     "COMMANDS_TARGET",
     "EVENTS_COMM_ID",
@@ -41,6 +43,8 @@ __all__ = [
     "FromBrowser",
     "Header",
     "Hello",
+    "LayerRow",
+    "LayerSide",
     "Line",
     "LinesMessage",
     "LogEntry",
@@ -49,6 +53,8 @@ __all__ = [
     "SnapshotMessage",
     "Tick",
     "ToBrowser",
+    "TrialMessage",
+    "TrialRequest",
     "Trials",
     "Unknown",
     "Welcome",
@@ -80,22 +86,6 @@ class Best(TypedDict):
     trial: int
     value: float
     params: dict[str, Any]
-
-
-class Aim(TypedDict):
-    """One of several objectives: the column ``key`` of the metrics, and which way is better.
-
-    ``least`` and ``most`` are the limits that were asked for; ``before`` is what the model had that
-    the run began with. ``unit`` is "" for plain numbers; bytes are shown as KB and MB.
-    """
-
-    key: str
-    label: str
-    unit: Literal["", "ms", "bytes", "mWh"]
-    direction: Literal["minimize", "maximize"]
-    least: float | None
-    most: float | None
-    before: float | None
 
 
 class Header(TypedDict):
@@ -362,8 +352,10 @@ class CurvesRequest(TypedDict):
     name: str
 
 
-ToBrowser: TypeAlias = Tick | SnapshotMessage | Welcome | Ack | Unknown | LinesMessage
-FromBrowser: TypeAlias = Hello | Bye | CommandMessage | CurvesRequest
+ToBrowser: TypeAlias = (
+    Tick | SnapshotMessage | Welcome | Ack | Unknown | LinesMessage | TrialMessage
+)
+FromBrowser: TypeAlias = Hello | Bye | CommandMessage | CurvesRequest | TrialRequest
 
 # In the order in which the generated file lists them.
 TYPES: tuple[type, ...] = (
@@ -385,8 +377,12 @@ TYPES: tuple[type, ...] = (
     Ack,
     Unknown,
     LinesMessage,
+    LayerSide,
+    LayerRow,
+    TrialMessage,
     Hello,
     Bye,
     CommandMessage,
     CurvesRequest,
+    TrialRequest,
 )

@@ -11,6 +11,7 @@ from nbautoml.store.rows import Changes, Points, RunRow
 from nbautoml.widgets.bounding import fit_delta, fit_snapshot
 from nbautoml.widgets.curves import CurveReader, lines_of, shown_names, shown_trials, thinned
 from nbautoml.widgets.header import header_of, log_entry
+from nbautoml.widgets.kept import KeptOfTrial, kept_of_trial
 from nbautoml.widgets.protocol import (
     FINAL_STATES,
     PROTOCOL_VERSION,
@@ -186,6 +187,10 @@ class Tail:
         points = self._reader.points(trial=known, name=name) if known else Points()
         n = max(min(_MAX_POINTS_ASKED, 10_000 // max(len(known), 1)), 20)
         return [thinned(line, n) for line in lines_of(points, up_to=self._cursor.point)]
+
+    def kept(self, trial: int) -> KeptOfTrial:
+        """What was kept of a trial: its model and its layers."""
+        return kept_of_trial(self._reader, trial, run_id=self._run.id, name=self._recipe.name)
 
     # -- moving on ----------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from nbautoml.spec.recipe import Recipe
-from nbautoml.store.rows import Changes, Cursor, LogRow, Points, RunRow, TrialRow
+from nbautoml.store.rows import ArtifactRow, Changes, Cursor, LogRow, Points, RunRow, TrialRow
 
 __all__ = ["RecordReader", "RunSource"]
 
@@ -45,6 +45,9 @@ class RecordReader(Protocol):
 
     def logs(self, since_id: int = 0, limit: int | None = None) -> Sequence[LogRow]:
         """Lines of the log in order; with a limit the newest of them."""
+
+    def artifacts(self, trial: int | None = None) -> Sequence[ArtifactRow]:
+        """Files of the run, or of one trial, oldest first."""
 
     def close(self) -> None:
         """Let go of files and connections."""

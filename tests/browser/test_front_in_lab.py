@@ -1,12 +1,24 @@
-"""The front of a run with several objectives in a real JupyterLab: drawn, walked, picked, filtered."""
+"""The front of a run with several objectives in a real JupyterLab: drawn, walked, picked, filtered, used."""
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 from lab import SETUP, WAIT_MS
 from playwright.sync_api import expect
+
+from nbautoml.events import (
+    PlanChosen,
+    RunStateChanged,
+    TrialEnded,
+    TrialPlanned,
+    TrialStarted,
+)
+from nbautoml.spec import Budget, Objective, Space
+from nbautoml.spec.recipe import Execution, Recipe, Target
+from nbautoml.store import Home, Owner, save_artifact
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -100,3 +112,66 @@ def test_table_and_picture_are_narrowed_to_the_front_and_the_saved_page_shows_it
     expect(notebook.panel.locator(".nba-drawing .nba-diamond")).to_have_count(
         len(front), timeout=WAIT_MS
     )
+
+
+def test_picked_trial_gives_its_model(finished):
+    notebook, front = finished
+    panel = notebook.panel
+    trial = max(front)
+    panel.locator(f".nba-rows [data-trial='{trial}']").click()
+    line = panel.locator(".nba-use code")
+    expect(line).to_have_text(f"model = both.model({trial})", timeout=WAIT_MS)
+    panel.get_by_role("button", name="Use this one", exact=True).click()
+    expect(panel.locator(".nba-use [role=status]")).not_to_be_empty()
+    notebook.page.locator(".jp-CodeCell .jp-InputArea-editor .cm-content").last.click()
+    notebook.page.keyboard.insert_text(f"{line.inner_text()}\nprint('built', type(model).__name__)")
+    notebook.run()
+    expect(notebook.page.get_by_text("built Net", exact=True)).to_be_visible(timeout=WAIT_MS)
+
+
+def test_layers_of_a_compressed_trial_are_shown_before_and_after(opened, lab):
+    record_of_compression(Home(lab.work.parent / "home"))
+    notebook = opened("layers.ipynb", "%load_ext nbautoml", "%automl show small")
+    notebook.start()
+    notebook.run()
+    notebook.run(wait=False)
+    panel = notebook.panel
+    expect(panel).to_be_visible(timeout=WAIT_MS)
+    expect(panel.locator(".nba-drawing .nba-limit text").first).to_have_text("≤ 2 ms")
+    panel.locator(".nba-rows [data-trial='1']").click()
+    layers = panel.locator(".nba-layers")
+    expect(layers).to_be_visible(timeout=WAIT_MS)
+    expect(layers.locator("tbody tr")).to_have_count(2)
+    expect(layers.locator("tbody tr").first).to_contain_text("500 → 120")
+    expect(layers.locator("tbody tr").last).to_contain_text("<img src=x>")
+    assert layers.locator("img").count() == 0
+
+
+def record_of_compression(home):
+    """A finished run whose first trial is small, and whose second one smaller."""
+    aims = (Objective("accuracy", "maximize"), Objective("latency_ms", "minimize"))
+    recipe = Recipe(
+        kind="compress", name="small", run_id="",
+        target=Target(role="module", symbol="Net", capsule_hash=""), data=None, space=Space({}),
+        fixed={}, objectives=aims, budget=Budget(n_trials=2), seed=0, sampler="random",
+        stopper="none", execution=Execution(),
+    )  # fmt: skip
+    folder = home.create_run(recipe, None)
+    side = {"weights": 500, "macs": 288_000, "bits": 32, "out": 20}
+    layers = [
+        {"name": "conv1", "kind": "Conv2d", "before": side, "after": {**side, "weights": 120}},
+        {"name": "<img src=x>", "kind": "Linear", "before": side, "after": None},
+    ]
+    with folder.writer(Owner.this_process()) as writer:
+        writer.create(folder.recipe())
+        plan = {"limits": {"latency_ms": {"max": 2.0}}, "baseline": {"accuracy": 0.9}}
+        events = [RunStateChanged(state="running"), PlanChosen(text="one by one", details=plan)]
+        for number, values in enumerate([(0.9, 3.0), (0.88, 1.0)]):
+            content = json.dumps({"version": 1, "layers": layers}).encode()
+            events += [
+                TrialPlanned(trial=number, params={}),
+                TrialStarted(trial=number, worker=1),
+                save_artifact(folder, content, "layers", number, suffix=".json"),
+                TrialEnded(trial=number, state="complete", values=list(values)),
+            ]
+        writer.apply([*events, RunStateChanged(state="finished")])

@@ -30,10 +30,12 @@ SHAPES = {
     "snapshot_message": protocol.SnapshotMessage,
     "tick": protocol.Tick,
     "tick_header_only": protocol.Tick,
+    "trial": protocol.TrialMessage,
+    "trial_request": protocol.TrialRequest,
     "unknown": protocol.Unknown,
     "welcome": protocol.Welcome,
 }
-FROM_BROWSER = ["hello", "hello_with_nothing", "bye", "command", "curves"]
+FROM_BROWSER = ["hello", "hello_with_nothing", "bye", "command", "curves", "trial_request"]
 
 
 def test_typescript_is_fresh():
@@ -83,6 +85,7 @@ def test_messages_of_browsers_are_read(fixture_json, name):
         {"type": "command", "client": "a", "cid": "b", "run": "c", "command": "Stop"},
         {"type": "curves", "client": "a", "cid": "b", "run": "c", "trials": [1] * 301, "name": "x"},
         {"type": "curves", "client": "a", "cid": "b", "run": "c", "trials": ["1"], "name": "x"},
+        {"type": "trial", "client": "a", "cid": "b", "run": "c", "trial": "../8"},
     ],
 )
 def test_what_is_no_message_is_refused(raw):

@@ -8,6 +8,7 @@ import {
   PROTOCOL_VERSION,
   type Snapshot,
   type ToBrowser,
+  type TrialMessage,
   type Welcome,
 } from '../protocol';
 import { replaceLines } from '../state/curves';
@@ -52,7 +53,11 @@ export class RunSession {
   private _stopWatching: (() => void) | null = null;
   private readonly _commands = new Map<string, Pending>();
   private readonly _asked = new Map<string, Asked>();
-  /** Curves that were asked for: `name` and trial. */
+  /** What was kept of trials, as far as it was asked for. */
+  private readonly _kept = signal<ReadonlyMap<number, TrialMessage>>(new Map());
+  /** The trial that was asked for last; it is asked for again of another kernel. */
+  private _trial: number | null = null;
+  /** Curves and trials that were asked for: `name` and trial, or the trial alone. */
   private readonly _wanted = new Set<string>();
 
   constructor(
@@ -72,6 +77,11 @@ export class RunSession {
   /** What became of the last command. */
   get notice(): ReadonlySignal<Notice | null> {
     return this._notice;
+  }
+
+  /** What was kept of trials: see `requestTrial`. */
+  get kept(): ReadonlySignal<ReadonlyMap<number, TrialMessage>> {
+    return this._kept;
   }
 
   /** Whether the kernel chose this document to write the run's snapshots into the notebook. */
@@ -105,6 +115,9 @@ export class RunSession {
           this._isGreeted = false;
           this._wanted.clear();
           if (this._isFollowing()) this._sayHello();
+          // A kernel that started anew knows other names.
+          this._kept.value = new Map();
+          if (this._trial !== null) this.requestTrial(this._trial);
         } else if (this._link.peek().kind !== 'idle' || this._isFollowing()) {
           this._forgetHello();
           this._isWriter.value = false;
@@ -208,6 +221,9 @@ export class RunSession {
       case 'lines':
         this._receiveLines(message);
         break;
+      case 'trial':
+        this._receiveTrial(message);
+        break;
     }
   }
 
@@ -279,14 +295,29 @@ export class RunSession {
     }
     const missing = trials.filter((trial) => !this._wanted.has(`${trial} ${name}`));
     if (missing.length === 0) return;
-    const keys = missing.map((trial) => `${trial} ${name}`);
+    const cid = this._ask(missing.map((trial) => `${trial} ${name}`));
+    this._transport.send({ type: 'curves', client: this._client, cid, run: this.run, trials: missing, name });
+  }
+
+  /** Ask what was kept of a trial that ended; it is asked once a connection. */
+  requestTrial(trial: number): void {
+    this._trial = trial;
+    if (this._transport.channel.peek().kind !== 'open') this._transport.connect();
+    else if (!this._wanted.has(`${trial}`)) {
+      const cid = this._ask([`${trial}`]);
+      this._transport.send({ type: 'trial', client: this._client, cid, run: this.run, trial });
+    }
+  }
+
+  /** Notes a question of which the answer has a time limit; returns its name. */
+  private _ask(keys: readonly string[]): string {
     for (const key of keys) this._wanted.add(key);
     const cid = uuid();
     const asked: Asked = { timer: setTimeout(() => this._forgetAsked(cid, asked), TIME_LIMIT_MS), keys };
     this._asked.set(cid, asked);
     // Of a run that is over the kernel has not heard yet from this client.
-    if (this._link.peek().kind === 'idle' && !this._isGreeted) this._sayHello();
-    this._transport.send({ type: 'curves', client: this._client, cid, run: this.run, trials: missing, name });
+    if (!this._isGreeted) this._sayHello();
+    return cid;
   }
 
   /** What was not answered may be asked for again. */
@@ -303,5 +334,13 @@ export class RunSession {
     clearTimeout(asked.timer);
     this._asked.delete(cid);
     this._state.value = { ...state, curves: replaceLines(state.curves, lines) };
+  }
+
+  private _receiveTrial(message: TrialMessage): void {
+    const asked = this._asked.get(message.cid);
+    if (!asked) return;
+    clearTimeout(asked.timer);
+    this._asked.delete(message.cid);
+    this._kept.value = new Map(this._kept.peek()).set(message.trial, message);
   }
 }

@@ -7,6 +7,7 @@ import { numberAt, rowOf, textAt } from '../state/rows';
 import { CommandButton } from './Buttons';
 import { Params, stateText, unitOf } from './Header';
 import { Icon } from './icons';
+import { Kept } from './Kept';
 import type { PanelModel } from './model';
 
 type Props = { model: PanelModel };
@@ -119,6 +120,9 @@ function OneTrial({ model, trial, colour }: Props & { trial: number; colour: num
       <div class="nba-detail-params">
         <Params params={values('param')} />
       </div>
+      {(state === 'complete' || state === 'stopped_early') && (
+        <Kept key={trial} model={model} trial={trial} />
+      )}
       {error !== null && <pre class="nba-error">{error}</pre>}
     </section>
   );

@@ -1,6 +1,7 @@
 // What one view of a run shows: the run's state, and what its reader chose. The views are functions of this.
 
 import { computed, type ReadonlySignal, type Signal, signal } from '@preact/signals';
+import type { TrialMessage } from '../protocol';
 import type { Link, Notice, Reason, RunSession } from '../session/session';
 import { defaultSort, type Field, fieldsOf, order, type Sort } from '../state/fields';
 import { type Filter, parseFilter, shownRows } from '../state/filter';
@@ -13,6 +14,7 @@ export const N_COLOURS = 8;
 export interface Actions {
   command(command: Record<string, unknown>): void;
   requestCurves(name: string, trials: readonly number[]): void;
+  requestTrial(trial: number): void;
 }
 
 export type ChartKind = 'curves' | 'front';
@@ -30,6 +32,8 @@ export class PanelModel {
   readonly state: Signal<RunState>;
   readonly link: ReadonlySignal<Link>;
   readonly notice: ReadonlySignal<Notice | null>;
+  /** What was kept of trials that were asked for. */
+  readonly kept: ReadonlySignal<ReadonlyMap<number, TrialMessage>>;
   readonly fields: ReadonlySignal<Field[]>;
 
   /** Null until the reader sorts: see `sort`. */
@@ -67,7 +71,7 @@ export class PanelModel {
 
   constructor(
     state: RunState,
-    session: Pick<RunSession, 'link' | 'notice' | 'age'>,
+    session: Pick<RunSession, 'link' | 'notice' | 'kept' | 'age'>,
     readonly actions: Actions,
     readonly language: 'en' | 'zh',
   ) {
@@ -75,6 +79,7 @@ export class PanelModel {
     this.state = signal(state);
     this.link = session.link;
     this.notice = session.notice;
+    this.kept = session.kept;
     this.ageOf = () => session.age;
     this.fields = computed(() => fieldsOf(this.state.value));
     this.filter = computed(() => parseFilter(this.filterText.value, this.fields.value));

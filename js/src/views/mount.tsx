@@ -73,6 +73,7 @@ function startPanel(
     {
       command: (command) => session.command(command),
       requestCurves: (name, trials) => session.requestCurves(name, trials),
+      requestTrial: (trial) => session.requestTrial(trial),
     },
     language,
   );
