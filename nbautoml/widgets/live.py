@@ -128,6 +128,8 @@ class LiveLink:
 
     def show(self, source: RunSource, shown: Shown) -> None:
         """Keep a display of a run up to date where no browser with our extension does."""
+        # At once: whoever waits for the run refreshes its displays before the thread has run.
+        self.shown.remember(source.id, shown)
         self._do(lambda: self._follow(source, shown))
 
     def add_source(self, source: RunSource) -> None:

@@ -58,13 +58,12 @@ class ShownRuns:
         self._all: list[tuple[str, Shown]] = []
 
     def add(self, run_id: str, shown: Shown) -> None:
-        """Redraw it from now on."""
+        """Redraw one that is remembered whenever its run moves."""
         with self._lock:
             self._live.setdefault(run_id, []).append(shown)
-            self._all = [*self._all, (run_id, shown)][-_MAX_KEPT:]
 
     def remember(self, run_id: str, shown: Shown) -> None:
-        """Redraw it only when `redraw_now` asks."""
+        """Redraw it when `redraw_now` asks."""
         with self._lock:
             self._all = [*self._all, (run_id, shown)][-_MAX_KEPT:]
 
