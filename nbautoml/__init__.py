@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nbautoml.api.run import Run
     from nbautoml.api.verbs import (
         compare,
+        compress,
         export,
         import_run,
         load,
@@ -44,6 +45,7 @@ _WHERE = {
     "Run": "api.run",
     "Space": "spec",
     "compare": "api.verbs",
+    "compress": "api.verbs",
     "export": "api.verbs",
     "import_run": "api.verbs",
     "load": "api.verbs",
@@ -65,6 +67,7 @@ __all__ = [
     "Space",
     "__version__",
     "compare",
+    "compress",
     "export",
     "import_run",
     "load",

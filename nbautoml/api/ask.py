@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nbautoml.api.kinds import one_of
-from nbautoml.api.options import DEFAULT_TRIALS, VERBS, in_python
+from nbautoml.api.options import DEFAULT_MODELS, DEFAULT_TRIALS, VERBS, in_python
 from nbautoml.errors import UsageError
 from nbautoml.store import Home
 
@@ -17,11 +17,11 @@ __all__ = ["Ask", "checked_options"]
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """One call of `tune` or `train`.
+    """One call of `tune`, `train` or `compress`.
 
     Attributes:
-        verb: "tune" or "train".
-        model: the class or function.
+        verb: "tune", "train" or "compress".
+        model: the class or function; to compress, a trained module or a run.
         symbol: its name, when that is known; "" to look it up.
         options: every option of the verb but the settings, checked.
         settings: values and dimensions that were said beside the space: flags, keyword arguments.
@@ -49,9 +49,9 @@ class Ask:
     @property
     def direction(self) -> str | None:
         """What was said about the direction."""
-        if self.options["maximize"]:
+        if self.options.get("maximize"):
             return "maximize"
-        return "minimize" if self.options["minimize"] else None
+        return "minimize" if self.options.get("minimize") else None
 
     @property
     def n_trials(self) -> int | None:
@@ -61,6 +61,10 @@ class Ask:
         said: int | None = self.options["trials"]
         if said is not None:
             return said
+        if self.verb == "compress":
+            if self.options["method"] != "auto":
+                return 2  # the original, and what was named
+            return None if self.options["time"] is not None else DEFAULT_MODELS
         is_listed = self.options["sampler"] in {"grid", "brute"}
         return None if self.options["time"] is not None or is_listed else DEFAULT_TRIALS
 
@@ -85,6 +89,6 @@ def checked_options(verb: str, given: Mapping[str, Any]) -> tuple[dict[str, Any]
         elif value is not None:
             checked = option.rules.checked(name, value)
             options[name] = one_of(name, checked, option.choices) if option.choices else checked
-    if options["maximize"] and options["minimize"]:
+    if options.get("maximize") and options.get("minimize"):
         raise UsageError("maximize and minimize are both True", hint="leave one of them out")
     return options, settings

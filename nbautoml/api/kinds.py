@@ -6,13 +6,16 @@ A magic's word and a Python argument end in the same check, so that ``--time 10m
 
 from __future__ import annotations
 
+import math
 import numbers
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from nbautoml.compress.techniques import techniques_from
 from nbautoml.errors import RecipeError, UsageError, nearest
 from nbautoml.spec import parse_duration
 
@@ -138,6 +141,58 @@ def _duration(value: Any) -> float:
     return parse_duration(value if isinstance(value, str) else float(value))
 
 
+_UNITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {
+        "ms": MappingProxyType({"us": 1e-3, "ms": 1.0, "s": 1e3}),
+        "B": MappingProxyType(
+            {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20}
+        ),
+        "mJ": MappingProxyType({"uj": 1e-3, "mj": 1.0, "j": 1e3}),
+    }
+)
+_AMOUNT = re.compile(r"\s*([0-9.eE+-]+)\s*([a-zA-Z]*)\s*")
+
+
+def _amount(unit: str) -> Callable[[Any], float]:
+    """Numbers above 0 with a unit of a family; a plain number is in the unit itself."""
+
+    def check(value: Any) -> float:
+        factor = 1.0
+        if isinstance(value, str):
+            found = _AMOUNT.fullmatch(value)
+            if found is None or (found[2] and found[2].lower() not in _UNITS[unit]):
+                raise ValueError
+            factor = _UNITS[unit][found[2].lower()] if found[2] else 1.0
+            value = float(found[1])
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise ValueError  # noqa: TRY004 - every check speaks ValueError
+        if not 0 < float(value) * factor < math.inf:
+            raise ValueError
+        return float(value) * factor
+
+    return check
+
+
+def _drop(value: Any) -> float:
+    if isinstance(value, str):
+        value = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ValueError  # noqa: TRY004 - every check speaks ValueError
+    if not 0 <= float(value) < math.inf:
+        raise ValueError
+    return float(value)
+
+
+def _methods(value: Any) -> Any:
+    """What was said to be done: auto, or configs."""
+    if isinstance(value, str) and value == "auto":
+        return value
+    try:
+        return techniques_from(value)
+    except RecipeError as error:  # it knows better than a line about all values what is off
+        raise UsageError(error.message, hint=error.hint) from None
+
+
 def _bool(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError  # noqa: TRY004 - every check speaks ValueError
@@ -211,6 +266,41 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             metavar="TIME",
             read=_duration,
             check=_duration,
+        ),
+        "techniques": Kind(
+            takes="auto, or techniques in order with commas (in Python also a list of configs)",
+            annotation="str | Sequence[Technique]",
+            metavar="NAME[,NAME]",
+            read=_methods,
+            check=_methods,
+        ),
+        "drop": Kind(
+            takes="a number from 0, in the metric's unit (0.01 or 1%)",
+            annotation="str | float",
+            metavar="DROP",
+            read=_drop,
+            check=_drop,
+        ),
+        "milliseconds": Kind(
+            takes="a time such as 2ms, 500us, 1s (a plain number is milliseconds)",
+            annotation="str | float",
+            metavar="MS",
+            read=_amount("ms"),
+            check=_amount("ms"),
+        ),
+        "bytes": Kind(
+            takes="a size such as 500KB, 2MB, 1MiB (a plain number is bytes)",
+            annotation="str | float",
+            metavar="SIZE",
+            read=_amount("B"),
+            check=_amount("B"),
+        ),
+        "energy": Kind(
+            takes="an energy such as 5mJ, 0.1J (a plain number is millijoules)",
+            annotation="str | float",
+            metavar="ENERGY",
+            read=_amount("mJ"),
+            check=_amount("mJ"),
         ),
         "text": Kind(takes="a word", annotation="str", metavar="WORD", read=_text, check=_text),
         "names": Kind(

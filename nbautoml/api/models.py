@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.api.namespace import namespace_for, sources_for
@@ -51,6 +51,8 @@ def rebuild_module(
     """
     from safetensors.torch import load
 
+    if recipe.kind == "compress":
+        return _compressed(folder, recipe, row, namespace, may_run_code=may_run_code)
     if recipe.target.role != "module":
         raise NbAutomlError(
             f"run {recipe.name!r} tuned an {recipe.target.role}, which leaves no module",
@@ -70,12 +72,61 @@ def rebuild_module(
     return module.eval()
 
 
-def _weights(folder: RunFolder, recipe: Recipe, row: TrialRow) -> bytes:
+def _compressed(
+    folder: RunFolder,
+    recipe: Recipe,
+    row: TrialRow,
+    namespace: Mapping[str, Any],
+    *,
+    may_run_code: bool,
+) -> nn.Module:
+    """A model of a compression: from its blueprint, or the ONNX file that stands for it."""
+    from nbautoml.compress.keeping import MODEL, ONNX
+    from nbautoml.compress.saved import load_module
+
+    with folder.reader() as reader:
+        details = [item.details for item in reader.artifacts(row.number) if item.kind == MODEL]
+    if details and details[-1].get("stands") == ONNX:
+        from nbautoml.compress.onnx_module import OnnxModule
+
+        return OnnxModule(_weights(folder, recipe, row, ONNX)).eval()
+    names = _names_of_parts(folder, recipe, namespace, may_run_code=may_run_code)
+    return load_module(_weights(folder, recipe, row, MODEL), names)
+
+
+def _names_of_parts(
+    folder: RunFolder, recipe: Recipe, namespace: Mapping[str, Any], *, may_run_code: bool
+) -> Mapping[str, Any]:
+    """Where the classes that a compressed module is made of are found."""
+    import importlib
+
+    symbols = recipe.settings.get("symbols", [])
+    if may_run_code:
+        for package in recipe.settings.get("packages", ()):
+            importlib.import_module(package)
+    if not symbols:
+        return {}
+    here = [namespace.get(symbol) for symbol in symbols]
+    if all(callable(part) for part in here) and _is_unchanged(here[0], recipe, namespace, symbols):
+        return namespace
+    if not may_run_code:
+        raise CapsuleError(
+            f"{', '.join(symbols)} of run {recipe.name!r} is not here as it was, and the run was "
+            "submitted by another process",
+            hint=f"run the cell that defines it ({recipe.name}.code shows it), or, if you trust "
+            f"the run, {recipe.name}.model(run_code=True), which executes its code",
+        )
+    from nbautoml.capsule import import_capsule
+
+    return vars(import_capsule(folder.capsule_dir))
+
+
+def _weights(folder: RunFolder, recipe: Recipe, row: TrialRow, kind: str = "weights") -> bytes:
     from nbautoml.store import load_artifact
 
     with folder.reader() as reader:
-        kept = [item for item in reader.artifacts(row.number) if item.kind == "weights"]
-        others = [item.trial for item in reader.artifacts() if item.kind == "weights"]
+        kept = [item for item in reader.artifacts(row.number) if item.kind == kind]
+        others = [item.trial for item in reader.artifacts() if item.kind == kind]
     if kept:
         return load_artifact(kept[-1])
     listed = ", ".join(str(number) for number in others[-5:]) or "no trial"
@@ -91,7 +142,7 @@ def _target(
 ) -> Any:
     symbol = recipe.target.symbol
     found = namespace.get(symbol)
-    if inspect.isclass(found) and _is_unchanged(found, recipe, namespace):
+    if inspect.isclass(found) and _is_unchanged(found, recipe, namespace, [symbol]):
         return found
     state = "has changed since the run" if found is not None else "is not defined here"
     if not may_run_code:
@@ -107,11 +158,13 @@ def _target(
     return getattr(import_capsule(folder.capsule_dir), symbol)
 
 
-def _is_unchanged(found: Any, recipe: Recipe, namespace: Mapping[str, Any]) -> bool:
-    """Whether the class, with all that it needs, is what the run was submitted with."""
+def _is_unchanged(
+    found: Any, recipe: Recipe, namespace: Mapping[str, Any], symbols: Sequence[str]
+) -> bool:
+    """Whether the classes, with all that they need, are what the run was submitted with."""
     from nbautoml.capsule import build_capsule
 
-    roots = [recipe.target.symbol, *([recipe.target.loss] if recipe.target.loss else [])]
+    roots = [*symbols, *([recipe.target.loss] if recipe.target.loss else [])]
     around = {**namespace_for(found), **namespace}
     for names in (roots, [*roots, *_choices_of_classes(recipe)]):
         try:

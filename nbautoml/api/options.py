@@ -8,14 +8,23 @@ that is here does something in every verb that lists it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
 
-from nbautoml.api.kinds import KINDS, Kind
+from nbautoml.api.option import Option, Place, Verb
+from nbautoml.compress.techniques import TECHNIQUES
 from nbautoml.spec import METRICS, SETTING_HELP, SIZES, TASKS
 
-__all__ = ["SAMPLER_NAMES", "SETTINGS", "STOPPER_NAMES", "VERBS", "Option", "Place", "Verb"]
+__all__ = [
+    "DEFAULT_MODELS",
+    "SAMPLER_NAMES",
+    "SETTINGS",
+    "STOPPER_NAMES",
+    "VERBS",
+    "Option",
+    "Place",
+    "Verb",
+]
 
 # Names alone: the tables themselves load optuna. A test holds the two together.
 SAMPLER_NAMES = ("auto", "bayes", "tpe", "random", "grid", "gp", "cmaes", "qmc", "nsga2", "brute")
@@ -30,81 +39,7 @@ STOPPER_NAMES = (
     "none",
 )
 DEFAULT_TRIALS = 50
-
-
-@dataclass(frozen=True, kw_only=True)
-class Option:
-    """One option.
-
-    Attributes:
-        name: the Python keyword; its flag is ``--name`` with dashes.
-        kind: a key of `KINDS`.
-        help: one line, no full stop.
-        default: what holds when it is left out.
-        choices: the words it takes; empty for any.
-        suggests: words offered by completion where others are allowed too.
-    """
-
-    name: str
-    kind: str
-    help: str
-    default: Any = None
-    choices: tuple[str, ...] = ()
-    suggests: tuple[str, ...] = ()
-
-    @property
-    def flag(self) -> str:
-        """The word in a magic or a terminal."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def rules(self) -> Kind:
-        """How its values are read and checked."""
-        return KINDS[self.kind]
-
-    @property
-    def is_flag(self) -> bool:
-        """Whether it stands alone, without a value."""
-        return self.kind == "flag"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """A word without a flag: ``what`` is "new run", "run", "path" or "verb"."""
-
-    name: str
-    what: str
-    help: str
-    is_optional: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verb:
-    """One verb: what follows ``%automl`` or ``python -m nbautoml``.
-
-    Attributes:
-        in_cell: usable as ``%%automl``, with a body.
-        in_terminal: usable as ``python -m nbautoml``.
-        example: lines that a person may copy.
-    """
-
-    name: str
-    purpose: str
-    places: tuple[Place, ...] = ()
-    options: tuple[Option, ...] = ()
-    in_cell: bool = False
-    in_terminal: bool = True
-    example: str = ""
-    story: str = ""
-
-    def option(self, name: str) -> Option | None:
-        """The option with this Python keyword."""
-        return next((option for option in self.options if option.name == name), None)
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """What holds when nothing is said."""
-        return {option.name: option.default for option in self.options}
+DEFAULT_MODELS = 32
 
 
 HOME = Option(
@@ -227,6 +162,69 @@ _TUNE = (
     ),
     *_HOW,
 )
+_LATENCY_ROWS = 1
+_COMPRESS = (
+    Option(
+        name="data",
+        kind="expression",
+        help="what it was trained on, as for tune; a run that is given as --model brings its own",
+        suggests=("digits", "wine", "breast_cancer", "diabetes"),
+    ),
+    Option(
+        name="model",
+        kind="expression",
+        help="a trained nn.Module, or a run, whose best model is taken",
+    ),
+    Option(
+        name="method",
+        kind="techniques",
+        help="auto searches; or techniques in order, with commas: " + ", ".join(TECHNIQUES),
+        default="auto",
+        suggests=("auto", *TECHNIQUES),
+    ),
+    Option(
+        name="max_drop",
+        kind="drop",
+        help="how much worse the metric may become, in its own unit",
+        default=0.01,
+    ),
+    Option(name="max_latency", kind="milliseconds", help="of one batch in ONNX Runtime"),
+    Option(name="max_size", kind="bytes", help="of the file that is deployed"),
+    Option(name="max_memory", kind="bytes", help="of tensors alive at once in a pass"),
+    Option(
+        name="rows",
+        kind="count",
+        help="rows of the batch that latency is measured with",
+        default=_LATENCY_ROWS,
+    ),
+    Option(name="target", kind="text", help="the column of a DataFrame that is predicted"),
+    Option(
+        name="task", kind="text", help="what is predicted; inferred when left out", choices=TASKS
+    ),
+    Option(
+        name="metric",
+        kind="text",
+        help="what must not drop; accuracy for classes and rmse for numbers when left out",
+        suggests=tuple(METRICS),
+    ),
+    Option(name="valid", kind="share", help="share of the rows kept for validation", default=0.2),
+    Option(
+        name="trials",
+        kind="count",
+        help=f"models to try; {DEFAULT_MODELS} when neither this nor --time is given",
+    ),
+    _TIME,
+    Option(name="timeout_per_trial", kind="duration", help="a trial that takes longer fails"),
+    Option(name="workers", kind="count", help="trials at once; the engine chooses when left out"),
+    *(option for option in _HOW if option.name != "executor"),
+    Option(
+        name="executor",
+        kind="text",
+        help="process: one model a worker; inline: here, blocking, for pdb and prints",
+        default="process",
+        choices=("process", "inline"),
+    ),
+)
 _NEW = Place(name="NAME", what="new run", help="what the run is called; becomes a variable")
 _RUN = Place(name="NAME", what="run", help="name or id of a run")
 _YES = Option(
@@ -274,6 +272,19 @@ _TABLE = (
         in_terminal=False,
         example="%automl train last --model Net --data (X, y) --epochs 30 --lr 0.003",
         story="Dimensions in the signature take their default.",
+    ),
+    Verb(
+        name="compress",
+        purpose="make a trained model smaller and faster, and prove it",
+        places=(_NEW,),
+        options=(*_COMPRESS, *SETTINGS),
+        in_cell=True,
+        in_terminal=False,
+        example="%automl compress small --model run.best_model --data (X, y) --max-drop 0.01 "
+        "--max-latency 2ms",
+        story="Every model is measured after export, on this machine, beside the original. "
+        "Settings are those of the fine-tuning; --epochs is its longest. A cell may assign model "
+        "and method.",
     ),
     Verb(
         name="runs",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from nbautoml.api.commands import command_run, resume_run
 from nbautoml.api.namespace import current_shell
+from nbautoml.api.pictures import Pictures
 from nbautoml.api.texts import Code, run_line
 from nbautoml.api.trials import (
     TrialView,
@@ -28,9 +29,9 @@ from nbautoml.store.peek import peek
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
-    from matplotlib.figure import Figure
     from torch import nn
 
+    from nbautoml.api.compressed import Verdicts
     from nbautoml.api.verification import Verification
     from nbautoml.measure import Figures
     from nbautoml.spec.recipe import Recipe
@@ -39,7 +40,7 @@ __all__ = ["Run"]
 
 
 @final
-class Run:
+class Run(Pictures):
     """One run: what it does, what it found, and how to steer it.
 
     A handle on a folder: it holds no state of its own, so two of them never disagree, and one
@@ -95,7 +96,7 @@ class Run:
 
     @property
     def kind(self) -> str:
-        """What kind of run it is: "tune" or "train"."""
+        """What kind of run it is: "tune", "train" or "compress"."""
         return self.recipe.kind
 
     @property
@@ -135,12 +136,16 @@ class Run:
 
     @property
     def best(self) -> TrialView:
-        """The best trial.
+        """The best trial; of a compression the smallest and fastest model within the limits.
 
         Raises:
             NbAutomlError: no trial is complete; says what happened, and what to do.
         """
         rows = self._rows()
+        if self.kind == "compress":
+            from nbautoml.api.compressed import picked_row
+
+            return self._view(picked_row(self.name, self.state, self.recipe, rows))
         if len(self.recipe.objectives) > 1:
             raise NbAutomlError(
                 f"run {self.name!r} has {len(self.recipe.objectives)} objectives and no single best",
@@ -159,6 +164,17 @@ class Run:
         the best trial, and those that are equally good.
         """
         return trials_frame(front_of_trials(self._rows(), self.recipe.objectives))
+
+    @property
+    def verdicts(self) -> Verdicts:
+        """Of a compression: a sentence about each technique that was tried, and about the pick.
+
+        Raises:
+            NbAutomlError: it is no compression.
+        """
+        from nbautoml.api.compressed import verdicts_of
+
+        return verdicts_of(self.name, self.recipe, self._rows())
 
     @property
     def best_model(self) -> nn.Module:
@@ -270,46 +286,6 @@ class Run:
         from nbautoml.api.verify import verify_run
 
         return verify_run(self, trials, run_code=run_code)
-
-    # -- pictures ---------------------------------------------------------------------------
-
-    # Each returns a matplotlib Figure that shows itself as the value of a cell.
-
-    def plot_history(self) -> Figure:
-        """The value of each trial, and the best so far."""
-        from nbautoml.api import plots
-
-        return plots.history(self)
-
-    def plot_curves(self, name: str | None = None) -> Figure:
-        """One quantity over the epochs of each trial; the objective's when left out."""
-        from nbautoml.api import plots
-
-        return plots.curves(self, name)
-
-    def plot_importance(self) -> Figure:
-        """How much of the differences in value each parameter explains (PED-ANOVA)."""
-        from nbautoml.api import plots
-
-        return plots.importance(self)
-
-    def plot_parallel(self) -> Figure:
-        """Each trial as a line through its parameters, coloured by its value."""
-        from nbautoml.api import plots
-
-        return plots.parallel(self)
-
-    def plot_front(self) -> Figure:
-        """The first objective of each trial against the others; those that none beats in all on top."""
-        from nbautoml.api import plots
-
-        return plots.front(self)
-
-    def plot_slice(self, *names: str) -> Figure:
-        """The value against each parameter (or those that are named)."""
-        from nbautoml.api import plots
-
-        return plots.slices(self, names)
 
     # -- steering ---------------------------------------------------------------------------
 

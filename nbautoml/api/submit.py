@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from nbautoml.spec.data import DataSpec
     from nbautoml.store import Home, RunFolder
 
-__all__ = ["Submitted", "submit"]
+__all__ = ["Submitted", "small_settings", "submit"]
 
 # What one batch may hold when it is tried on the kernel's CPU: a quarter of a second for a CNN.
 TRY_VALUES = 2**18
@@ -395,7 +395,7 @@ def try_batch(
     told = dry_run(
         lambda: ask.model(**arguments),
         open_data(data, ask.home.data_dir, device="cpu"),
-        _small(FitSettings.from_params(settings), data),
+        small_settings(FitSettings.from_params(settings), data),
         "cpu",
         loss=loss,
     )
@@ -419,7 +419,7 @@ def _small_point(space: Space, defaults: Mapping[str, Any]) -> dict[str, Any]:
     return space.labels(params)
 
 
-def _small(settings: FitSettings, data: DataSpec) -> FitSettings:
+def small_settings(settings: FitSettings, data: DataSpec) -> FitSettings:
     """The settings with a batch that a CPU takes in a moment, and without mixed precision."""
     n_values = sum(item.n_values for item in data.inputs)
     fitting = settings.batch_size * n_values <= TRY_VALUES

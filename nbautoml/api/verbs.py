@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "compare",
+    "compress",
     "export",
     "import_run",
     "load",
@@ -93,6 +94,27 @@ def train(model: Any, /, **options: Any) -> Run:
     return start(_ask("train", model, options))
 
 
+@_told_by("compress")
+def compress(model: Any, /, **options: Any) -> Run:
+    """Make a trained model smaller and faster, and prove it; returns at once, with the run.
+
+    Every model that is tried is exported, judged on the validation rows and timed beside the
+    original. ``method`` is "auto" (a search), words ("prune,quantize"), or a list of configs of
+    `nbautoml.compress`.
+
+    {options}
+        settings: of the fine-tuning: lr, optimizer, batch_size, epochs (its longest) ...
+
+    The model is a trained ``nn.Module``, or a run whose best model (and data) is taken.
+
+    Example::
+
+        small = nbautoml.compress(run, max_drop=0.01, max_latency="2ms").wait()
+        small.best_model
+    """
+    return start(_ask("compress", model, options))
+
+
 def _ask(verb: str, model: Any, given: dict[str, Any]) -> Ask:
     options, settings = checked_options(verb, given)
     return Ask(verb=verb, model=model, options=options, settings=settings)
@@ -104,10 +126,11 @@ def start(ask: Ask) -> Run:
     Raises:
         NbAutomlError: something is off; nothing was started.
     """
+    from nbautoml.api.compressing import submit_compression
     from nbautoml.api.submit import submit
 
     try:
-        submitted = submit(ask)
+        submitted = submit_compression(ask) if ask.verb == "compress" else submit(ask)
     except KeyboardInterrupt:
         if ask.options["executor"] == "inline" and ask.options["name"]:
             raise WaitingStopped(ask.options["name"], is_inline=True) from None

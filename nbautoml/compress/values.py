@@ -16,7 +16,8 @@ __all__ = ["decode", "encode", "resolved_class", "symbols_of"]
 
 # Where functions that modules hold (an activation, mostly) may come from.
 _FUNCTION_HOMES: dict[str, Any] = {
-    "torch": torch._C._VariableFunctions,  # those that take tensors, not torch.load and its like
+    # Those that take tensors: not torch.load and its like.
+    "torch": torch._C._VariableFunctions,  # noqa: SLF001  they are listed nowhere else
     "torch.nn.functional": F,
     "torch.nn.init": nn.init,
     "torch.special": torch.special,

@@ -12,8 +12,10 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nbautoml.errors import EngineError
@@ -44,8 +46,12 @@ class _Started:
 _started = _Started()
 
 
-def submit(home: Home, recipe: Recipe, capsule: Capsule) -> RunFolder:
+def submit(
+    home: Home, recipe: Recipe, capsule: Capsule, files: Mapping[str, bytes] = MappingProxyType({})
+) -> RunFolder:
     """Make the run's folder and hand it to a supervisor; returns at once.
+
+    ``files`` by name are what the run is given to work on.
 
     With executor "inline" the run is trained here, and this returns when it is over.
 
@@ -53,7 +59,7 @@ def submit(home: Home, recipe: Recipe, capsule: Capsule) -> RunFolder:
         StoreError: the folder cannot be made.
         EngineError: no supervisor could be started.
     """
-    folder = home.create_run(recipe, capsule)
+    folder = home.create_run(recipe, capsule, files)
     if recipe.execution.executor == "inline":
         from nbautoml.engine.supervisor import run_in_process
 

@@ -67,6 +67,7 @@ class Driver(Protocol):
 DRIVERS: Mapping[str, str] = {
     "tune": "nbautoml.tune.driver:TuneDriver",
     "train": "nbautoml.tune.driver:TuneDriver",
+    "compress": "nbautoml.compress.driver:CompressDriver",
 }
 
 

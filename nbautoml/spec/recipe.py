@@ -97,6 +97,7 @@ class Recipe:
         objectives: what is judged, first one first.
         data: the snapshot that is trained on; None for an objective that brings its own.
         seed: every random number of the run derives from it.
+        settings: what runs of this kind alone need, as plain JSON: limits of a compression.
     """
 
     kind: str
@@ -116,6 +117,7 @@ class Recipe:
     created_at: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as a JSON object, with the format's version."""
@@ -138,6 +140,7 @@ class Recipe:
             "created_at": self.created_at,
             "versions": dict(self.versions),
             "source": dict(self.source),
+            **({"settings": dict(self.settings)} if self.settings else {}),
         }
 
     @classmethod
@@ -172,6 +175,7 @@ class Recipe:
                 created_at=found["created_at"],
                 versions=dict(found["versions"]),
                 source=dict(found.get("source", {})),
+                settings=dict(found.get("settings", {})),
             )
         except (KeyError, TypeError) as error:
             raise RecipeError(f"not a recipe: {error}") from error

@@ -5,7 +5,7 @@
     manifest.json              format, run id, name, sha256 of every other member
     run/recipe.json            as in the run's folder
     run/record.db              as of one moment, one plain file, also where a server held it
-    run/capsule/...  run/artifacts/...
+    run/capsule/...  run/artifacts/...  run/given/...
     data/<digest>/...          the snapshot that it was trained on, if asked for
 
 An archive comes from somebody else: every member's name, size and hash is checked before the run
@@ -97,6 +97,7 @@ def _members(folder: RunFolder, scratch: Path, data_dir: Path | None) -> Iterato
         yield "run/record.db", record
     yield from _files_in(folder.capsule_dir, "run/capsule")
     yield from _files_in(folder.artifacts_dir, "run/artifacts")
+    yield from _files_in(folder.given_dir, "run/given")
     digest = str((folder.recipe_json().get("data") or {}).get("digest", ""))
     if data_dir is not None and _DIGEST.fullmatch(digest):
         checked_folder(data_dir / digest)
@@ -224,7 +225,7 @@ def _checked_name(member: zipfile.ZipInfo) -> PurePosixPath:
     allowed = name in ("run/recipe.json", "run/record.db") or (
         len(path.parts) > 2
         and (
-            path.parts[:2] in (("run", "capsule"), ("run", "artifacts"))
+            path.parts[:2] in (("run", "capsule"), ("run", "artifacts"), ("run", "given"))
             or (path.parts[0] == "data" and _DIGEST.fullmatch(path.parts[1]) is not None)
         )
     )

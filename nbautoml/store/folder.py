@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nbautoml.errors import StoreError
@@ -60,6 +62,11 @@ class RunFolder:
         return self.path / "capsule"
 
     @property
+    def given_dir(self) -> Path:
+        """Where files lie that the run was submitted with: a model to make smaller."""
+        return self.path / "given"
+
+    @property
     def artifacts_dir(self) -> Path:
         """Where weights and other files of the run lie."""
         return self.path / "artifacts"
@@ -107,8 +114,14 @@ class RunFolder:
         return named if named and without_password(named) == kept else kept
 
     @classmethod
-    def create(cls, path: Path, recipe: Recipe, capsule: Savable | None) -> RunFolder:
-        """Make the folder of a new run.
+    def create(
+        cls,
+        path: Path,
+        recipe: Recipe,
+        capsule: Savable | None,
+        files: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> RunFolder:
+        """Make the folder of a new run; ``files`` by name are what it is given to work on.
 
         Raises:
             StoreError: it exists, or cannot be written.
@@ -121,6 +134,10 @@ class RunFolder:
         if capsule is not None:
             capsule.save(path / "capsule")
             keep_private(path / "capsule")
+        if files:
+            make_folder(path / "given")
+        for name, data in files.items():
+            write_whole(path / "given" / name, data)
         server = os.environ.get(STORE_VARIABLE, "")
         if server:
             kept = json.dumps({"url": without_password(server)})

@@ -8,7 +8,9 @@ import secrets
 import shutil
 import time
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nbautoml.errors import RunNameTakenError, RunNotFoundError, StoreError, nearest
@@ -61,8 +63,18 @@ class Home:
 
     # -- making -----------------------------------------------------------------------------
 
-    def create_run(self, recipe: Recipe, capsule: Savable | None) -> RunFolder:
+    def create_run(
+        self,
+        recipe: Recipe,
+        capsule: Savable | None,
+        files: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> RunFolder:
         """Make the folder of a new run, named by the recipe's ``run_id`` (made up when empty).
+
+        Args:
+            recipe: what is to be run.
+            capsule: the code.
+            files: what it is given to work on, by name.
 
         Raises:
             RunNameTakenError: a run of that name is going on; the hint offers a free name.
@@ -87,7 +99,7 @@ class Home:
                     hint=f"call this one {free!r}, or stop that one first: "
                     f"%automl stop {recipe.name}",
                 )
-            return RunFolder.create(self.runs_dir / recipe.run_id, recipe, capsule)
+            return RunFolder.create(self.runs_dir / recipe.run_id, recipe, capsule, files)
         finally:
             lock.release()
 

@@ -34,7 +34,7 @@ from nbautoml.events import (
 from nbautoml.spec import Choice, Int
 from nbautoml.spec.fit import FitSettings
 from nbautoml.study import Study
-from nbautoml.tune.failures import OUT_OF_MEMORY
+from nbautoml.train.failures import OUT_OF_MEMORY
 from nbautoml.tune.front import Front
 from nbautoml.tune.kept import Kept
 from nbautoml.tune.rounds import Rounds

@@ -9,7 +9,7 @@ import numpy as np
 
 from nbautoml.errors import NbAutomlError
 from nbautoml.events import EpochEnded, RunControl, Task, TaskContext, TrialEnded, TrialSpec
-from nbautoml.tune.failures import cancelled, failed
+from nbautoml.train.failures import cancelled, failed
 from nbautoml.tune.session import Session, session_for
 
 __all__ = ["SCORERS", "cross_validate"]

@@ -22,7 +22,7 @@ from nbautoml.events import (
     TrialEnded,
     TrialSpec,
 )
-from nbautoml.tune.failures import cancelled, failed
+from nbautoml.train.failures import cancelled, failed
 from nbautoml.tune.session import Session, session_for
 
 __all__ = ["AskingTrial", "run_objectives"]

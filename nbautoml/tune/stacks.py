@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from nbautoml.events import LogLine, Task, TaskContext, TrialRequeued, TrialRestarted, TrialSpec
 from nbautoml.spec.fit import FitSettings
+from nbautoml.train.failures import cancelled, failed
 from nbautoml.tune.checkpoints import Checkpoints
-from nbautoml.tune.failures import cancelled, failed
 from nbautoml.tune.planner import fitting_width, measure, one_by_one
 from nbautoml.tune.session import Session, session_for
 from nbautoml.tune.stacking import MAX_WIDTH

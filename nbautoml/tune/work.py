@@ -29,8 +29,8 @@ from nbautoml.events import (
 from nbautoml.spec.fit import FitSettings
 from nbautoml.spec.fronts import dominates
 from nbautoml.store import save_artifact
+from nbautoml.train.failures import cancelled, failed
 from nbautoml.tune.checkpoints import Checkpoints
-from nbautoml.tune.failures import cancelled, failed
 from nbautoml.tune.session import Session, session_for
 
 if TYPE_CHECKING:

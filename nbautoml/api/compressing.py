@@ -1,0 +1,340 @@
+"""From a trained module to a compression that goes: `nbautoml.api.submit` for runs of that kind.
+
+::
+
+    model    a module, or a run's best one        given    the module as a file of the run
+    data     snapshot, or the run's own           capsule  its classes, with all that they need
+    space    what the search varies               try      one batch, on the CPU
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from nbautoml.api.ask import Ask
+from nbautoml.api.namespace import namespace_for, sources_for
+from nbautoml.api.submit import (
+    Submitted,
+    check_free,
+    read_budget,
+    read_data,
+    read_execution,
+    small_settings,
+    versions,
+)
+from nbautoml.compress.limits import LATENCY, SIZE, Limits
+from nbautoml.compress.space import AUTO, ORIGINAL, QUANTIZED, space_for
+from nbautoml.errors import RecipeError
+from nbautoml.spec import (
+    SETTING_NAMES,
+    Choice,
+    Dimension,
+    FitSettings,
+    Objective,
+    Space,
+    objective_for,
+)
+from nbautoml.spec.recipe import Recipe, Target
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nbautoml.api.run import Run
+    from nbautoml.spec.data import DataSpec
+
+__all__ = ["submit_compression"]
+
+DEFAULT_EPOCHS = 8
+_TAKES = "give a trained nn.Module, such as run.best_model, or the run itself"
+
+
+def submit_compression(ask: Ask) -> Submitted:
+    """Take every step; returns once the engine has the run.
+
+    Raises:
+        NbAutomlError: whatever is off, in its own words; nothing is left behind but data.
+    """
+    from nbautoml.capsule import build_capsule
+    from nbautoml.compress.saved import dump_module
+    from nbautoml.compress.work import GIVEN
+    from nbautoml.engine.client import submit as start
+
+    ask = with_cell(ask)
+    module, run = read_model(ask)
+    name = ask.options["name"] or ask.home.free_name(f"{type(module).__name__.lower()}_small")
+    check_free(ask.home, name)
+    data = read_given_data(ask, run)
+    method = ask.options["method"]
+    fixed, n_epochs = read_settings(ask, run)
+    names, around = names_of_module(module)
+    given = dump_module(module, names)
+    loss_name, loss = read_given_loss(ask, run, names)
+    symbols = classes_of(module, names)
+    roots = [*symbols, *([loss_name] if loss_name else [])]
+    capsule = build_capsule(roots, names, cells=sources_for(around, _sources(ask)))
+    objective = objective_for(ask.options["metric"] or _metric_of(run), data.task)
+    notes = (*data.notes, *try_module(module, ask, data, fixed, loss))
+    recipe = Recipe(
+        kind="compress",
+        name=name,
+        run_id="",
+        target=Target(
+            role="module",
+            symbol=type(module).__name__,
+            capsule_hash=capsule.hash,
+            loss=loss_name,
+        ),
+        data=data,
+        space=read_space(method, module, n_epochs),
+        fixed=fixed,
+        objectives=(objective, Objective(LATENCY, "minimize"), Objective(SIZE, "minimize")),
+        budget=read_budget(ask),
+        seed=ask.options["seed"],
+        sampler="tpe" if method == "auto" else "random",
+        stopper="none",
+        execution=read_execution(ask, "module"),
+        created_at=time.time(),
+        versions=versions(),
+        source={"line": ask.line, "data": ask.data_text},
+        settings={
+            "sha256": hashlib.sha256(given).hexdigest(),
+            "limits": dataclasses.asdict(read_limits(ask)),
+            "batch_size": ask.options["rows"],
+            "epochs": n_epochs,
+            "groups": layer_groups(module),
+            "symbols": symbols,
+            "packages": packages_of(module, names),
+            "techniques": [] if method == "auto" else [step.to_json() for step in method],
+            "from_run": run.id if run is not None else "",
+        },
+    )
+    folder = start(ask.home, recipe, capsule, {GIVEN: given})
+    return Submitted(home=ask.home, folder=folder, notes=notes)
+
+
+# -- what was asked ---------------------------------------------------------------------------
+
+
+def read_model(ask: Ask) -> tuple[nn.Module, Run | None]:
+    """The module on the CPU, and the run that it comes from, if it was given as one.
+
+    Raises:
+        RecipeError: it is neither; a class says so.
+    """
+    from nbautoml.api.run import Run
+
+    if isinstance(ask.model, Run):
+        return ask.model.best_model, ask.model
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(ask.model, torch.nn.Module):
+        kind = ask.model.__name__ if isinstance(ask.model, type) else type(ask.model).__name__
+        what = "a class, which has learnt nothing" if isinstance(ask.model, type) else "no module"
+        raise RecipeError(f"the model is {kind}, {what}", hint=_TAKES)
+    module: nn.Module = copy.deepcopy(ask.model).cpu().eval()
+    return module, None
+
+
+def read_given_data(ask: Ask, run: Run | None) -> DataSpec:
+    """The data that was said, or that of the run whose model it is.
+
+    Raises:
+        DataError: there is none.
+    """
+    if ask.options["data"] is None and run is not None and run.recipe.data is not None:
+        return run.recipe.data
+    data = read_data(ask, "module")
+    assert data is not None  # read_data refuses a module without data
+    return data
+
+
+def with_cell(ask: Ask) -> Ask:
+    """The question with the method that the cell assigned, if it did.
+
+    Raises:
+        RecipeError: no such technique, or an empty list.
+    """
+    from nbautoml.compress.techniques import techniques_from
+
+    method = ask.cell.get("method", ask.options["method"])
+    if not (isinstance(method, str) and method == "auto"):
+        method = techniques_from(method)
+        if not method:
+            raise RecipeError("the method is empty", hint='write "prune,quantize", or "auto"')
+    return dataclasses.replace(ask, options={**ask.options, "method": method})
+
+
+def read_settings(ask: Ask, run: Run | None) -> tuple[dict[str, Any], int]:
+    """Settings of the fine-tuning, and its longest: what was said goes before the run's own.
+
+    Raises:
+        RecipeError: no setting, or one that varies.
+    """
+    said = {name: value for name, value in ask.cell.items() if name in SETTING_NAMES}
+    said.update(ask.settings)
+    said.pop("loss", None) if callable(said.get("loss")) else None
+    for name, value in said.items():
+        if name not in SETTING_NAMES:
+            raise RecipeError(
+                f"nothing takes {name!r}: a module that is trained already has its parameters",
+                hint=f"settings of the fine-tuning are: {', '.join(SETTING_NAMES)}",
+            )
+        if isinstance(value, Dimension):
+            raise RecipeError(f"{name} varies, and the fine-tuning needs one value for it")
+    found = {**_settings_of(run), **said}
+    n_epochs = int(said.get("epochs", DEFAULT_EPOCHS))
+    found.pop("epochs", None)
+    FitSettings.from_params(found)  # refuses what is off
+    return found, n_epochs
+
+
+def _settings_of(run: Run | None) -> dict[str, Any]:
+    """How the run trained its best model."""
+    if run is None or run.kind == "compress":
+        return dict(run.recipe.fixed) if run is not None else {}
+    params = run.recipe.space.resolve({**run.recipe.fixed, **run.best.params})
+    found = {name: value for name, value in params.items() if name in SETTING_NAMES}
+    found.pop("patience", None)
+    return {name: value for name, value in found.items() if not callable(value)}
+
+
+def _metric_of(run: Run | None) -> str | None:
+    return run.recipe.objectives[0].metric if run is not None else None
+
+
+def read_limits(ask: Ask) -> Limits:
+    """How far it may go."""
+    options = ask.options
+    return Limits(
+        max_drop=options["max_drop"],
+        latency_ms=options["max_latency"],
+        size_bytes=options["max_size"],
+        memory_bytes=options["max_memory"],
+    )
+
+
+def read_given_loss(ask: Ask, run: Run | None, names: Mapping[str, Any]) -> tuple[str, Any]:
+    """The user's own loss, with its name; that of the run whose model it is, if nothing was said."""
+    from nbautoml.api.submit import read_loss
+
+    name, loss = read_loss(dataclasses.replace(ask, model=type(ask.model)), "module")
+    if not name and run is not None and run.recipe.target.loss in names:
+        name = run.recipe.target.loss
+        loss = names[name]
+    return name, loss
+
+
+def read_space(method: Any, module: nn.Module, n_epochs: int) -> Space:
+    """What the search varies; with named techniques only which of the two models it is."""
+    if method != "auto":
+        return Space({"version": Choice(ORIGINAL, "compressed")})
+    return space_for(AUTO, layer_groups(module), n_epochs=n_epochs, forms=_forms())
+
+
+def _forms() -> tuple[str, ...]:
+    from nbautoml.errors import MissingExtraError
+    from nbautoml.measure import extra
+
+    try:
+        extra("onnxruntime")
+    except MissingExtraError:
+        return ()
+    return QUANTIZED
+
+
+# -- the module -------------------------------------------------------------------------------
+
+
+def names_of_module(module: nn.Module) -> tuple[dict[str, Any], Any]:
+    """Names among which its classes are found, and the class that says in which sources."""
+    around: Any = type(module)
+    names = dict(namespace_for(around))
+    for layer in module.modules():
+        kind = type(layer)
+        if kind.__module__.startswith("torch."):
+            continue
+        names.setdefault(kind.__name__, kind)
+        if around.__module__.startswith("torch."):
+            around = kind
+    return names, around
+
+
+def classes_of(module: nn.Module, names: Mapping[str, Any]) -> list[str]:
+    """Names of the classes and functions that are not torch's and that it is made of."""
+    from nbautoml.compress.saved import blueprint_of
+
+    blueprint, _ = blueprint_of(module, names)
+    return sorted(dict.fromkeys(_symbols(blueprint)))
+
+
+def packages_of(module: nn.Module, names: Mapping[str, Any]) -> list[str]:
+    """Modules of other packages whose classes it is made of."""
+    from nbautoml.compress.saved import blueprint_of
+
+    blueprint, _ = blueprint_of(module, names)
+    places = {text.partition(":")[0] for text in _classes(blueprint) if ":" in text}
+    return sorted(place for place in places if place.partition(".")[0] != "torch")
+
+
+def _classes(node: Mapping[str, Any]) -> Iterator[str]:
+    if "class" in node:
+        yield node["class"]
+        for child in node["modules"].values():
+            if child is not None:
+                yield from _classes(child)
+
+
+def _symbols(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        if "class" in value and ":" not in str(value["class"]):
+            yield str(value["class"])
+        if set(value) == {"symbol"}:
+            yield str(value["symbol"])
+        for item in value.values():
+            yield from _symbols(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _symbols(item)
+
+
+def layer_groups(module: nn.Module, n: int = 4) -> list[list[str]]:
+    """Layers that may become narrower, first to last, in a few groups; the last one is the output.
+
+    Each group gets a share of its own: early layers bear less than late ones, mostly.
+    """
+    from torch import nn as layers
+
+    kinds = (layers.Linear, layers.Conv1d, layers.Conv2d, layers.Conv3d)
+    found = [name for name, layer in module.named_modules() if isinstance(layer, kinds)][:-1]
+    size = max(1, -(-len(found) // n))
+    return [found[start : start + size] for start in range(0, len(found), size)]
+
+
+def try_module(
+    module: nn.Module, ask: Ask, data: DataSpec, fixed: Mapping[str, Any], loss: Any
+) -> tuple[str, ...]:
+    """One batch through a copy of the module on the CPU; returns oddities.
+
+    Raises:
+        ModelError: it fails; names the layer and both shapes where shapes do not fit.
+    """
+    from nbautoml.data import open_data
+    from nbautoml.train import dry_run
+
+    told = dry_run(
+        lambda: copy.deepcopy(module),
+        open_data(data, ask.home.data_dir, device="cpu"),
+        small_settings(FitSettings.from_params(fixed), data),
+        "cpu",
+        loss=loss,
+    )
+    return tuple(told.splitlines()[1:])
+
+
+def _sources(ask: Ask) -> tuple[str, ...]:
+    return (ask.cell_source,) if ask.cell_source else ()

@@ -1,0 +1,164 @@
+"""What a compression found, in words: a verdict a technique, and the model that was asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from nbautoml.compress.limits import LATENCY, SIZE, Limits, Picked, figures_of, pick
+from nbautoml.spec.objective import Objective
+from nbautoml.store import TrialRow
+
+__all__ = ["TechniqueVerdict", "summary", "verdicts"]
+
+# Dimensions of the space whose value names a technique in use.
+_SWITCHES = ("pruning", "low_rank", "distillation", "sharing", "penalty", "quantization")
+_NOTABLE = 0.02  # a difference of less is the clock's
+
+
+@dataclass(frozen=True)
+class TechniqueVerdict:
+    """What one technique did.
+
+    Attributes:
+        name: "int8_static", "channels" ...
+        is_kept: whether the model that was picked has it.
+        text: the whole sentence.
+    """
+
+    name: str
+    is_kept: bool
+    text: str
+
+
+def verdicts(
+    rows: Sequence[TrialRow], objectives: tuple[Objective, ...], limits: Limits
+) -> list[TechniqueVerdict]:
+    """A sentence about each technique that was tried."""
+    done = [row for row in rows if row.state == "complete"]
+    origin = next((row for row in done if row.number == 0), None)
+    chosen = pick(rows, objectives, limits)
+    if origin is None or chosen is None:
+        return []
+    base = figures_of(origin, objectives)
+    parts = _parts(next(row for row in rows if row.number == chosen.number).params)
+    found: list[TechniqueVerdict] = []
+    names = dict.fromkeys(name for row in rows for name in _parts(row.params))
+    for name in names:
+        having = [row for row in done if name in _parts(row.params)]
+        if not having:
+            errors = [row.error for row in rows if name in _parts(row.params) and row.error]
+            text = f"{name}: failed, {errors[0].splitlines()[0]}" if errors else f"{name}: not run"
+            found.append(TechniqueVerdict(name, is_kept=False, text=text))
+            continue
+        is_kept = name in parts
+        row = (
+            next(one for one in having if one.number == chosen.number)
+            if is_kept
+            else _telling(having, name, objectives, limits, base)
+        )
+        sentence = compared(figures_of(row, objectives), base, objectives[0])
+        alone = (
+            ""
+            if len(_parts(row.params)) == 1
+            else f" with {', '.join(sorted(_parts(row.params) - {name}))}"
+        )
+        ending = "kept" if is_kept else _why_not(row, objectives, limits, base)
+        text = f"{name}{alone}: {sentence} (trial {row.number}): {ending}"
+        found.append(TechniqueVerdict(name, is_kept=is_kept, text=text))
+    return found
+
+
+def _parts(params: Mapping[str, object]) -> set[str]:
+    return {
+        str(params[name]) if params[name] != "on" else name
+        for name in _SWITCHES
+        if params.get(name, "off") != "off"
+    }
+
+
+def _telling(
+    rows: Iterable[TrialRow],
+    name: str,
+    objectives: tuple[Objective, ...],
+    limits: Limits,
+    base: Mapping[str, float],
+) -> TrialRow:
+    """The trial that says most about a technique: it alone, else within the limits, else any."""
+
+    def order(row: TrialRow) -> tuple[bool, float, int]:
+        broken = limits.broken(
+            figures_of(row, objectives), objectives[0], base[objectives[0].metric]
+        )
+        return (_parts(row.params) != {name}, sum(broken.values()), row.number)
+
+    return min(rows, key=order)
+
+
+def _why_not(
+    row: TrialRow, objectives: tuple[Objective, ...], limits: Limits, base: Mapping[str, float]
+) -> str:
+    figures = figures_of(row, objectives)
+    broken = limits.broken(figures, objectives[0], base[objectives[0].metric])
+    if broken:
+        return f"not kept, beyond the limit of {', '.join(broken)}"
+    if figures.get(LATENCY, 0) > base.get(LATENCY, math.inf) * (1 + _NOTABLE):
+        return "not kept, slower here"
+    return "not kept, another model is smaller or faster"
+
+
+def compared(figures: Mapping[str, float], base: Mapping[str, float], objective: Objective) -> str:
+    """A model beside the original, in one sentence.
+
+    >>> compared(
+    ...     {"accuracy": 0.97, "latency_ms": 0.25, "size_bytes": 3e5},
+    ...     {"accuracy": 0.98, "latency_ms": 1.0, "size_bytes": 9e5},
+    ...     Objective("accuracy", "maximize"),
+    ... )
+    '4x faster (1 to 0.25 ms), 3x smaller (900 to 300 KB), accuracy 0.98 to 0.97'
+    """
+    metric = objective.metric
+    parts = []
+    before, after = base.get(LATENCY, math.nan), figures.get(LATENCY, math.nan)
+    if before and after and math.isfinite(before) and math.isfinite(after):
+        parts.append(
+            f"{_ratio(before, after, 'faster', 'slower')} ({before:.3g} to {after:.3g} ms)"
+        )
+    before, after = base.get(SIZE, math.nan), figures.get(SIZE, math.nan)
+    if before and after and math.isfinite(before) and math.isfinite(after):
+        sizes = f"{before / 1000:.4g} to {after / 1000:.4g} KB"
+        parts.append(f"{_ratio(before, after, 'smaller', 'larger')} ({sizes})")
+    parts.append(f"{metric} {base[metric]:.4g} to {figures[metric]:.4g}")
+    return ", ".join(parts)
+
+
+def _ratio(before: float, after: float, better: str, worse: str) -> str:
+    ratio = before / after
+    if abs(ratio - 1) < _NOTABLE:
+        return f"as {'fast' if better == 'faster' else 'large'}"
+    return f"{ratio:.3g}x {better}" if ratio > 1 else f"{1 / ratio:.3g}x {worse}"
+
+
+def summary(
+    rows: Sequence[TrialRow], objectives: tuple[Objective, ...], limits: Limits
+) -> tuple[Picked | None, str]:
+    """The model that was asked for, and a line about it."""
+    chosen = pick(rows, objectives, limits)
+    if chosen is None:
+        return None, "the original was not measured"
+    row = next(one for one in rows if one.number == chosen.number)
+    base = figures_of(next(one for one in rows if one.number == 0), objectives)
+    told = compared(figures_of(row, objectives), base, objectives[0])
+    if chosen.broken:
+        names = ", ".join(chosen.broken)
+        return (
+            chosen,
+            f"no model keeps to the limit of {names}; trial {row.number} is nearest: {told}",
+        )
+    if chosen.number == 0:
+        return (
+            chosen,
+            "nothing that was tried is smaller or faster within the limits: the original stays",
+        )
+    return chosen, f"trial {row.number}: {told}"

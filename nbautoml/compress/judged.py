@@ -1,0 +1,155 @@
+"""Figures of a compressed model: its metric, and what it costs beside the original."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from nbautoml.errors import MissingExtraError, ModelError
+from nbautoml.measure import (
+    Exported,
+    as_callable,
+    count_macs,
+    count_nonzero,
+    count_weights,
+    export_onnx,
+    fixed_threads,
+    open_onnx,
+    peak_memory,
+    quantile,
+    take_turns,
+    with_rows,
+)
+from nbautoml.train.batches import call_module, first_batch
+from nbautoml.train.judging import judge
+from nbautoml.train.metrics import default_metrics
+
+if TYPE_CHECKING:
+    from nbautoml.compress.piece import Piece
+    from nbautoml.compress.training import Bench
+    from nbautoml.spec.recipe import Recipe
+
+__all__ = ["Judged", "judged"]
+
+N_THREADS = 1
+SECONDS = 0.4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What was found out about a piece.
+
+    Attributes:
+        figures: metrics, "latency_ms", "size_bytes", "macs", "weights", "nonzero", "memory_bytes".
+        onnx: the file that would be deployed; None where the module cannot be exported.
+        notes: what people should know about the figures.
+    """
+
+    figures: dict[str, float]
+    onnx: bytes | None
+    notes: tuple[str, ...]
+
+
+def judged(
+    piece: Piece, bench: Bench, recipe: Recipe, original: Mapping[str, float] | None
+) -> Judged:
+    """Measure a piece.
+
+    Latency is taken by turns with the original in one process, so that a busy machine slows both.
+    What is reported is the original's own latency (measured alone, as the run's first trial) times
+    the ratio of the two medians.
+
+    Args:
+        piece: what the techniques made.
+        bench: data to judge on.
+        recipe: batch size to measure at, and objectives.
+        original: figures of the original; None when this is it.
+    """
+    notes: list[str] = []
+    n_rows = int(recipe.settings["batch_size"])
+    example, _ = first_batch(bench.data.valid, max(n_rows, 2))
+    example = _on_cpu(example)
+    own = _exported(piece, with_rows(example, 2), notes)
+    metric = recipe.objectives[0].metric
+    names = tuple(dict.fromkeys(["loss", *default_metrics(bench.data.task, metric), metric]))
+    figures = judge(_answers(piece, own, bench), bench.data, names, loss=bench.base_loss)
+    figures |= _counted(piece, with_rows(example, 1), with_rows(example, n_rows))
+    teacher = _exported_once(piece.original, with_rows(example, 2)) if own else None
+    mine, theirs = (own, teacher) if own and teacher else (piece.module, piece.original)
+    ratio, median = _latency(mine, theirs, with_rows(example, n_rows))
+    base = original.get("latency_ms") if original else None
+    figures["latency_ms"] = median if base is None else base * ratio
+    figures["speedup"] = 1 / ratio if base is not None else 1.0
+    figures["size_bytes"] = float(own.n_bytes if own else _plain_bytes(piece.module))
+    return Judged(figures=figures, onnx=own.data if own else None, notes=tuple(notes))
+
+
+def _exported(piece: Piece, example: Any, notes: list[str]) -> Exported | None:
+    try:
+        data = piece.onnx if piece.onnx is not None else export_onnx(piece.module, example)
+        return open_onnx(data, n_threads=N_THREADS)
+    except (ModelError, MissingExtraError) as error:
+        notes.append(f"latency and size are those of the eager module: {error.message}")
+        return None
+
+
+# The original is exported once a process, not once a trial.
+_ORIGINALS: weakref.WeakKeyDictionary[nn.Module, Exported | None] = weakref.WeakKeyDictionary()
+
+
+def _exported_once(module: nn.Module, example: Any) -> Exported | None:
+    if module not in _ORIGINALS:
+        try:
+            _ORIGINALS[module] = open_onnx(export_onnx(module, example), n_threads=N_THREADS)
+        except (ModelError, MissingExtraError):
+            _ORIGINALS[module] = None
+    return _ORIGINALS[module]
+
+
+def _answers(piece: Piece, own: Exported | None, bench: Bench) -> Any:
+    """The file is judged where it stands for the module; else the module, on its device."""
+    if piece.onnx is not None and own is not None:
+        return lambda inputs: own(_on_cpu(inputs))[0].to(bench.device)
+    module = piece.module.to(bench.device)
+
+    def answer(inputs: Any) -> torch.Tensor:
+        output: torch.Tensor = call_module(module, inputs)
+        return output
+
+    return answer
+
+
+def _counted(piece: Piece, one: Any, many: Any) -> dict[str, float]:
+    module = piece.module.to("cpu")
+    return {
+        "weights": float(count_weights(module).value),
+        "nonzero": float(count_nonzero(module).value),
+        "macs": float(count_macs(module, one).value),
+        "memory_bytes": float(peak_memory(module, many).value),
+    }
+
+
+def _latency(mine: Any, theirs: Any, example: Any) -> tuple[float, float]:
+    """The ratio of medians, and the own median in milliseconds."""
+    with fixed_threads(N_THREADS):
+        calls = {"mine": as_callable(mine, example), "theirs": as_callable(theirs, example)}
+        times = take_turns(calls, seconds=SECONDS)
+    own, other = (quantile(sorted(times[name]), 0.5) for name in ("mine", "theirs"))
+    return own / other, 1000 * own
+
+
+def _plain_bytes(module: nn.Module) -> int:
+    return sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
+
+
+def _on_cpu(inputs: Any) -> Any:
+    if isinstance(inputs, dict):
+        return {name: part.cpu() for name, part in inputs.items()}
+    if isinstance(inputs, tuple):
+        return tuple(part.cpu() for part in inputs)
+    return inputs.cpu()

@@ -1,0 +1,151 @@
+"""How far a compression may go, and which of its models is the one that was asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from nbautoml.errors import RecipeError
+from nbautoml.spec.objective import Objective
+
+__all__ = ["LATENCY", "SIZE", "Limits", "Picked", "figures_of", "pick"]
+
+LATENCY, SIZE, MEMORY, ENERGY = "latency_ms", "size_bytes", "memory_bytes", "energy_mj"
+SLACK = 1e-9  # a drop of exactly the limit is within it, whatever floats make of it
+
+
+class _Trial(Protocol):
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def values(self) -> tuple[float, ...]: ...
+
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+
+
+_T = TypeVar("_T", bound=_Trial)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the smaller model must keep to; None does not limit.
+
+    Attributes:
+        max_drop: how much worse the metric may become, in its own unit (0.01 of an accuracy is one
+            point).
+        latency_ms: median of one batch in ONNX Runtime.
+        size_bytes: of the file that would be deployed.
+        memory_bytes: tensors alive at once.
+        energy_mj: of one batch, where the machine tells.
+    """
+
+    max_drop: float = 0.01
+    latency_ms: float | None = None
+    size_bytes: float | None = None
+    memory_bytes: float | None = None
+    energy_mj: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_drop < math.inf:
+            raise RecipeError(f"max_drop is {self.max_drop!r}", hint="it is a number from 0")
+        for name in (LATENCY, SIZE, MEMORY, ENERGY):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise RecipeError(f"the limit of {name} is {value!r}", hint="it is above 0")
+
+    def bounds(self, objective: Objective, baseline: float) -> dict[str, dict[str, float]]:
+        """Lower and upper bounds by the name of what is measured, for people's eyes.
+
+        >>> Limits(latency_ms=2.0).bounds(Objective("accuracy", "maximize"), 0.98)
+        {'accuracy': {'min': 0.97}, 'latency_ms': {'max': 2.0}}
+        """
+        is_max = objective.direction == "maximize"
+        worst = baseline - self.max_drop if is_max else baseline + self.max_drop
+        found: dict[str, dict[str, float]] = {
+            objective.metric: {"min" if is_max else "max": round(worst, 9)}
+        }
+        for name in (LATENCY, SIZE, MEMORY, ENERGY):
+            value = getattr(self, name)
+            if value is not None:
+                found[name] = {"max": float(value)}
+        return found
+
+    def broken(
+        self, figures: Mapping[str, float], objective: Objective, baseline: float
+    ) -> dict[str, float]:
+        """What is beyond its limit, and by which share of the limit (a drop: of the metric's scale).
+
+        >>> broken = Limits(latency_ms=2.0).broken(
+        ...     {"accuracy": 0.95, "latency_ms": 3.0}, Objective("accuracy", "maximize"), 0.98
+        ... )
+        >>> {name: round(share, 3) for name, share in broken.items()}
+        {'accuracy': 0.02, 'latency_ms': 0.5}
+        """
+        found: dict[str, float] = {}
+        for name, bound in self.bounds(objective, baseline).items():
+            value = figures.get(name, math.nan)
+            low, high = bound.get("min", -math.inf), bound.get("max", math.inf)
+            over = max(low - value, value - high)
+            if math.isnan(value):
+                found[name] = math.inf
+            elif over > SLACK:
+                scale = max(abs(baseline), SLACK) if name == objective.metric else high
+                found[name] = over / (1.0 if name == objective.metric and scale <= 1 else scale)
+        return found
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Limits:
+        """The limits that a recipe's settings hold."""
+        return cls(**settings["limits"])
+
+
+def figures_of(row: _Trial, objectives: Iterable[Objective]) -> dict[str, float]:
+    """Everything that was measured of a trial, by name."""
+    named = dict(zip((one.metric for one in objectives), row.values, strict=False))
+    return {**row.metrics, **named}
+
+
+@dataclass(frozen=True)
+class Picked:
+    """The model that was asked for.
+
+    Attributes:
+        number: of its trial.
+        broken: limits that it does not keep, with by how much; empty where it keeps all.
+    """
+
+    number: int
+    broken: Mapping[str, float]
+
+
+def pick(rows: Iterable[_T], objectives: tuple[Objective, ...], limits: Limits) -> Picked | None:
+    """The smallest and fastest model within the limits, or the one that is nearest to them.
+
+    The first trial is the original. Among those that keep to all limits the product of latency and
+    size decides; where the original is the best, it is the answer.
+    """
+    done = [row for row in rows if row.state == "complete" and len(row.values) == len(objectives)]
+    origin = next((row for row in done if row.number == 0), None)
+    if origin is None:
+        return None
+    figures = {row.number: figures_of(row, objectives) for row in done}
+    baseline = figures[0][objectives[0].metric]
+    broken = {n: limits.broken(found, objectives[0], baseline) for n, found in figures.items()}
+    fitting = [n for n in figures if not broken[n]]
+    if fitting:
+        best = min(fitting, key=lambda n: (_cost(figures[n], figures[0]), n))
+        return Picked(best, {})
+    near = min(figures, key=lambda n: (sum(broken[n].values()), _cost(figures[n], figures[0]), n))
+    return Picked(near, broken[near])
+
+
+def _cost(found: Mapping[str, float], origin: Mapping[str, float]) -> float:
+    shares = (found.get(name, math.nan) / origin.get(name, math.nan) for name in (LATENCY, SIZE))
+    return sum(math.log(max(share, 1e-12)) for share in shares if not math.isnan(share))

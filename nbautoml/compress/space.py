@@ -1,0 +1,198 @@
+"""What a search for a smaller model varies, and how a point of it reads as techniques.
+
+::
+
+    pruning       off | channels      with criterion, and a share for each group of layers
+    low_rank      off | on            with the energy that is kept
+    distillation  off | on            with the temperature
+    quantization  off | int8 ...      with how it is calibrated
+    first         which of pruning and low rank comes first
+    epochs        fine-tuning: few while searching, all for those that are worth it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from nbautoml.compress.techniques import (
+    Distillation,
+    LowRank,
+    Penalty,
+    Pruning,
+    Quantization,
+    Sharing,
+    Technique,
+    technique_from_json,
+)
+from nbautoml.spec import Choice, Float, Int, Space
+
+__all__ = ["AUTO", "ORIGINAL", "original_point", "presets", "space_for", "techniques_of"]
+
+AUTO = ("prune", "factorize", "distill", "quantize")
+ORIGINAL = "original"
+QUANTIZED = ("int8_static", "int8_dynamic", "int8_weights", "fp16")
+MAX_GROUPS = 4
+
+
+def space_for(
+    methods: Sequence[str], groups: Sequence[Sequence[str]], *, n_epochs: int, forms: Sequence[str]
+) -> Space:
+    """The space of a search.
+
+    Args:
+        methods: words of `TECHNIQUES`.
+        groups: names of layer groups that get a share of their own.
+        n_epochs: the most fine-tuning passes.
+        forms: ways to quantise that this machine can run.
+    """
+    found: dict[str, Any] = {}
+    if "prune" in methods:
+        found["pruning"] = Choice("off", "channels")
+        when = ("pruning", "channels")
+        found["criterion"] = Choice("l2", "l1", "taylor", "fpgm", when=when)
+        for at in range(len(groups)):
+            found[f"sparsity_{at + 1}"] = Float(0.0, 0.95, when=when)
+    if "factorize" in methods:
+        found["low_rank"] = Choice("off", "on")
+        found["energy"] = Float(0.5, 0.99, when=("low_rank", "on"))
+    if {"prune", "factorize"} <= set(methods):
+        found["first"] = Choice("prune", "factorize", when=("pruning", "channels"))
+    if "share" in methods:
+        found["sharing"] = Choice("off", "on")
+        found["clusters"] = Int(4, 256, log=True, when=("sharing", "on"))
+    if "penalize" in methods:
+        found["penalty"] = Choice("off", "l1", "l2")
+        found["strength"] = Float(1e-6, 1e-2, log=True, when=("penalty", ("l1", "l2")))
+    if "distill" in methods:
+        found["distillation"] = Choice("off", "on")
+        found["temperature"] = Float(1.0, 10.0, log=True, when=("distillation", "on"))
+    if "quantize" in methods and forms:
+        found["quantization"] = Choice("off", *forms)
+        if "int8_static" in forms:
+            when_static = ("quantization", "int8_static")
+            found["calibration"] = Choice("minmax", "percentile", "entropy", when=when_static)
+            found["per"] = Choice("channel", "tensor", when=when_static)
+    found["epochs"] = Int(0, n_epochs)
+    return Space(found)
+
+
+def original_point(space: Space) -> dict[str, Any]:
+    """The point that leaves the model as it is."""
+    return {
+        name: "off" if isinstance(dimension, Choice) else 0
+        for name, dimension in space.items()
+        if dimension.when is None
+    }
+
+
+def presets(space: Space, n_epochs: int) -> list[dict[str, Any]]:
+    """Points that are tried first: each technique alone, then the usual company."""
+    origin = {**original_point(space), "epochs": n_epochs}
+    shares = [name for name in space if name.startswith("sparsity_")]
+
+    def pruned(share: float) -> dict[str, Any]:
+        found: dict[str, Any] = {"pruning": "channels", "criterion": "l2"}
+        if "first" in space:
+            found["first"] = "prune"
+        return {**found, **dict.fromkeys(shares, share)}
+
+    def on(**said: Any) -> dict[str, Any]:
+        return {name: value for name, value in said.items() if name in space}
+
+    static = {"calibration": "minmax", "per": "channel"}
+    is_pruned = "pruning" in space
+    wanted: list[dict[str, Any]] = []
+    if "quantization" in space:
+        listed = space["quantization"]
+        forms = listed.options if isinstance(listed, Choice) else ()
+        for form in forms[1:]:
+            more = static if form == "int8_static" else {}
+            wanted.append({**on(quantization=form, **more), "epochs": 0})
+    else:
+        forms = ()
+    if is_pruned:
+        wanted += [pruned(0.5), {**pruned(0.75), **on(distillation="on", temperature=4.0)}]
+    if "low_rank" in space:
+        wanted.append(on(low_rank="on", energy=0.9))
+    if is_pruned and "int8_static" in forms:
+        taught = on(distillation="on", temperature=4.0)
+        wanted.append({**pruned(0.5), **taught, "quantization": "int8_static", **static})
+    if "sharing" in space:
+        wanted.append(on(sharing="on", clusters=16))
+    if "penalty" in space:
+        wanted.append(on(penalty="l1", strength=1e-4))
+    points = [{**origin, **point} for point in wanted]
+    return [point for point in points if space.contains(point)]
+
+
+def techniques_of(params: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Technique, ...]:
+    """The techniques that a trial's parameters stand for.
+
+    Args:
+        params: a point of `space_for`, or ``{"version": ...}`` where the techniques were given.
+        settings: the recipe's: "techniques" (given ones) and "groups" (layers by group).
+    """
+    if "version" in params:
+        is_origin = params["version"] == ORIGINAL
+        return () if is_origin else tuple(map(technique_from_json, settings["techniques"]))
+    epochs = int(params.get("epochs", 0))
+    steps = [*_shrinking(params, settings["groups"], epochs)]
+    if params.get("penalty", "off") != "off":
+        penalty = Penalty(
+            params["penalty"], strength=params["strength"], epochs=max(1, epochs // 2)
+        )
+        steps.insert(0, penalty)
+    if params.get("distillation") == "on" and epochs:
+        # The fine-tuning is the teacher's; pruning alone need not train twice.
+        steps = [_without_epochs(step) for step in steps]
+        steps.append(Distillation(params["temperature"], epochs=epochs))
+    if params.get("sharing") == "on":
+        steps.append(Sharing(int(params["clusters"]), epochs=min(epochs, 2)))
+    if params.get("quantization", "off") != "off":
+        steps.append(_quantization(params))
+    return tuple(steps)
+
+
+def _shrinking(
+    params: Mapping[str, Any], groups: Sequence[Iterable[str]], epochs: int
+) -> list[Technique]:
+    steps: list[Technique] = []
+    if params.get("pruning") == "channels":
+        ratios = {
+            layer: float(params[f"sparsity_{at + 1}"])
+            for at, layers in enumerate(groups)
+            for layer in layers
+        }
+        mean = sum(ratios.values()) / max(len(ratios), 1)
+        steps.append(
+            Pruning(
+                mean, criterion=params["criterion"], scope="layer", ratios=ratios, epochs=epochs
+            )
+        )
+    if params.get("low_rank") == "on":
+        # Of two that train, the last one does it for both.
+        steps = [_without_epochs(step) for step in steps]
+        steps.append(LowRank(float(params["energy"]), epochs=epochs))
+        if params.get("first") == "factorize":
+            steps = [_without_epochs(steps[-1]), _with_epochs(steps[0], epochs)]
+    return steps
+
+
+def _without_epochs(step: Technique) -> Technique:
+    return _with_epochs(step, 0)
+
+
+def _with_epochs(step: Technique, epochs: int) -> Technique:
+    if isinstance(step, (Pruning, LowRank)):
+        return technique_from_json({**step.to_json(), "epochs": epochs})
+    return step
+
+
+def _quantization(params: Mapping[str, Any]) -> Quantization:
+    to, _, mode = str(params["quantization"]).partition("_")
+    said = {"mode": mode} if mode else {}
+    for name in ("calibration", "per"):
+        if name in params:
+            said[name] = str(params[name])
+    return Quantization(to, **said)  # type: ignore[arg-type]
