@@ -80,13 +80,13 @@ class Limits:
     def broken(
         self, figures: Mapping[str, float], objective: Objective, baseline: float
     ) -> dict[str, float]:
-        """What is beyond its limit, and by which share of the limit (a drop: of the metric's scale).
+        """What is beyond its limit, and by which share of the limit (a drop: of the allowed one).
 
         >>> broken = Limits(latency_ms=2.0).broken(
         ...     {"accuracy": 0.95, "latency_ms": 3.0}, Objective("accuracy", "maximize"), 0.98
         ... )
         >>> {name: round(share, 3) for name, share in broken.items()}
-        {'accuracy': 0.02, 'latency_ms': 0.5}
+        {'accuracy': 2.0, 'latency_ms': 0.5}
         """
         found: dict[str, float] = {}
         for name, bound in self.bounds(objective, baseline).items():
@@ -96,8 +96,9 @@ class Limits:
             if math.isnan(value):
                 found[name] = math.inf
             elif over > SLACK:
-                scale = max(abs(baseline), SLACK) if name == objective.metric else high
-                found[name] = over / (1.0 if name == objective.metric and scale <= 1 else scale)
+                # A drop counts by how much was allowed: what a model answers is what it is for.
+                allowed = max(self.max_drop, 0.01 * abs(baseline), SLACK)
+                found[name] = over / (allowed if name == objective.metric else high)
         return found
 
     @classmethod

@@ -1,0 +1,107 @@
+"""Which model of a compression is the one that was asked for, and what is said about the others."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nbautoml.compress.choosing import summary, verdicts
+from nbautoml.compress.limits import Limits, pick
+from nbautoml.errors import RecipeError
+from nbautoml.spec import Objective
+
+OBJECTIVES = (
+    Objective("accuracy", "maximize"),
+    Objective("latency_ms", "minimize"),
+    Objective("size_bytes", "minimize"),
+)
+
+
+def row(number: int, accuracy: float, ms: float, kb: float, **params: Any) -> Any:
+    """A finished trial."""
+    return SimpleNamespace(
+        number=number,
+        state="complete",
+        values=(accuracy, ms, 1000 * kb),
+        metrics={},
+        params=params,
+        error="",
+    )
+
+
+ORIGIN = row(0, 0.98, 1.0, 800, pruning="off", quantization="off")
+FAST = row(1, 0.975, 0.25, 200, pruning="channels", quantization="off")
+SLOW = row(2, 0.98, 1.2, 210, pruning="off", quantization="int8_static")
+BAD = row(3, 0.90, 0.1, 50, pruning="channels", quantization="int8_static")
+ROWS = [ORIGIN, FAST, SLOW, BAD]
+
+
+def test_the_smallest_within_the_drop_is_picked() -> None:
+    found = pick(ROWS, OBJECTIVES, Limits(max_drop=0.01))
+    assert found is not None
+    assert (found.number, found.broken) == (1, {})
+
+
+def test_a_larger_drop_allows_more() -> None:
+    found = pick(ROWS, OBJECTIVES, Limits(max_drop=0.1))
+    assert found is not None
+    assert found.number == 3
+
+
+def test_a_drop_of_exactly_the_limit_is_within_it() -> None:
+    rows = [row(0, 0.3, 1, 1), row(1, 0.2, 0.5, 0.5)]
+    found = pick(rows, OBJECTIVES, Limits(max_drop=0.1))
+    assert found is not None
+    assert found.number == 1
+
+
+def test_without_anything_better_the_original_stays() -> None:
+    found, text = summary([ORIGIN, SLOW], OBJECTIVES, Limits(max_drop=0.0, latency_ms=1.1))
+    assert found is not None
+    assert found.number == 0
+    assert "the original stays" in text
+
+
+def test_a_limit_that_cannot_be_met_is_named_and_the_nearest_given() -> None:
+    found, text = summary(ROWS, OBJECTIVES, Limits(max_drop=0.01, latency_ms=0.2))
+    assert found is not None
+    assert found.number == 1
+    assert list(found.broken) == ["latency_ms"]
+    assert "no model keeps to the limit of latency_ms" in text
+
+
+def test_nothing_is_picked_before_the_original_is_measured() -> None:
+    assert pick([FAST], OBJECTIVES, Limits()) is None
+
+
+def test_a_metric_that_is_better_when_small_may_grow_by_the_drop() -> None:
+    objectives = (Objective("rmse", "minimize"), *OBJECTIVES[1:])
+    rows = [row(0, 10.0, 1, 10), row(1, 10.5, 0.5, 5), row(2, 11.5, 0.1, 1)]
+    found = pick(rows, objectives, Limits(max_drop=1.0))
+    assert found is not None
+    assert found.number == 1
+
+
+def test_slower_quantisation_is_said_to_be_slower() -> None:
+    texts = {v.name: v for v in verdicts(ROWS, OBJECTIVES, Limits(max_drop=0.01))}
+    assert texts["channels"].is_kept
+    assert "4x faster (1 to 0.25 ms), 4x smaller" in texts["channels"].text
+    assert not texts["int8_static"].is_kept
+    assert "1.2x slower" in texts["int8_static"].text
+    assert texts["int8_static"].text.endswith("not kept, slower here")
+
+
+def test_a_technique_that_failed_says_why() -> None:
+    failed = SimpleNamespace(
+        number=4, state="failed", values=(), metrics={}, params={"low_rank": "on"}, error="no layer"
+    )
+    found = verdicts([*ROWS, failed], OBJECTIVES, Limits())
+    assert found[-1].text == "low_rank: failed, no layer"
+
+
+@pytest.mark.parametrize("said", [{"max_drop": -0.1}, {"latency_ms": 0.0}, {"size_bytes": -1.0}])
+def test_impossible_limits_are_refused(said: dict[str, float]) -> None:
+    with pytest.raises(RecipeError, match=r"is -?\d"):
+        Limits(**said)

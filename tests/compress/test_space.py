@@ -1,0 +1,83 @@
+"""The space of a search, and its points as techniques."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbautoml.compress import Distillation, LowRank, Pruning, Quantization, Sharing
+from nbautoml.compress.space import (
+    AUTO,
+    QUANTIZED,
+    original_point,
+    presets,
+    space_for,
+    techniques_of,
+)
+from nbautoml.compress.techniques import TECHNIQUES, technique_from_json, techniques_from
+from nbautoml.errors import RecipeError
+
+GROUPS = [["conv1"], ["conv2", "fc1"]]
+SPACE = space_for(AUTO, GROUPS, n_epochs=8, forms=QUANTIZED)
+SETTINGS = {"groups": GROUPS, "techniques": []}
+
+
+def test_the_original_is_a_point_and_no_technique() -> None:
+    point = original_point(SPACE)
+    assert SPACE.contains(point)
+    assert techniques_of(point, SETTINGS) == ()
+
+
+def test_every_preset_is_a_point_and_does_something() -> None:
+    points = presets(SPACE, 8)
+    assert len(points) >= 6
+    for point in points:
+        assert SPACE.explain(point) == ""
+        assert techniques_of(point, SETTINGS)
+
+
+def test_each_layer_gets_the_share_of_its_group() -> None:
+    params = {
+        "pruning": "channels", "criterion": "l2", "sparsity_1": 0.2, "sparsity_2": 0.6, "epochs": 3,
+    }  # fmt: skip
+    (pruning,) = techniques_of(params, SETTINGS)
+    assert isinstance(pruning, Pruning)
+    assert pruning.ratios == {"conv1": 0.2, "conv2": 0.6, "fc1": 0.6}
+    assert pruning.epochs == 3
+
+
+def test_with_a_teacher_the_others_do_not_train() -> None:
+    params = {
+        "pruning": "channels", "criterion": "l2", "sparsity_1": 0.2, "sparsity_2": 0.6,
+        "low_rank": "on", "energy": 0.9, "first": "factorize",
+        "distillation": "on", "temperature": 2.0, "quantization": "int8_static",
+        "calibration": "entropy", "per": "tensor", "epochs": 3,
+    }  # fmt: skip
+    low_rank, pruning, teacher, quantized = techniques_of(params, SETTINGS)
+    assert isinstance(low_rank, LowRank)
+    assert isinstance(pruning, Pruning)
+    assert (low_rank.epochs, pruning.epochs) == (0, 0)
+    assert teacher == Distillation(2.0, epochs=3)
+    assert quantized == Quantization("int8", mode="static", calibration="entropy", per="tensor")
+
+
+def test_given_techniques_come_from_the_settings() -> None:
+    steps = [Pruning(0.3, granularity="weights"), Sharing(8)]
+    settings = {**SETTINGS, "techniques": [step.to_json() for step in steps]}
+    assert techniques_of({"version": "compressed"}, settings) == tuple(steps)
+    assert techniques_of({"version": "original"}, settings) == ()
+
+
+@pytest.mark.parametrize("word", TECHNIQUES)
+def test_every_technique_reads_back_from_json(word: str) -> None:
+    (step,) = techniques_from(word)
+    assert technique_from_json(step.to_json()) == step
+
+
+def test_nothing_comes_after_quantisation() -> None:
+    with pytest.raises(RecipeError, match="prune stands after quantize"):
+        techniques_from("quantize,prune")
+
+
+def test_a_setting_that_a_technique_does_not_have_is_refused() -> None:
+    with pytest.raises(RecipeError, match="a setting of Pruning is 'sparcity'"):
+        technique_from_json({"technique": "Pruning", "sparcity": 0.5})
