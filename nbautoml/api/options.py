@@ -215,6 +215,14 @@ _COMPRESS = (
     ),
     _TIME,
     Option(name="timeout_per_trial", kind="duration", help="a trial that takes longer fails"),
+    Option(
+        name="sampler",
+        kind="text",
+        help="auto tries known settings, then tpe with little fine-tuning, then those near the "
+        "front with all of it; the others draw from the whole space",
+        default="auto",
+        choices=("auto", "tpe", "nsga2", "random"),
+    ),
     Option(name="workers", kind="count", help="trials at once; the engine chooses when left out"),
     *(option for option in _HOW if option.name != "executor"),
     Option(

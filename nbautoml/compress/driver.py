@@ -74,6 +74,7 @@ class CompressDriver:
         self._n_trials = recipe.budget.n_trials
         self._n_epochs = int(self._settings["epochs"])
         self._is_search = "epochs" in recipe.space
+        self._is_staged = self._is_search and bool(self._settings["is_staged"])
         self._study = Study(
             recipe.space,
             recipe.objectives,
@@ -122,8 +123,7 @@ class CompressDriver:
             {**point, "epochs": min(point["epochs"], cheap)}
             for point in presets(space, self._n_epochs)
         ]
-        given = [dict(params) for params in self._recipe.enqueued]
-        return [original_point(space), *given, *ready]
+        return [original_point(space), *(ready if self._is_staged else [])]
 
     @property
     def _cheap_epochs(self) -> int:
@@ -156,7 +156,7 @@ class CompressDriver:
     def _drawn(self) -> tuple[int, dict[str, Any]]:
         if self._first:
             self._study.enqueue(self._first.popleft())
-        elif self._is_search:
+        elif self._is_staged:
             self._study.enqueue(self._promotion() or {"epochs": self._cheap_epochs})
         return self._study.ask()
 

@@ -1,0 +1,184 @@
+"""The order in which a compression tries models, without any training."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nbautoml.compress.driver import CompressDriver
+from nbautoml.compress.space import AUTO, QUANTIZED, space_for
+from nbautoml.events import PlanChosen, TrialEnded
+from nbautoml.spec import Budget, Objective, Space
+from nbautoml.spec.choice import Choice
+from nbautoml.spec.recipe import Recipe, Target
+
+GROUPS = [["conv1"], ["fc1"]]
+OBJECTIVES = (
+    Objective("accuracy", "maximize"),
+    Objective("latency_ms", "minimize"),
+    Objective("size_bytes", "minimize"),
+)
+LIMITS = {"max_drop": 0.01, "latency_ms": None, "size_bytes": None, "memory_bytes": None}
+
+
+def recipe(n_trials: int = 24, *, space: Space | None = None, is_staged: bool = True) -> Recipe:
+    return Recipe(
+        kind="compress",
+        name="small",
+        run_id="",
+        target=Target(role="module", symbol="Net", capsule_hash=""),
+        data=None,
+        space=space or space_for(AUTO, GROUPS, n_epochs=8, forms=QUANTIZED),
+        fixed={},
+        objectives=OBJECTIVES,
+        budget=Budget(n_trials=n_trials),
+        sampler="tpe" if is_staged else "random",
+        settings={
+            "limits": LIMITS, "epochs": 8, "groups": GROUPS, "is_staged": is_staged,
+            "techniques": [],
+        },
+    )  # fmt: skip
+
+
+def reader(rows: Any = ()) -> Any:
+    return SimpleNamespace(trials=lambda: list(rows))
+
+
+def figures(params: Any) -> list[float]:
+    """A landscape: pruning costs accuracy that passes win back, and saves time."""
+    share = params.get("sparsity_1", 0) * (params.get("pruning") == "channels")
+    tuned = 0.02 * params.get("epochs", 0) / 8
+    quantized = params.get("quantization", "off") != "off"
+    size = (1 - 0.9 * share) * (0.3 if quantized else 1.0)
+    return [0.98 - max(0.0, 0.03 * share - tuned), 1 - 0.8 * share, 1000 * size]
+
+
+def played(driver: CompressDriver, *, limit: int = 100) -> list[dict[str, Any]]:
+    """Run a driver to its end with one worker; returns the points in order."""
+    points = []
+    while driver.verdict(0) is None:
+        handout = driver.next_handout(n_free=1)
+        assert handout is not None
+        (trial,) = handout.task.trials
+        points.append(dict(trial.params))
+        driver.on_event(
+            TrialEnded(trial=trial.number, state="complete", values=figures(trial.params))
+        )
+        assert len(points) <= limit
+    return points
+
+
+def started(**said: Any) -> CompressDriver:
+    driver = CompressDriver(recipe(**said))
+    driver.restore(reader())
+    return driver
+
+
+def test_the_original_is_measured_first_and_alone() -> None:
+    driver = started()
+    first = driver.next_handout(n_free=2)
+    assert first is not None
+    assert first.task.trials[0].params["pruning"] == "off"
+    assert driver.next_handout(n_free=1) is None
+    told = driver.on_event(TrialEnded(trial=0, state="complete", values=[0.98, 1.0, 1000.0]))
+    (plan,) = told
+    assert isinstance(plan, PlanChosen)
+    assert plan.details["limits"] == {"accuracy": {"min": 0.97}}
+    assert plan.details["baseline"] == {"accuracy": 0.98, "latency_ms": 1.0, "size_bytes": 1000.0}
+    second = driver.next_handout(n_free=1)
+    assert second is not None
+    assert second.task.payload["original"]["latency_ms"] == 1.0
+
+
+def test_few_passes_come_first_and_all_of_them_last() -> None:
+    points = played(started(n_trials=24))
+    assert len(points) == 24
+    cheap = [point["epochs"] for point in points[1:15]]
+    assert max(cheap) == 2
+    assert 8 in [point["epochs"] for point in points[15:]]
+
+
+def test_a_point_is_promoted_once() -> None:
+    points = played(started(n_trials=40))
+    whole = [repr(sorted(p.items())) for p in points if p["epochs"] == 8]
+    assert len(whole) == len(set(whole))
+
+
+def test_a_named_sampler_draws_from_the_whole_space() -> None:
+    points = played(started(n_trials=30, is_staged=False))
+    assert len({point["epochs"] for point in points[1:]}) > 4
+
+
+def test_named_techniques_are_the_original_and_one_model() -> None:
+    space = Space({"version": Choice("original", "compressed")})
+    points = played(started(n_trials=2, space=space))
+    assert points == [{"version": "original"}, {"version": "compressed"}]
+
+
+def test_a_driver_goes_on_where_an_earlier_one_was() -> None:
+    whole = played(started(n_trials=12))
+    rows = [
+        SimpleNamespace(
+            number=number, state="complete", params=params, values=tuple(figures(params)),
+            metrics={}, started_at=1.0, ended_at=2.0, error="",
+        )
+        for number, params in enumerate(whole[:5])
+    ]  # fmt: skip
+    again = CompressDriver(recipe(n_trials=12))
+    again.restore(reader(rows))
+    rest = played(again)
+    assert len(rest) == 7
+    assert rest[:3] == whole[5:8]  # the presets that were left
+
+
+def test_the_end_says_what_was_found() -> None:
+    driver = started(n_trials=24)
+    played(driver)
+    verdict = driver.verdict(0)
+    assert verdict is not None
+    assert verdict.state == "finished"
+    assert "smaller" in verdict.message
+
+
+def test_an_original_that_fails_ends_the_run() -> None:
+    driver = started()
+    driver.next_handout(n_free=1)
+    driver.on_event(TrialEnded(trial=0, state="failed", error="boom"))
+    verdict = driver.verdict(0)
+    assert verdict is not None
+    assert (verdict.state, verdict.message) == (
+        "failed", "the original could not be measured: boom",
+    )  # fmt: skip
+
+
+def test_the_same_error_again_and_again_ends_the_run() -> None:
+    driver = started()
+    driver.next_handout(n_free=1)
+    driver.on_event(TrialEnded(trial=0, state="complete", values=[0.98, 1.0, 1000.0]))
+    for _ in range(5):
+        handout = driver.next_handout(n_free=1)
+        assert handout is not None
+        number = handout.task.trials[0].number
+        driver.on_event(TrialEnded(trial=number, state="failed", error="no kernel"))
+    verdict = driver.verdict(0)
+    assert verdict is not None
+    assert verdict.state == "failed"
+    assert "5 times in a row" in verdict.message
+
+
+@pytest.mark.parametrize("is_dominated", [True, False])
+def test_the_front_so_far_travels_with_each_task(is_dominated: bool) -> None:
+    driver = started()
+    driver.next_handout(n_free=1)
+    driver.on_event(TrialEnded(trial=0, state="complete", values=[0.98, 1.0, 1000.0]))
+    driver.next_handout(n_free=1)
+    values = [0.97, 1.5, 2000.0] if is_dominated else [0.97, 0.5, 500.0]
+    driver.on_event(TrialEnded(trial=1, state="complete", values=values))
+    handout = driver.next_handout(n_free=1)
+    assert handout is not None
+    front = handout.task.payload["front"]
+    assert (values in front) is not is_dominated
+    assert all(math.isfinite(value) for one in front for value in one)
