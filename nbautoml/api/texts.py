@@ -23,7 +23,11 @@ def run_line(info: RunInfo, recipe: Recipe) -> str:
     parts = [repr(printable(info.name, 100)), info.state]
     if recipe.kind != "train":
         parts.append(f"{done} trial{'' if done == '1' else 's'}")
-    if info.best_value is not None:
+    if recipe.kind == "compress":
+        # The largest accuracy is the original's, mostly: what counts is what was picked.
+        if info.message and info.state == "finished":
+            parts.append(printable(info.message, 200))
+    elif info.best_value is not None:
         parts.append(f"best {recipe.objectives[0].metric} {number_label(info.best_value)}")
     if info.message and info.state in {"failed", "interrupted"}:
         parts.append(printable(info.message, 200))
