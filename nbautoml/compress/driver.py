@@ -298,6 +298,8 @@ class CompressDriver:
         is_all = self._n_trials is not None and self._n_planned >= self._n_trials
         if not (is_all or self._is_time_over() or (self._n_planned and 0 not in self._done)):
             return None
+        if not self._is_search and self._n_planned > 1 and len(self._done) == 1:
+            return Verdict(state="failed", message=f"nothing was compressed: {self._last_error}")
         rows: Any = list(self._done.values())
         chosen, text = summary(rows, self._recipe.objectives, self._limits)
         if chosen is None:

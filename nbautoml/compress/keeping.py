@@ -63,7 +63,7 @@ def keep(piece: Piece, found: Judged, shop: Shop, trial: int, context: TaskConte
 
 def layers_of(piece: Piece, example: Any) -> dict[str, Any]:
     """The layers of a piece beside the original's."""
-    from nbautoml.compress.layers import layers_table
+    from nbautoml.compress.layer_table import layers_table
 
     return layers_table(piece.original, piece.module, piece.bits, with_rows(example, 1))
 

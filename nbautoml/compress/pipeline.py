@@ -12,6 +12,8 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from nbautoml.compress.piece import Piece
 from nbautoml.compress.techniques import techniques_from, work_of
 
@@ -49,4 +51,11 @@ def apply_techniques(
         )
         piece = handler(piece, technique, bench)
         piece.module.eval()
+    _lay_out_plainly(piece.module)
     return piece
+
+
+def _lay_out_plainly(module: nn.Module) -> None:
+    """As a file holds it: the trainer may have laid weights out by channels, which sums otherwise."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)

@@ -118,6 +118,19 @@ def test_named_techniques_are_the_original_and_one_model() -> None:
     assert points == [{"version": "original"}, {"version": "compressed"}]
 
 
+def test_named_techniques_that_fail_fail_the_run() -> None:
+    driver = started(n_trials=2, space=Space({"version": Choice("original", "compressed")}))
+    driver.next_handout(n_free=1)
+    driver.on_event(TrialEnded(trial=0, state="complete", values=[0.98, 1.0, 1000.0]))
+    driver.next_handout(n_free=1)
+    driver.on_event(TrialEnded(trial=1, state="failed", error="no layer to prune"))
+    verdict = driver.verdict(0)
+    assert verdict is not None
+    assert (verdict.state, verdict.message) == (
+        "failed", "nothing was compressed: no layer to prune",
+    )  # fmt: skip
+
+
 def test_a_driver_goes_on_where_an_earlier_one_was() -> None:
     whole = played(started(n_trials=12))
     rows = [

@@ -1,0 +1,73 @@
+"""The layers of a model before and after, one beside the other, as plain JSON for a panel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from nbautoml.measure import call
+
+__all__ = ["layers_table"]
+
+VERSION = 1
+
+
+def layers_table(
+    before: nn.Module, after: nn.Module, bits: Mapping[str, int], example: Any
+) -> dict[str, Any]:
+    """What became of each layer that has weights.
+
+    Args:
+        before: the original.
+        after: what was made of it.
+        bits: by layer name, of the weights of ``after``, where not those of its tensors.
+        example: inputs of one row, on which multiplications are counted.
+
+    Returns:
+        ``{"version": 1, "layers": [{"name", "kind", "before": {...}, "after": {...}}, ...]}`` with
+        "weights", "macs", "bits" and "out" (channels or neurons); ``None`` for a layer that is
+        only on one side.
+
+    >>> wide, narrow = nn.Sequential(nn.Linear(4, 8)), nn.Sequential(nn.Linear(4, 2))
+    >>> layers_table(wide, narrow, {"0": 8}, torch.zeros(1, 4))["layers"][0]["after"]
+    {'weights': 10, 'macs': 8, 'bits': 8, 'out': 2}
+    """
+    first, second = _described(before, {}, example), _described(after, bits, example)
+    layers = []
+    for name in dict.fromkeys([*first, *second]):
+        kind = (second.get(name) or first[name])[0]
+        layers.append(
+            {
+                "name": name,
+                "kind": kind,
+                "before": first[name][1] if name in first else None,
+                "after": second[name][1] if name in second else None,
+            }
+        )
+    return {"version": VERSION, "layers": layers}
+
+
+def _described(
+    module: nn.Module, bits: Mapping[str, int], example: Any
+) -> dict[str, tuple[str, dict[str, int]]]:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        call(module.eval(), example)
+    counts = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
+    root = type(module).__name__
+    found: dict[str, tuple[str, dict[str, int]]] = {}
+    for name, layer in module.named_modules():
+        weights = list(layer.parameters(recurse=False))
+        if not weights or not name:
+            continue
+        described = {
+            "weights": sum(weight.numel() for weight in weights),
+            "macs": int(counts.get(f"{root}.{name}", 0)),
+            "bits": int(bits.get(name, 8 * weights[0].element_size())),
+            "out": int(weights[0].shape[0]),
+        }
+        found[name] = (type(layer).__name__, described)
+    return found
