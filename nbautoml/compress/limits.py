@@ -103,8 +103,15 @@ class Limits:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Limits:
-        """The limits that a recipe's settings hold."""
-        return cls(**settings["limits"])
+        """The limits that a recipe's settings hold.
+
+        Raises:
+            RecipeError: they hold none.
+        """
+        try:
+            return cls(**settings["limits"])
+        except (KeyError, TypeError) as error:
+            raise RecipeError(f"the recipe holds no limits: {error}") from error
 
 
 def figures_of(row: _Trial, objectives: Iterable[Objective]) -> dict[str, float]:

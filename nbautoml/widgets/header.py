@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nbautoml.compress.limits import Limits, pick
+from nbautoml.errors import RecipeError
 from nbautoml.spec.recipe import Recipe
 from nbautoml.store.rows import LogRow, RunRow, TrialRow
 from nbautoml.widgets.aims import aims_of
 from nbautoml.widgets.eta import NEWEST, estimate_eta
 from nbautoml.widgets.labels import printable
-from nbautoml.widgets.protocol import FINAL_STATES, Header, LogEntry
+from nbautoml.widgets.protocol import FINAL_STATES, Best, Header, LogEntry
 from nbautoml.widgets.table import TrialTable
 
 __all__ = ["header_of", "log_entry"]
@@ -44,13 +46,23 @@ def header_of(run: RunRow, recipe: Recipe, table: TrialTable, *, now: float) -> 
         "counts": table.counts,
         "n_trials": recipe.budget.n_trials,
         "wall_seconds": recipe.budget.wall_seconds,
-        "best": table.best,
+        "best": _picked(recipe, table) if recipe.kind == "compress" else table.best,
     }
     if len(recipe.objectives) > 1:
         header["objectives"] = [printable(one.metric, 40) for one in recipe.objectives]
         header["aims"] = aims_of(recipe.objectives, run.plan_details)
         header["front"] = table.front
     return header
+
+
+def _picked(recipe: Recipe, table: TrialTable) -> Best | None:
+    """Of a compression the best is the smallest that keeps to the limits, not the most accurate."""
+    try:
+        limits = Limits.from_settings(recipe.settings)
+    except RecipeError:  # a recipe that somebody else wrote
+        return None
+    found = pick(table.rows.values(), recipe.objectives, limits)
+    return table.as_best(table.rows[found.number]) if found is not None else None
 
 
 def _chosen(run: RunRow, what: str, asked: str) -> str:

@@ -120,7 +120,10 @@ class TrialTable:
     @property
     def best(self) -> Best | None:
         """The best finished trial."""
-        row = self._best
+        return self.as_best(self._best)
+
+    def as_best(self, row: TrialRow | None) -> Best | None:
+        """A trial as the header states the best one."""
         value = six_digits(row.value) if row is not None else None
         if row is None or value is None:
             return None
