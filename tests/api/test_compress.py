@@ -1,0 +1,228 @@
+"""`nbautoml.compress` and the run that it gives, on real digits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+import nbautoml
+from nbautoml.compress import LowRank, Pruning
+from nbautoml.errors import DataError, NbAutomlError, RecipeError, StoreError, UsageError
+
+
+class Block(nn.Module):
+    """A part of the model that is a class of its own."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_in, n_out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.linear(x))
+
+
+class Net(nn.Module):
+    def __init__(self, hidden: int = 48) -> None:
+        super().__init__()
+        self.first, self.second = Block(64, hidden), Block(hidden, hidden)
+        self.last = nn.Linear(hidden, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.second(self.first(x)))
+
+
+class Branching(nn.Module):
+    """Control flow that cannot be exported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Net(24)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores = self.net(x)
+        return scores * 2 if float(scores.detach().sum()) > 0 else scores
+
+
+@pytest.fixture(scope="module")
+def data():
+    digits = load_digits()
+    X = torch.tensor(digits.data, dtype=torch.float32) / 16
+    return X[:600], torch.tensor(digits.target)[:600]
+
+
+@pytest.fixture(scope="module")
+def trained(data) -> nn.Module:
+    torch.manual_seed(0)
+    return learnt(Net(), data)
+
+
+def learnt(net: nn.Module, data) -> nn.Module:
+    X, y = data
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    for _ in range(60):
+        loss = nn.functional.cross_entropy(net(X), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return net.eval()
+
+
+@pytest.fixture
+def asked(data, tmp_path):
+    return {"data": data, "home": tmp_path / "home", "executor": "inline", "wait": True}
+
+
+def test_named_techniques_make_one_smaller_model(trained, data, asked):
+    run = nbautoml.compress(
+        trained, method=[Pruning(0.5, epochs=2), LowRank(0.99, epochs=1)], max_drop=0.2, **asked
+    )
+    assert run.state == "finished"
+    assert len(run.trials) == 2
+    origin, small = run.trial(0), run.best
+    assert small.number == 1
+    assert small.metrics["weights"] < 0.6 * origin.metrics["weights"]
+    assert small.metrics["macs"] < 0.6 * origin.metrics["macs"]
+    assert small.values[2] < 0.8 * origin.values[2]
+    model = run.best_model
+    with torch.no_grad():
+        right = (model(data[0]).argmax(1) == data[1]).float().mean()
+    assert right > 0.8
+    assert sum(weight.numel() for weight in model.parameters()) == small.metrics["weights"]
+
+
+def test_the_model_is_left_as_it_was(trained, data, asked):
+    before = [weight.clone() for weight in trained.parameters()]
+    nbautoml.compress(trained, method="prune", epochs=1, **asked)
+    assert all(torch.equal(a, b) for a, b in zip(before, trained.parameters(), strict=True))
+
+
+def test_each_technique_gets_a_sentence(trained, asked):
+    run = nbautoml.compress(trained, method="auto", trials=5, epochs=1, max_drop=0.3, **asked)
+    assert "trial" in run.verdicts.about
+    assert len(run.verdicts) >= 2
+    assert all(len(verdict.text) > 20 for verdict in run.verdicts)
+    assert run.best.number in set(run.front["number"])
+
+
+def test_limits_and_the_original_stand_in_the_plan(trained, asked):
+    run = nbautoml.compress(trained, method="prune", epochs=1, max_latency="2ms", **asked)
+    with run.folder.reader() as reader:
+        details = reader.run().plan_details
+    assert details["limits"]["latency_ms"] == {"max": 2.0}
+    assert details["baseline"]["accuracy"] == run.trial(0).value
+
+
+def test_a_limit_that_nothing_meets_is_named(trained, asked):
+    run = nbautoml.compress(trained, method="prune", epochs=1, max_size="100", **asked)
+    assert run.state == "finished"
+    assert "no model keeps to the limit of size_bytes" in run.message
+    assert run.best_model is not None
+
+
+def test_a_run_brings_its_model_data_and_settings(data, tmp_path):
+    home = {"home": tmp_path / "home", "executor": "inline", "wait": True}
+    big = nbautoml.train(Net, data=data, epochs=3, lr=0.01, batch_size=64, **home)
+    run = nbautoml.compress(big, method="prune", epochs=1, **home)
+    assert run.recipe.data == big.recipe.data
+    assert run.recipe.fixed["batch_size"] == 64
+    assert run.trial(0).value == pytest.approx(big.best.value)
+
+
+def test_a_module_whose_classes_are_all_torchs_needs_no_code(data, asked):
+    torch.manual_seed(0)
+    net = learnt(nn.Sequential(nn.Linear(64, 40), nn.ReLU(), nn.Linear(40, 10)), data)
+    run = nbautoml.compress(net, method="prune", epochs=1, **asked)
+    assert run.state == "finished", run.message
+    again = nbautoml.load(run.name, home=asked["home"])
+    assert isinstance(again.model(1), nn.Sequential)
+
+
+def test_a_model_loads_in_a_fresh_process(trained, data, asked, tmp_path):
+    run = nbautoml.compress(trained, method="prune", epochs=1, max_drop=0.5, **asked)
+    with torch.no_grad():
+        here = run.best_model(data[0][:4])
+    torch.save(data[0][:4], tmp_path / "rows.pt")
+    code = (
+        "import torch, nbautoml\n"
+        f"run = nbautoml.load({run.name!r}, home={str(asked['home'])!r})\n"
+        "model = run.model(run_code=True)\n"
+        f"print(model(torch.load({str(tmp_path / 'rows.pt')!r})).tolist())\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert torch.allclose(torch.tensor(eval(found.stdout)), here, atol=1e-6)  # noqa: S307
+
+
+def test_another_process_is_not_given_the_code_unasked(trained, asked):
+    run = nbautoml.compress(trained, method="prune", epochs=1, **asked)
+    again = nbautoml.load(run.name, home=asked["home"])
+    with pytest.raises(NbAutomlError, match="submitted by another process"):
+        again.model(1)
+
+
+def test_control_flow_is_measured_eagerly_and_said_so(data, asked):
+    torch.manual_seed(0)
+    run = nbautoml.compress(learnt(Branching(), data), method="prune", epochs=1, **asked)
+    assert run.state == "finished", run.message
+    with run.folder.reader() as reader:
+        texts = [row.text for row in reader.logs()]
+    assert any("those of the eager module" in text for text in texts)
+
+
+def test_a_changed_model_file_is_refused(trained, asked):
+    run = nbautoml.compress(trained, method="prune", epochs=1, max_drop=0.5, **asked)
+    with run.folder.reader() as reader:
+        path = next(a.path for a in reader.artifacts(1) if a.kind == "model")
+    file = run.folder.artifacts_dir / path
+    body = bytearray(file.read_bytes())
+    body[-1] ^= 1
+    file.write_bytes(bytes(body))
+    with pytest.raises(StoreError, match="not what was written"):
+        run.model(1)
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "text"),
+    [
+        ({"method": "prun"}, UsageError, "method is 'prun'"),
+        ({"method": "quantize,prune"}, UsageError, "prune stands after quantize"),
+        ({"max_latency": "2 parsecs"}, UsageError, "max_latency is '2 parsecs'"),
+        ({"max_drop": -1}, UsageError, "max_drop is -1"),
+        ({"hidden": 3}, RecipeError, "nothing takes 'hidden'"),
+        ({"lr": nbautoml.Float(0.1, 0.2)}, RecipeError, "lr varies"),
+    ],
+)
+def test_bad_words_are_refused_before_anything_runs(trained, asked, said, error, text):
+    with pytest.raises(error, match=text):
+        nbautoml.compress(trained, **said, **asked)
+
+
+def test_a_class_has_learnt_nothing(asked):
+    with pytest.raises(RecipeError, match="Net, a class, which has learnt nothing"):
+        nbautoml.compress(Net, **asked)
+
+
+def test_without_data_nothing_can_be_judged(trained, asked):
+    with pytest.raises(DataError, match="no data"):
+        nbautoml.compress(trained, **{**asked, "data": None})
+
+
+def test_only_a_compression_has_verdicts(data, tmp_path):
+    run = nbautoml.train(
+        Net, data=data, epochs=1, home=tmp_path / "home", executor="inline", wait=True
+    )
+    with pytest.raises(NbAutomlError, match="only a compression has verdicts"):
+        _ = run.verdicts
+
+
+def test_an_exported_run_takes_its_model_along(trained, asked, tmp_path: Path):
+    run = nbautoml.compress(trained, method="prune", epochs=1, **asked)
+    archive = nbautoml.export(run, tmp_path / "small.zip", home=asked["home"])
+    again = nbautoml.import_run(archive, home=tmp_path / "other")
+    name = "model.safetensors"
+    assert (again.folder.given_dir / name).read_bytes() == (run.folder.given_dir / name).read_bytes()
