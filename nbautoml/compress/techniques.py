@@ -276,7 +276,7 @@ class Quantization(Technique):
             "histogram".
         per: scales of weights: "channel" or "tensor".
         n_calibration: rows of training data that are looked at.
-        backend: "onnxruntime" (an ONNX file that it runs) or "torchao" (a module).
+        backend: what does it: "onnxruntime", whose file then stands for the model.
         max_drop: leaves the layers in full precision that cost most, until the metric on
             calibration rows drops by no more than this; None quantises all.
         epochs: passes of quantisation-aware training.
@@ -304,7 +304,7 @@ class Quantization(Technique):
         _one_of("mode", self.mode, ("static", "dynamic", "weights", "aware"))
         _one_of("calibration", self.calibration, ("minmax", "percentile", "entropy", "histogram"))
         _one_of("per", self.per, ("channel", "tensor"))
-        _one_of("backend", self.backend, ("onnxruntime", "torchao"))
+        _one_of("backend", self.backend, ("onnxruntime",))
         _at_least("n_calibration", self.n_calibration, 1)
         if self.max_drop is not None:
             _between("max_drop", self.max_drop, 0, 1)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         extra,
         largest_difference,
         open_onnx,
+        parts_of,
+        quiet,
     )
     from nbautoml.measure.figures import Figures, measure, with_rows
     from nbautoml.measure.timing import as_callable, fixed_threads, latency, take_turns
@@ -41,6 +43,8 @@ _HOMES = {
     "extra": "exported",
     "largest_difference": "exported",
     "open_onnx": "exported",
+    "parts_of": "exported",
+    "quiet": "exported",
     "Figures": "figures",
     "with_rows": "figures",
     "measure": "figures",
@@ -66,8 +70,10 @@ __all__ = [
     "latency",
     "measure",
     "open_onnx",
+    "parts_of",
     "peak_memory",
     "quantile",
+    "quiet",
     "take_turns",
     "weight_bytes",
     "with_rows",

@@ -22,8 +22,17 @@ from torch import nn
 
 from nbautoml.errors import MissingExtraError, ModelError
 from nbautoml.measure.counting import call
+from nbautoml.measure.graphs import name_nodes, slim
 
-__all__ = ["Exported", "export_onnx", "extra", "largest_difference", "open_onnx"]
+__all__ = [
+    "Exported",
+    "export_onnx",
+    "extra",
+    "largest_difference",
+    "open_onnx",
+    "parts_of",
+    "quiet",
+]
 
 _NOISY = (
     "torch.onnx",
@@ -43,7 +52,7 @@ def extra(name: str) -> Any:
         MissingExtraError: it is not installed.
     """
     try:
-        with _quiet():
+        with quiet():
             return importlib.import_module(name)
     except ImportError as error:
         raise MissingExtraError(
@@ -72,7 +81,7 @@ class Exported:
 
     def feeds(self, example: Any) -> dict[str, npt.NDArray[Any]]:
         """An example as the session takes it."""
-        parts = _parts(example)
+        parts = parts_of(example)
         return {
             name: np.ascontiguousarray(part.detach().cpu().numpy())
             for name, part in zip(self.inputs, parts, strict=True)
@@ -86,6 +95,8 @@ class Exported:
 
 def export_onnx(module: nn.Module, example: Any) -> bytes:
     """A module as the bytes of an ONNX file whose first axes may have any size.
+
+    Nodes are named after layers (see `graphs`); traces and scopes are left out.
 
     Args:
         module: exported as it is in evaluation; it is left as it was.
@@ -101,18 +112,18 @@ def export_onnx(module: nn.Module, example: Any) -> bytes:
     module.eval()
     dynamic = torch.export.Dim.DYNAMIC
     is_named = isinstance(example, dict)
-    parts = _parts(example)
+    parts = parts_of(example)
     shapes: Any = tuple({0: dynamic} for _ in parts)
     options: dict[str, Any] = {"dynamic_shapes": shapes}
     if is_named:
         options = {"kwargs": example, "dynamic_shapes": {name: {0: dynamic} for name in example}}
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet():
             program = torch.onnx.export(
                 module, () if is_named else parts, dynamo=True, verbose=False, **options
             )
             assert program is not None  # it is None only when a path is given
-            data: bytes = program.model_proto.SerializeToString()
+            model = program.model_proto
     except Exception as error:
         raise ModelError(
             f"{type(module).__name__} cannot be exported to ONNX: {_reason(error)}",
@@ -120,6 +131,9 @@ def export_onnx(module: nn.Module, example: Any) -> bytes:
         ) from error
     finally:
         module.train(was_training)
+    name_nodes(model, [name for name, _ in module.named_modules()])
+    slim(model)
+    data: bytes = model.SerializeToString(deterministic=True)
     return data
 
 
@@ -169,14 +183,15 @@ def largest_difference(module: nn.Module, exported: Exported, example: Any) -> f
     return worst
 
 
-def _parts(example: Any) -> tuple[torch.Tensor, ...]:
+def parts_of(example: Any) -> tuple[torch.Tensor, ...]:
+    """The tensors of an example, in order."""
     if isinstance(example, dict):
         return tuple(example.values())
     return example if isinstance(example, tuple) else (example,)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter and its friends warn about themselves; nothing of it is the user's."""
     loggers = [logging.getLogger(name) for name in _NOISY]
     levels = [logger.level for logger in loggers]

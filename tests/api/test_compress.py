@@ -80,12 +80,12 @@ def asked(data, tmp_path):
 
 def test_named_techniques_make_one_smaller_model(trained, data, asked):
     run = nbautoml.compress(
-        trained, method=[Pruning(0.5, epochs=2), LowRank(0.99, epochs=1)], max_drop=0.2, **asked
+        trained, method=[Pruning(0.5, epochs=2), LowRank(0.7, epochs=2)], max_drop=0.2, **asked
     )
     assert run.state == "finished"
     assert len(run.trials) == 2
     origin, small = run.trial(0), run.best
-    assert small.number == 1
+    assert small.number == 1, run.message
     assert small.metrics["weights"] < 0.6 * origin.metrics["weights"]
     assert small.metrics["macs"] < 0.6 * origin.metrics["macs"]
     assert small.values[2] < 0.8 * origin.values[2]
@@ -103,7 +103,7 @@ def test_the_model_is_left_as_it_was(trained, data, asked):
 
 
 def test_each_technique_gets_a_sentence(trained, asked):
-    run = nbautoml.compress(trained, method="auto", trials=5, epochs=1, max_drop=0.3, **asked)
+    run = nbautoml.compress(trained, trials=5, epochs=1, max_drop=0.3, **asked)
     assert "trial" in run.verdicts.about
     assert len(run.verdicts) >= 2
     assert all(len(verdict.text) > 20 for verdict in run.verdicts)
@@ -119,7 +119,7 @@ def test_limits_and_the_original_stand_in_the_plan(trained, asked):
 
 
 def test_a_limit_that_nothing_meets_is_named(trained, asked):
-    run = nbautoml.compress(trained, method="prune", epochs=1, max_size="100", **asked)
+    run = nbautoml.compress(trained, method="prune", epochs=1, max_size="100", max_drop=0.6, **asked)
     assert run.state == "finished"
     assert "no model keeps to the limit of size_bytes" in run.message
     assert run.best_model is not None
@@ -155,7 +155,7 @@ def test_a_model_loads_in_a_fresh_process(trained, data, asked, tmp_path):
         f"print(model(torch.load({str(tmp_path / 'rows.pt')!r})).tolist())\n"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert torch.allclose(torch.tensor(eval(found.stdout)), here, atol=1e-6)  # noqa: S307
+    assert torch.allclose(torch.tensor(eval(found.stdout)), here, atol=1e-6)
 
 
 def test_another_process_is_not_given_the_code_unasked(trained, asked):
@@ -225,4 +225,6 @@ def test_an_exported_run_takes_its_model_along(trained, asked, tmp_path: Path):
     archive = nbautoml.export(run, tmp_path / "small.zip", home=asked["home"])
     again = nbautoml.import_run(archive, home=tmp_path / "other")
     name = "model.safetensors"
-    assert (again.folder.given_dir / name).read_bytes() == (run.folder.given_dir / name).read_bytes()
+    assert (again.folder.given_dir / name).read_bytes() == (
+        run.folder.given_dir / name
+    ).read_bytes()

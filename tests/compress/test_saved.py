@@ -139,7 +139,8 @@ def test_a_class_of_a_function_has_no_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["os:system", "subprocess:Popen", "torch:load", "torch.nn:Sequential.append", "Evil", ""]
+    "name",
+    ["os:system", "subprocess:Popen", "torch:load", "torch.nn:Sequential.append", "Evil", ""],
 )
 def test_a_forged_class_is_refused(name: str) -> None:
     blueprint, tensors = blueprint_of(nn.Linear(2, 1), {})

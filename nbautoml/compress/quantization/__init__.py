@@ -1,0 +1,50 @@
+"""Quantisation: smaller numbers in an ONNX file.
+
+::
+
+    piece.module --export--> float file --+-- static    ranges.py, calibration.py, integers.py
+                                          +-- dynamic   integers.py
+                                          '-- weights   weights.py (int8, int4, fp16, bf16)
+                  which layers stay in float: sensitivity.py
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from nbautoml.compress.piece import Piece
+from nbautoml.compress.quantization.backend import Backend
+from nbautoml.compress.techniques import Quantization
+from nbautoml.compress.training import Bench
+from nbautoml.errors import CompressError
+
+__all__ = ["BACKENDS", "Backend", "quantize"]
+
+BACKENDS = {"onnxruntime": "nbautoml.compress.quantization.runtime:Runtime"}
+
+
+def quantize(piece: Piece, config: Quantization, bench: Bench) -> Piece:
+    """Quantise a piece: the handler of `Quantization`.
+
+    Raises:
+        CompressError: it is quantised already, the backend cannot do what is asked, there are no
+            rows to calibrate with, or the module cannot be exported.
+        MissingExtraError: the backend's library is not installed.
+    """
+    if piece.onnx is not None:
+        raise CompressError(
+            "the model is quantised already", hint="quantise the model that it was made from"
+        )
+    if config.to == "int4" and config.mode != "weights":
+        raise CompressError(
+            f'int4 is for weights alone, and the mode is "{config.mode}"',
+            hint='say Quantization("int4", mode="weights")',
+        )
+    if config.backend not in BACKENDS:
+        raise CompressError(
+            f"backend {config.backend!r} is not in this version",
+            hint='say backend="onnxruntime"',
+        )
+    place, _, name = BACKENDS[config.backend].partition(":")
+    backend: Backend = getattr(import_module(place), name)()
+    return backend.quantize(piece, config, bench)

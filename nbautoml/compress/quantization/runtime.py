@@ -1,0 +1,196 @@
+"""Quantisation by ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from nbautoml.compress.piece import Piece, matches
+from nbautoml.compress.quantization.aware import train_aware
+from nbautoml.compress.quantization.calibration import Rows, activation_ranges, calibration_rows
+from nbautoml.compress.quantization.graph import RECURRENT, check_kept, load, saved, weights_of
+from nbautoml.compress.quantization.integers import dynamic, prepared, static
+from nbautoml.compress.quantization.kernels import has_int8_products
+from nbautoml.compress.quantization.sensitivity import spare_sensitive
+from nbautoml.compress.quantization.weights import fewer_bits, half_weights
+from nbautoml.compress.techniques import Quantization
+from nbautoml.compress.training import Bench
+from nbautoml.errors import CompressError, ModelError
+from nbautoml.measure import export_onnx, open_onnx, with_rows
+
+__all__ = ["Runtime", "exported_float"]
+
+BITS = {"int8": 8, "int4": 4, "fp16": 16, "bf16": 16}
+Make = Callable[[Collection[str]], bytes]
+
+
+class Runtime:
+    """Files that `onnxruntime.quantization` and `weights` write."""
+
+    def quantize(self, piece: Piece, config: Quantization, bench: Bench) -> Piece:
+        """See `Backend`."""
+        check_kept(config.keep, [name for name, _ in piece.module.named_modules()])
+        rows = calibration_rows(bench, config.n_calibration)
+        if config.to == "int8" and config.mode == "aware" and config.epochs:
+            exported_float(piece.module, rows)  # before hours of training, see that it can be
+            trained = train_aware(
+                piece.module,
+                bench,
+                epochs=config.epochs,
+                lr=config.lr,
+                keep=config.keep,
+                by_channel=config.per == "channel",
+            )
+            piece.module.eval()
+            piece.note(f"trained with the rounding of {len(trained)} layers")
+        whole = exported_float(piece.module, rows)
+        model = load(whole)
+        held = weights_of(model)
+        layers = list(
+            dict.fromkeys(item.layer for item in held if not matches(item.layer, config.keep))
+        )
+        if not layers:
+            raise CompressError(
+                f"{type(piece.module).__name__} has no layer to quantise",
+                hint="keep fewer layers" if config.keep else "",
+            )
+        make = _maker(model, whole, layers, config, rows)
+        spared = _spared(make, layers, config, rows, whole)
+        piece.onnx = make(spared)
+        _describe(piece, load(piece.onnx), held, layers, spared, config)
+        piece.note(_difference(piece, rows, whole))
+        return piece
+
+
+_EXPORTS: WeakKeyDictionary[nn.Module, tuple[str, bytes]] = WeakKeyDictionary()
+
+
+def exported_float(module: nn.Module, rows: Rows) -> bytes:
+    """A module as a prepared float file; one that has not changed since is not exported again.
+
+    Raises:
+        CompressError: it cannot be exported.
+    """
+    digest = _digest(module)
+    known, data = _EXPORTS.get(module, ("", b""))
+    if known == digest:
+        return data
+    try:
+        data = prepared(export_onnx(module, with_rows(rows.inputs, 2)))
+    except ModelError as error:
+        raise CompressError(
+            f"it cannot be quantised, and stays as it is: {error.message}", hint=error.hint
+        ) from error
+    _EXPORTS[module] = (digest, data)
+    return data
+
+
+def _digest(module: nn.Module) -> str:
+    """Of a module's layers and numbers."""
+    found = hashlib.sha256(repr(module).encode())
+    for name, tensor in module.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def _maker(
+    model: Any, whole: bytes, layers: Collection[str], config: Quantization, rows: Rows
+) -> Make:
+    """A function that quantises all layers but those it is given."""
+    by_channel = config.per == "channel"
+    held = weights_of(model)
+
+    def nodes_without(spared: Collection[str]) -> set[str]:
+        return {item.node for item in held if item.layer not in layers or item.layer in spared}
+
+    if config.to in {"fp16", "bf16"}:
+        return lambda spared: saved(half_weights(model, config.to, spared=nodes_without(spared)))
+    if config.mode == "weights":
+        bits = BITS[config.to]
+        return lambda spared: saved(
+            fewer_bits(model, bits, spared=nodes_without(spared), is_per_channel=by_channel)
+        )
+    if config.mode == "dynamic":
+        return lambda spared: saved(
+            dynamic(model, spared=nodes_without(spared), is_per_channel=by_channel)
+        )
+    ranges = activation_ranges(whole, rows, config.calibration)
+
+    def make(spared: Collection[str]) -> bytes:
+        alone = nodes_without(spared)
+        found = static(model, ranges, spared=alone, is_per_channel=by_channel)
+        # Recurrent layers have an int8 kernel that looks at each batch, and none that is static.
+        return saved(dynamic(found, spared=alone, is_per_channel=by_channel, op_types=("LSTM",)))
+
+    return make
+
+
+def _spared(
+    make: Make, layers: list[str], config: Quantization, rows: Rows, whole: bytes
+) -> tuple[str, ...]:
+    """Layers that stay in float for the sake of the metric."""
+    if config.max_drop is None:
+        return ()
+    before, _ = rows.score(_output(whole, rows))
+    spared = spare_sensitive(
+        lambda left: rows.score(_output(make(left), rows)),
+        layers,
+        whole=before,
+        max_drop=config.max_drop,
+    )
+    if spared is None:
+        metric = rows.bench.objective.metric
+        raise CompressError(
+            f"with any layer quantised, {metric} drops by more than max_drop {config.max_drop:g} on "
+            f"{rows.n} calibration rows",
+            hint="allow a larger drop, more bits, or mode 'aware', which trains with the rounding",
+        )
+    return spared
+
+
+def _output(data: bytes, rows: Rows) -> torch.Tensor:
+    exported = open_onnx(data)
+    found = [exported.session.run(None, feeds)[0] for feeds in rows.chunks(exported.inputs)]
+    return torch.cat([torch.from_numpy(part) for part in found])
+
+
+def _describe(
+    piece: Piece,
+    made: Any,
+    held: list[Any],
+    layers: list[str],
+    spared: Collection[str],
+    config: Quantization,
+) -> None:
+    """Bits by layer, and a note for each that was left alone."""
+    still = {item.layer for item in weights_of(made)}
+    left = [layer for layer in layers if layer in still and layer not in spared]
+    piece.bits.update({layer: BITS[config.to] for layer in layers if layer not in still})
+    if spared:
+        piece.note(f"left in 32 bits for the metric's sake: {', '.join(spared)}")
+    kinds = {item.layer: item.op_type for item in held}
+    for layer in left:
+        piece.note(f"{layer} ({kinds[layer]}) is left in 32 bits: no {config.mode} kernel for it")
+    recurrent = [layer for layer in piece.bits if kinds.get(layer) in RECURRENT]
+    if recurrent and config.to == "int8" and config.mode in {"static", "aware"}:
+        piece.note(f"quantised by each batch, as recurrent layers are: {', '.join(recurrent)}")
+    if config.to in {"fp16", "bf16"}:
+        piece.note(f"weights are stored as {config.to}; the CPU computes in float32")
+    if config.to == "int8" and config.mode != "weights" and not has_int8_products():
+        piece.note(
+            "this processor has no int8 products: weights keep to 7 bits, and it may be slow"
+        )
+
+
+def _difference(piece: Piece, rows: Rows, whole: bytes) -> str:
+    assert piece.onnx is not None
+    before, after = _output(whole, rows), _output(piece.onnx, rows)
+    scale = max(float(before.abs().max()), 1e-12)
+    typical = float((after - before).abs().mean()) / scale
+    return f"outputs move by {typical:.2%} of the largest on average, on {rows.n} calibration rows"
