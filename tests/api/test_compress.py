@@ -80,7 +80,10 @@ def asked(data, tmp_path):
 
 def test_named_techniques_make_one_smaller_model(trained, data, asked):
     run = nbautoml.compress(
-        trained, method=[Pruning(0.5, epochs=2), LowRank(0.7, epochs=2)], max_drop=0.2, **asked
+        trained,
+        method=[LowRank(0.9, epochs=0), Pruning(0.4, epochs=4, lr=0.01)],
+        max_drop=0.2,
+        **asked,
     )
     assert run.state == "finished"
     assert len(run.trials) == 2
@@ -119,7 +122,9 @@ def test_limits_and_the_original_stand_in_the_plan(trained, asked):
 
 
 def test_a_limit_that_nothing_meets_is_named(trained, asked):
-    run = nbautoml.compress(trained, method="prune", epochs=1, max_size="100", max_drop=0.6, **asked)
+    run = nbautoml.compress(
+        trained, method="prune", epochs=1, max_size="100", max_drop=0.6, **asked
+    )
     assert run.state == "finished"
     assert "no model keeps to the limit of size_bytes" in run.message
     assert run.best_model is not None
