@@ -63,6 +63,8 @@ def explain_os_error(error: OSError) -> tuple[str, str]:
         return "it is a symbolic link, which a run's folder must not hold", "remove the link"
     if error.errno == errno.ENOENT:
         return "it is not there", "was the run's folder removed or moved?"
+    if error.errno == errno.EIO:
+        return "the disk reports an error", "copy what is there to another disk, and check this one"
     return str(error.strerror or error), ""
 
 

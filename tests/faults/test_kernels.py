@@ -76,6 +76,51 @@ def test_f3_a_killed_kernel_costs_its_run_nothing(kernels, home, acked, tmp_path
     figures.add("F3", kills=n_kills, lost=0, doubled=0, stuck=0)
 
 
+NET = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, hidden: Int(8, 32) = 16):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+
+    def forward(self, x):
+        return self.layers(x)
+"""
+
+
+@pytest.mark.nightly
+def test_f3_a_kernel_killed_in_the_middle_of_a_training_costs_it_nothing(
+    kernels, home, acked, tmp_path, monkeypatch, figures
+):
+    monkeypatch.delenv("NBAUTOML_TEST_LIGHT")
+    generator, killed_at, n_epochs = rng("F3 torch"), [], 40
+    line = f"%%automl tune digits --data digits --trials 2 --workers 1 --epochs {n_epochs} --stopper none"
+    for _ in range(max(1, n_points(1) // 50)):
+        acked.path.unlink(missing_ok=True)
+        kernel = started_kernel(tmp_path, NOTARISED)
+        kernels.append(kernel)
+        kernel.run(line + NET)
+        folder = home.find("digits")
+        epoch = generator.randint(1, n_epochs - 1)
+
+        def come_so_far(folder=folder, epoch=epoch):
+            with folder.reader() as reader:
+                rows = reader.trials()
+            return rows[0].epoch if rows and rows[0].epoch >= epoch else None
+
+        killed_at.append(until(come_so_far, what=f"epoch {epoch}") / n_epochs)
+        kernel.kill()
+        assert wait_for_end(folder) == "finished"
+        rows = check_nothing_lost(folder, acked, 2)
+        assert [(row.state, row.attempt) for row in rows] == [("complete", 1)] * 2
+        with folder.reader() as reader:
+            for number in (0, 1):
+                epochs = reader.points(trial=number, name="accuracy").epochs
+                assert epochs == list(range(1, n_epochs + 1))
+    figures.add("F3 torch", kills=len(killed_at), lost=0, killed_at_part_of_training=killed_at)
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("how", ["shutdown", "restart"])
 def test_f4_a_kernel_that_ends_on_purpose_leaves_a_run_to_resume(kernel, home, acked, how):

@@ -32,6 +32,20 @@ def is_over(folder) -> bool:
     return state_of(folder) in END_STATES
 
 
+N_EPOCHS = 60
+
+
+def when_trained(folder, victim, epoch: int):
+    """The trial's row once its attempt has come so far, or is over."""
+
+    def found():
+        row = rows_of(folder)[victim.number]
+        is_same = (row.state, row.attempt) == (victim.state, victim.attempt)
+        return row if row.epoch >= epoch or not is_same else None
+
+    return until(found, what=f"epoch {epoch} of trial {victim.number}")
+
+
 def rows_of(folder):
     with folder.reader() as reader:
         return reader.trials()
@@ -46,24 +60,27 @@ def running_trials(folder):
 )
 def test_f1_killed_workers_lose_nothing(runs, acked, figures, executor):
     goal, generator, n_kills, n_runs = n_points(3), rng(f"F1 {executor}"), 0, 0
+    killed_at: list[float] = []
     while n_kills < goal:
         n_runs += 1
         acked.path.unlink(missing_ok=True)
         folder = runs.submit(
-            fixed={"epochs": 25},
+            fixed={"epochs": N_EPOCHS},
             budget=Budget(n_trials=6),
             execution=Execution(executor=executor, n_workers=2),
         )
         while not is_over(folder) and n_kills < goal:
-            if pause_for(generator.uniform(0, 0.6), lambda folder=folder: is_over(folder)):
-                break
             # A third kill of one trial is taken for the trial's own fault (memory, mostly).
             victims = [row for row in running_trials(folder) if row.attempt <= 2]
-            if victims:
+            if not victims:
+                pause_for(0.1, lambda folder=folder: is_over(folder))
+            else:
                 victim = generator.choice(victims)
-                if psutil.pid_exists(victim.worker):
+                victim = when_trained(folder, victim, generator.randint(0, N_EPOCHS))
+                if victim.state == "running" and psutil.pid_exists(victim.worker):
                     kill(victim.worker)
                     n_kills += 1
+                    killed_at.append(victim.epoch / N_EPOCHS)
                     until(
                         lambda folder=folder, victim=victim: (
                             is_over(folder)
@@ -78,7 +95,12 @@ def test_f1_killed_workers_lose_nothing(runs, acked, figures, executor):
         assert wait_for_end(folder) == "finished"
         rows = check_nothing_lost(folder, acked, 6)
         assert {row.state for row in rows} == {"complete"}
+        with folder.reader() as reader:
+            for row in rows:
+                epochs = reader.points(trial=row.number, name="accuracy").epochs
+                assert epochs == list(range(1, N_EPOCHS + 1))
     figures.add(f"F1 {executor}", kills=n_kills, runs=n_runs, lost=0, doubled=0, stuck=0)
+    figures.add(f"F1 {executor}", killed_at_part_of_training=killed_at)
 
 
 def test_f2_killed_supervisors_lose_nothing(runs, acked, light, figures):

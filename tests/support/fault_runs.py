@@ -167,7 +167,9 @@ class Figures:
                 flat |= spread(name, value)
             else:
                 flat[name] = value
-        self.found.setdefault(fault, {}).update(flat)
+        row = self.found.setdefault(fault, {})
+        row.setdefault("load", round(os.getloadavg()[0], 1))
+        row.update(flat)
         if self.path is not None:
             self.path.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
 

@@ -1,0 +1,204 @@
+"""Files that are damaged, swapped or cannot be written (F23, F25), and clocks that jump (F30)."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from fault_runs import n_points, rng
+
+from nbautoml.errors import NbAutomlError
+from nbautoml.events import Checkpoint, Pause, TrialSpec
+from nbautoml.store import Home, Owner, RunFolder, save_artifact
+from nbautoml.testing.store_contract import started, tiny_recipe, whole_trial
+from nbautoml.train.state import FitState
+from nbautoml.tune.checkpoints import Checkpoints
+
+# -- checkpoints ------------------------------------------------------------------------------
+
+
+class Heard:
+    """What a handler is given, as far as checkpoints need it."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.run_folder, self.events = folder.path, []
+
+    def emit(self, event):
+        self.events.append(event)
+
+
+def state_of(trial: TrialSpec, epoch: int) -> FitState:
+    identity = {"number": trial.number, "seed": trial.seed, "params": dict(trial.params)}
+    return FitState(
+        epoch=epoch,
+        step=10 * epoch,
+        spent_s=1.0,
+        judge={"value": 0.5, "best_epoch": epoch, "metrics": {}},
+        module={"weight": torch.arange(40.0) + epoch},
+        identity=identity,
+    )
+
+
+def kept(folder: RunFolder, trial: TrialSpec, epoch: int) -> Checkpoint:
+    written = save_artifact(
+        folder, state_of(trial, epoch).to_bytes(), "checkpoint", trial.number, suffix=".safetensors"
+    )
+    return Checkpoint(
+        path=written.path,
+        sha256=written.sha256,
+        n_bytes=written.n_bytes,
+        epoch=epoch,
+        step=10 * epoch,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return Home(tmp_path / "home").create_run(tiny_recipe(), None)
+
+
+@pytest.fixture
+def trial() -> TrialSpec:
+    return TrialSpec(number=0, params={"lr": 0.1}, seed=7)
+
+
+def first_start(folder: RunFolder, trial: TrialSpec, *checkpoints: Checkpoint):
+    """The state that the trial goes on from, and what was said."""
+    heard = Heard(folder)
+    spec = TrialSpec(**{**vars(trial), "checkpoints": checkpoints})
+    state = next(Checkpoints(spec, heard).starts())
+    return state, " ".join(getattr(event, "reason", "") for event in heard.events)
+
+
+def flipped(data: bytes, generator: random.Random) -> bytes:
+    at, bit = generator.randrange(len(data)), generator.randrange(8)
+    return data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :]
+
+
+def test_f25_every_damage_of_a_checkpoint_is_found_and_the_one_before_is_used(
+    folder, trial, figures
+):
+    generator = rng("F25")
+    newest, before = kept(folder, trial, 2), kept(folder, trial, 1)
+    path = folder.artifacts_dir / newest.path
+    whole = path.read_bytes()
+    n_flips, n_cuts = n_points(200), max(100, n_points(100) // 2)
+    damaged = [flipped(whole, generator) for _ in range(n_flips)]
+    damaged += [whole[: generator.randrange(len(whole))] for _ in range(n_cuts)]
+    for data in damaged:
+        path.write_bytes(data)
+        state, said = first_start(folder, trial, newest, before)
+        assert state is not None
+        assert state.epoch == 1
+        assert torch.equal(state.module["weight"], torch.arange(40.0) + 1)
+        assert "epoch 2 is not used" in said
+    path.write_bytes(whole)
+    assert first_start(folder, trial, newest, before)[0].epoch == 2
+    figures.add("F25", flipped_bits=n_flips, truncations=n_cuts, undetected=0)
+
+
+def test_f25_a_checkpoint_that_is_another_trials_is_refused(folder, trial):
+    other = TrialSpec(number=1, params={"lr": 0.2}, seed=8)
+    swapped, before = kept(folder, other, 2), kept(folder, trial, 1)
+    state, said = first_start(folder, trial, swapped, before)
+    assert state.epoch == 1
+    assert "it is of another trial" in said
+
+
+def test_f25_a_checkpoint_under_the_name_of_another_trials_is_refused(folder, trial):
+    other = TrialSpec(number=1, params={"lr": 0.2}, seed=8)
+    mine, theirs = kept(folder, trial, 2), kept(folder, other, 2)
+    mine_path, their_path = (folder.artifacts_dir / item.path for item in (mine, theirs))
+    mine_path.write_bytes(their_path.read_bytes())
+    state, said = first_start(folder, trial, mine)
+    assert state is None
+    assert "starts anew" in said
+
+
+# -- calls of the system that fail ------------------------------------------------------------
+
+CALLS = ("open", "fsync", "replace", "rename", "write", "link", "mkdir")
+JOBS = {
+    "a file of a run": lambda folder: save_artifact(folder, b"x" * 5000, "weights", 0),
+    "a command": lambda folder: folder.inbox.drop(Pause()),
+    "a run": lambda folder: Home(folder.path.parents[1]).create_run(tiny_recipe("second"), None),
+}
+
+
+def files_of(folder: RunFolder) -> dict[str, bytes]:
+    root = folder.path.parents[1]
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and not path.name.startswith(".") and path.name != "owner.lock"
+    }
+
+
+@pytest.mark.parametrize("code", ["EIO", "EDQUOT", "EROFS"])
+@pytest.mark.parametrize("job", JOBS)
+def test_f23_a_call_that_fails_is_an_error_in_words_and_leaves_nothing_half_made(
+    folder, monkeypatch, job, code
+):
+    JOBS["a file of a run"](folder)  # something that must stay as it is
+    n_failed = 0
+    for name in CALLS:
+        real = getattr(os, name)
+        for nth in range(1, 200):
+            before, n_called = files_of(folder), 0
+
+            def failing(*words, real=real, nth=nth, **more):
+                nonlocal n_called
+                n_called += 1
+                if n_called == nth:
+                    raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
+                return real(*words, **more)
+
+            monkeypatch.setattr(os, name, failing)
+            try:
+                JOBS[job](folder)
+                said = None
+            except NbAutomlError as error:
+                said = error
+            monkeypatch.setattr(os, name, real)
+            if n_called < nth:
+                break  # it calls it less often
+            if said is None:
+                continue  # it could do without
+            n_failed += 1
+            assert said.hint, said.message
+            after = files_of(folder)
+            assert {name: after.get(name) for name in before} == before
+            assert not [
+                info.problem for info in Home(folder.path.parents[1]).runs() if info.problem
+            ]
+    assert n_failed > 0
+
+
+# -- clocks that jump -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("jump_s", [-3600.0, 86_400.0])
+def test_f30_a_clock_that_jumps_changes_no_order_and_no_owner(folder, monkeypatch, jump_s):
+    import time
+
+    real = time.time
+    with folder.writer(Owner.this_process()) as writer:
+        writer.create(folder.recipe())
+        writer.apply(whole_trial(0))
+        monkeypatch.setattr(time, "time", lambda: real() + jump_s)
+        writer.apply([*whole_trial(1), *started(2)])
+        with folder.reader() as reader:
+            rows, run = reader.trials(), reader.run()
+        assert run.state != "interrupted"
+        assert [row.number for row in rows] == [0, 1, 2]
+        assert [row.seq for row in rows] == sorted(row.seq for row in rows)
+        monkeypatch.setattr(time, "time", real)
+        writer.beat()
+        with folder.reader() as reader:
+            assert reader.run().state != "interrupted"
+            assert json.dumps(reader.trials()[1].value) == json.dumps(rows[1].value)

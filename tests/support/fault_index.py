@@ -1,0 +1,381 @@
+"""Every fault and threat, and the tests that hold it: what ``benchmarks/faults.md`` lists.
+
+A row names tests by node id (`tests/faults/test_index.py` checks that they exist), or says why the
+fault cannot happen here yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["INDEX", "Row"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One fault: what happens, which tests hold it, and what is left open."""
+
+    what: str
+    tests: tuple[str, ...] = ()
+    open: str = ""
+
+
+def _in(file: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"tests/{file}.py::{name}" for name in names)
+
+
+_KILLS, _KERNELS, _CODE = "faults/test_kills", "faults/test_kernels", "faults/test_user_code"
+_DISKS, _THREATS, _FILES = (
+    "faults/test_full_disks",
+    "faults/test_threats",
+    "store/test_record_files",
+)
+_LAB, _HUBS, _BREAK = (
+    "browser/test_panel_in_lab",
+    "widgets/test_hubs",
+    "faults/test_files_that_break",
+)
+
+INDEX: dict[str, Row] = {
+    "F1": Row(
+        "a killed worker",
+        _in(_KILLS, "test_f1_killed_workers_lose_nothing")
+        + _in(
+            "engine/test_resumed_trials", "test_a_killed_workers_trial_goes_on_from_its_checkpoint"
+        ),
+    ),
+    "F2": Row(
+        "a killed supervisor",
+        _in(
+            _KILLS,
+            "test_f2_killed_supervisors_lose_nothing",
+            "test_f2_a_warm_supervisor_takes_over_from_a_killed_one",
+            "test_f2_a_busy_trial_and_all_it_started_end_with_a_killed_supervisor",
+            "test_a_point_whose_enqueueing_was_acknowledged_outlives_the_supervisor",
+        ),
+    ),
+    "F3": Row(
+        "a killed kernel",
+        _in(
+            _KERNELS,
+            "test_f3_a_killed_kernel_costs_its_run_nothing",
+            "test_f3_a_kernel_killed_in_the_middle_of_a_training_costs_it_nothing",
+        ),
+    ),
+    "F4": Row(
+        "a kernel that ends on purpose",
+        _in(
+            _KERNELS,
+            "test_f4_a_kernel_that_ends_on_purpose_leaves_a_run_to_resume",
+            "test_f4_a_detached_run_goes_on_when_its_kernel_ends",
+        ),
+    ),
+    "F5": Row(
+        "an interrupt",
+        _in(_KERNELS, "test_f5_an_interrupt_gives_the_prompt_back_and_the_run_goes_on"),
+        "during the cell's own work (parsing, data, dry run) it is not timed",
+    ),
+    "F6": Row("SIGTERM", _in(_KILLS, "test_f6_sigterm_ends_the_supervisor_in_order")),
+    "F7": Row(
+        "a process that was asleep",
+        _in(_KILLS, "test_f7_a_supervisor_that_was_asleep_is_not_replaced_and_goes_on"),
+        "of the supervisor; not of a worker",
+    ),
+    "F8": Row("all processes killed", _in(_KILLS, "test_f8_all_processes_of_a_run_killed_at_once")),
+    "F9": Row(
+        "a trial that crashes, exits, hangs",
+        _in(
+            _CODE,
+            "test_f9_f21_one_trial_misbehaves_and_the_others_complete",
+            "test_f9_a_trial_that_holds_the_lock_of_python_is_cancelled_all_the_same",
+            "test_f9_processes_that_a_trial_left_behind_end_with_the_run",
+        ),
+    ),
+    "F10": Row(
+        "a kill around the end of a trial",
+        _in(_KILLS, "test_f10_a_supervisor_killed_around_the_finish_of_a_trial"),
+    ),
+    "F11": Row(
+        "NaN and infinity", _in(_CODE, "test_f11_a_trial_that_returns_nan_fails_and_is_never_best")
+    ),
+    "F12": Row(
+        "out of memory on the device",
+        _in(
+            "engine/test_out_of_memory",
+            "test_a_trial_that_runs_out_of_memory_is_trained_in_halves_with_the_same_updates",
+            "test_after_a_cuda_error_the_next_trial_has_a_fresh_process",
+            "test_twenty_trials_in_a_row_without_memory_end_the_run_with_one_message",
+        ),
+    ),
+    "F13": Row(
+        "out of memory on the host",
+        _in(_CODE, "test_f9_f21_one_trial_misbehaves_and_the_others_complete"),
+    ),
+    "F14": Row(
+        "errors of the user's code",
+        _in(
+            _CODE,
+            "test_f14_the_same_error_three_times_ends_the_run_with_one_message_and_its_line",
+            "test_f14_workers_of_a_data_loader_inside_an_objective_work_and_their_errors_are_told",
+        ),
+    ),
+    "F15": Row(
+        "shapes and types that do not fit",
+        _in(
+            "train/test_dry_run_words",
+            "test_two_layers_that_do_not_fit_each_other",
+            "test_each_kind_of_layer_says_what_it_takes",
+            "test_too_few_outputs_for_the_classes",
+            "test_whole_numbers_into_a_linear_layer",
+            "test_numbers_into_an_embedding",
+            "test_forward_must_return_one_tensor",
+        ),
+    ),
+    "F16": Row(
+        "what cannot travel",
+        _in(_CODE, "test_f16_what_cannot_travel_is_named_when_the_run_is_submitted"),
+    ),
+    "F17": Row(
+        "a cell edited during its run",
+        _in(_KERNELS, "test_f17_a_cell_edited_during_a_run_changes_only_the_next_run"),
+    ),
+    "F18": Row(
+        "data that misbehaves",
+        _in(
+            "data/test_data_bad_input",
+            "test_bad_data_is_told",
+            "test_million_classes_end_in_a_message",
+            "test_class_of_one_row_stays_in_training",
+            "test_users_own_error_is_kept_as_the_cause",
+        ),
+    ),
+    "F19": Row(
+        "odd spaces",
+        _in(
+            "faults/test_bad_spaces",
+            "test_f19_an_impossible_space_is_refused_where_it_is_written",
+            "test_f19_a_large_or_tiny_space_is_searched",
+            "test_f19_an_empty_space_of_an_objective_is_one_that_asks",
+        ),
+    ),
+    "F20": Row(
+        "a run without a value",
+        _in(
+            _CODE,
+            "test_f20_a_run_without_any_value_names_the_reason",
+            "test_f20_a_run_that_has_no_time_says_so",
+        ),
+    ),
+    "F21": Row(
+        "prints, huge errors, patches",
+        _in(
+            _CODE,
+            "test_f21_a_gigabyte_of_prints_is_bounded_and_costs_no_memory",
+            "test_f21_torch_that_one_run_patches_is_whole_in_the_next",
+        ),
+    ),
+    "F22": Row(
+        "a full disk",
+        _in(
+            _DISKS,
+            "test_f22_a_run_waits_while_the_disk_is_full_and_goes_on",
+            "test_f22_a_disk_that_fills_at_each_of_many_writes",
+            "test_f22_an_order_to_end_is_obeyed_while_the_disk_is_full",
+        ),
+    ),
+    "F23": Row(
+        "calls of the system that fail",
+        _in(_BREAK, "test_f23_a_call_that_fails_is_an_error_in_words_and_leaves_nothing_half_made")
+        + _in(_FILES, "test_disk_that_fills_at_any_size_corrupts_nothing"),
+        "inside SQLite only a file that cannot grow; its other calls are not made to fail",
+    ),
+    "F24": Row(
+        "folders that are read-only or removed",
+        _in(
+            _DISKS,
+            "test_f24_a_run_whose_folder_is_removed_ends_and_says_why",
+            "test_f24_a_home_that_cannot_be_written_is_an_error_at_the_start",
+        )
+        + _in(_FILES, "test_read_only_record_refuses_a_writer_with_a_hint"),
+    ),
+    "F25": Row(
+        "damaged and swapped checkpoints",
+        _in(
+            _BREAK,
+            "test_f25_every_damage_of_a_checkpoint_is_found_and_the_one_before_is_used",
+            "test_f25_a_checkpoint_that_is_another_trials_is_refused",
+            "test_f25_a_checkpoint_under_the_name_of_another_trials_is_refused",
+        )
+        + _in(
+            "train/test_fit_resumes", "test_another_modules_state_is_refused_with_the_difference"
+        ),
+    ),
+    "F26": Row(
+        "a damaged record",
+        _in(
+            _FILES,
+            "test_every_flipped_bit_in_a_finished_run_is_found",
+            "test_flipped_bits_in_an_open_run_never_change_a_result",
+            "test_every_truncation_is_found",
+            "test_log_laid_beside_a_sealed_record_is_refused",
+            "test_run_copied_without_its_log_reads_what_the_file_holds",
+        ),
+    ),
+    "F27": Row(
+        "many processes at one store",
+        _in(_FILES, "test_of_eight_processes_at_a_new_record_one_writes_and_all_read")
+        + _in("store/test_homes", "test_of_eight_processes_that_want_a_name_one_gets_it"),
+    ),
+    "F28": Row(
+        "many runs at once", _in("faults/test_figures", "test_f28_ten_runs_at_once_lose_no_point")
+    ),
+    "F29": Row(
+        "a network disk",
+        _in(_DISKS, "test_f29_a_network_disk_gets_no_write_ahead_log"),
+        "told to be one; no NFS is mounted",
+    ),
+    "F30": Row(
+        "a clock that jumps",
+        _in(_BREAK, "test_f30_a_clock_that_jumps_changes_no_order_and_no_owner")
+        + _in("store/test_owners", "test_setting_the_clock_changes_no_owner"),
+    ),
+    "F31": Row(
+        "odd names",
+        _in(
+            _THREATS,
+            "test_t10_a_hostile_name_is_a_label_everywhere",
+            "test_t10_a_name_that_cannot_be_shown_is_refused",
+        )
+        + _in("store/test_homes", "test_running_run_keeps_its_name"),
+    ),
+    "F32": Row(
+        "other schemas",
+        _in(_FILES, "test_newer_record_is_refused_politely"),
+        "no version is released, so no older one exists",
+    ),
+    "F33": Row(
+        "a PostgreSQL server that goes away",
+        open="the store's contract runs on PostgreSQL too; a server that restarts is not tried",
+    ),
+    "F34": Row(
+        "output cleared, shown again",
+        _in(_LAB, "test_run_is_live_in_two_cells_and_as_a_widget"),
+    ),
+    "F35": Row(
+        "refresh, two tabs, a connection that is cut",
+        _in(_LAB, "test_page_is_reloaded_during_and_after_the_run")
+        + _in(
+            _HUBS,
+            "test_gap_is_healed_by_one_hello",
+            "test_two_clients_have_one_writer",
+            "test_tabs_that_were_closed_silently_do_not_pile_up",
+        ),
+        "a laptop's sleep is not tried",
+    ),
+    "F36": Row(
+        "a notebook without a kernel",
+        _in(
+            _LAB,
+            "test_saved_run_is_drawn_without_a_kernel",
+            "test_saved_notebook_is_small_and_holds_no_widget_state",
+        ),
+    ),
+    "F37": Row(
+        "the same name twice",
+        _in(_KERNELS, "test_f37_the_same_name_twice_never_makes_two_runs_in_one"),
+    ),
+    "F38": Row(
+        "very many trials",
+        _in(_HUBS, "test_run_of_ten_thousand_trials_is_told_in_bounded_messages"),
+        "10,000, not 100,000; frames a second are not counted",
+    ),
+    "F39": Row(
+        "many panels, many points",
+        _in(_HUBS, "test_hundred_updates_a_second_make_ten_messages"),
+        "the kernel's share of time: benchmarks/watching.py",
+    ),
+    "F40": Row(
+        "front ends without widgets",
+        _in(
+            "widgets/test_live_kernel",
+            "test_executed_notebook_shows_the_end_of_its_run",
+            "test_display_without_our_extension_shows_the_end",
+        )
+        + _in("widgets/test_static_html", "test_html_survives_nbconverts_sanitiser"),
+    ),
+    "F41": Row(
+        "the limit of messages",
+        _in(_HUBS, "test_hundred_updates_a_second_make_ten_messages"),
+        "kept under, not hit",
+    ),
+    "T1": Row(
+        "a notebook that acts when it is opened",
+        _in("browser/test_hostile_notebook", "test_t1_a_hostile_notebook_runs_and_fetches_nothing"),
+    ),
+    "T2": Row(
+        "pickles in files of weights",
+        _in(
+            _THREATS,
+            "test_t2_torch_reads_files_as_weights_only",
+            "test_t14_no_module_reads_yaml_pickle_or_runs_text",
+        ),
+    ),
+    "T3": Row("exported programs", open="no exported program of anybody is loaded"),
+    "T4": Row(
+        "a run made by somebody else",
+        _in(
+            _THREATS,
+            "test_t4_a_run_of_somebody_else_is_shown_and_not_executed",
+            "test_t4_an_archive_with_a_hostile_member_is_refused_whole",
+            "test_t4_our_own_run_is_not_ours_when_its_code_was_changed",
+        )
+        + _in(_FILES, "test_record_with_what_runs_by_itself_is_refused"),
+    ),
+    "T9": Row(
+        "hostile text in a panel or page",
+        _in(
+            "widgets/test_static_html",
+            "test_html_holds_no_tag_and_no_attribute_of_a_name",
+            "test_pictures_hold_only_drawing_and_text",
+        ),
+    ),
+    "T10": Row("paths in names", _in(_THREATS, "test_t10_a_hostile_name_is_a_label_everywhere")),
+    "T11": Row(
+        "SQL and formulas in texts",
+        _in(
+            _THREATS,
+            "test_t11_statements_of_sql_are_never_put_together_from_values",
+            "test_t11_a_table_of_hostile_texts_comes_back_as_it_was",
+        ),
+        "nothing here writes CSV: `run.trials` is a DataFrame, and its `to_csv` is pandas' own",
+    ),
+    "T12": Row(
+        "secrets",
+        _in(
+            _THREATS,
+            "test_t12_secrets_stay_where_they_are",
+            "test_t12_a_store_that_cannot_be_reached_does_not_tell_its_password",
+        ),
+    ),
+    "T13": Row(
+        "requests through Jupyter's proxy",
+        _in(_THREATS, "test_t16_a_run_listens_nowhere_that_others_can_reach"),
+        "there is no server extension and no listener",
+    ),
+    "T14": Row("YAML", _in(_THREATS, "test_t14_no_module_reads_yaml_pickle_or_runs_text")),
+    "T15": Row(
+        "code in arguments", _in(_THREATS, "test_t14_no_module_reads_yaml_pickle_or_runs_text")
+    ),
+    "T16": Row(
+        "other users of the machine",
+        _in(
+            _THREATS,
+            "test_t16_files_and_folders_of_a_run_are_its_owners_alone",
+            "test_t16_a_run_listens_nowhere_that_others_can_reach",
+        ),
+    ),
+    "T18": Row(
+        "a network at import or run",
+        _in(_THREATS, "test_t18_importing_loading_and_running_need_no_network"),
+    ),
+}
