@@ -160,8 +160,7 @@ def factorize(piece: Piece, config: LowRank, bench: Bench) -> Piece:
             hint=f"keep less than {config.energy:.0%} of the energy, or prune instead",
         )
     if config.epochs:
-        lr = bench.settings.lr / 10 if config.lr is None else config.lr
-        tune_module(module, bench, epochs=config.epochs, lr=lr)
+        tune_module(module, bench, epochs=config.epochs, lr=config.lr)
     return piece
 
 

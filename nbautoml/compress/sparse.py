@@ -204,7 +204,7 @@ def prune_weights(piece: Piece, config: Pruning, bench: Bench) -> Piece:
             + (" beside those that are kept" if config.keep else ""),
             hint="the weights of other layers (recurrent ones, norms) are left alone",
         )
-    lr = bench.settings.lr / 10 if config.lr is None else config.lr
+    lr = config.lr
     if config.schedule == "once" or config.pattern or not config.epochs:
         masks = prune_once(module, sieve)
         tune_masked(module, bench, masks, epochs=config.epochs, lr=lr)

@@ -135,6 +135,7 @@ def prune_channels(piece: Piece, config: Pruning, bench: Bench) -> Piece:
     example = example_of(bench)
     generator = torch.Generator().manual_seed(bench.seed)
     n_first: dict[str, int] = {}
+    left: dict[str, int] = {}
     for number in range(1, config.n_rounds + 1):
         found = prunable_groups(module, example, config.keep)
         if number == 1:
@@ -150,10 +151,13 @@ def prune_channels(piece: Piece, config: Pruning, bench: Bench) -> Piece:
         module.zero_grad(set_to_none=True)
         gone = _round(found.groups, scores, config, n_first, number)
         cut(module, removal_of(found.groups, gone))
+        left |= {name: group.n - len(gone[name]) for name, group in found.groups.items()}
         epochs = config.epochs * number // config.n_rounds
         epochs -= config.epochs * (number - 1) // config.n_rounds
         if epochs:
-            tune_module(module, bench, epochs=epochs, lr=config.lr or bench.settings.lr / 10)
+            tune_module(module, bench, epochs=epochs, lr=config.lr)
+    n = sum(n_first.values())
+    piece.note(f"{n - sum(left.values())} of the {n} channels that may go are gone")
     return piece
 
 

@@ -89,7 +89,8 @@ class Pruning(Technique):
         granularity: "channels": whole channels, neurons, heads; the module becomes smaller.
             "weights": single weights become zero; it is smaller in a file, not faster.
         criterion: what matters: "l1", "l2", "fpgm", "taylor", "bn_scale", "lamp", "random" for
-            channels; "l1", "l2" (the same order), "lamp", "random" for weights.
+            channels; "l1", "l2" (the same order), "lamp", "random" for weights. Only lamp's scores
+            can be compared between layers of any scale: with the others prefer scope "layer".
         scope: "global": one ranking of all layers; "layer": the same share of each.
         ratios: shares for layers by name (a prefix of a name counts for all below it); they go
             before ``sparsity``.
@@ -97,7 +98,7 @@ class Pruning(Technique):
         schedule: "once", or little by little while training: "agp", "linear".
         n_rounds: for channels, how often it prunes and fine-tunes.
         epochs: fine-tuning passes afterwards (in total, over all rounds).
-        lr: of the fine-tuning; a tenth of the trainer's when left out.
+        lr: of the fine-tuning; the trainer's when left out.
         regrow: for weights with a schedule, dropped ones may come back.
         keep: names of layers that are left alone.
 
@@ -113,7 +114,7 @@ class Pruning(Technique):
     sparsity: float = 0.5
     _: KW_ONLY
     granularity: str = "channels"
-    criterion: str = "l2"
+    criterion: str = "lamp"
     scope: str = "global"
     ratios: Mapping[str, float] = dataclasses.field(default_factory=dict)
     pattern: str = ""
@@ -157,7 +158,7 @@ class LowRank(Technique):
     Attributes:
         energy: share of each layer's squared singular values that is kept, in (0, 1).
         epochs: fine-tuning passes afterwards.
-        lr: of the fine-tuning; a tenth of the trainer's when left out.
+        lr: of the fine-tuning; the trainer's when left out.
         keep: names of layers that are left alone.
 
     Source: Denton et al. 2014.
