@@ -180,6 +180,13 @@ describe('the panel', () => {
       .toContain('paste this');
   });
 
+  it('says all of the front in Chinese too', async () => {
+    const text = (await show('snapshot_front', 'zh')).textContent ?? '';
+    for (const word of ['13 个中有 7 个在前沿', '之前', '限制', '提前停止', '仅前沿'])
+      expect(text).toContain(word);
+    expect(plot().getAttribute('aria-label')).toContain('accuracy 对 latency_ms');
+  });
+
   it('has no picture of a front for one objective', async () => {
     await show('snapshot');
     expect(node.querySelector('.nba-switcher, .nba-front')).toBeNull();

@@ -41,9 +41,12 @@ def front_of(points: Sequence[Sequence[float]]) -> list[int]:
     >>> front_of([(1, 5), (2, 2), (3, 3), (5, 1)])
     [0, 1, 3]
     """
-    return [
-        at for at, own in enumerate(points) if not any(dominates(other, own) for other in points)
-    ]
+    front: list[int] = []
+    # In this order a point is only beaten by one before it, and then also by one of the front.
+    for at in sorted(range(len(points)), key=lambda at: tuple(points[at])):
+        if not any(dominates(points[other], points[at]) for other in front):
+            front.append(at)
+    return sorted(front)
 
 
 def front_of_trials(rows: Iterable[_T], objectives: Sequence[Objective]) -> list[_T]:

@@ -123,7 +123,7 @@ def _draw_limits(plot: Plot, x: Aim, y: Aim) -> None:
     for value, sign in ((x["least"], "≥"), (x["most"], "≤")):
         if value is not None:
             plot.line([value, value], [plot.y.low, plot.y.high], GREY, width=1.2, dash="5 3")
-            anchor = "start" if sign == "≥" else "end"
+            anchor = "end" if sign == "≥" else "start"  # beyond the limit, where marks are few
             plot.note(
                 value, plot.y.low, f"{sign} {quantity_label(value, x['unit'])}", anchor=anchor
             )

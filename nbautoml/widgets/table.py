@@ -52,6 +52,7 @@ class TrialTable:
         self._kinds: dict[str, str] = {name: _kind_of(item) for name, item in recipe.space.items()}
         self._metrics: dict[str, None] = {item.metric: None for item in recipe.objectives}
         self._best: TrialRow | None = None
+        self._front: list[int] | None = None  # None until somebody asks, or since a trial ended
 
     def update(self, rows: Iterable[TrialRow]) -> bool:
         """Take whole rows that replace what was known.
@@ -78,6 +79,7 @@ class TrialTable:
             return
         if row.state != "cancelled" and row.duration_s is not None and row.ended_at is not None:
             bisect.insort(self._ended, (row.ended_at, row.duration_s))
+        self._front = None
         if row.value is not None and self._beats(row, self._best):
             self._best = row
 
@@ -133,7 +135,10 @@ class TrialTable:
     @property
     def front(self) -> list[int]:
         """Trials that none beats in all of several objectives, the first objective's best first."""
-        return [row.number for row in front_of_trials(self.rows.values(), self._objectives)]
+        if self._front is None:
+            found = front_of_trials(self.rows.values(), self._objectives)
+            self._front = [row.number for row in found]
+        return list(self._front)
 
     @property
     def front_if_any(self) -> list[int]:

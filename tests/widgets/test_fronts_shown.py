@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nbautoml.spec import Budget, Float, Objective, Space
 from nbautoml.spec.recipe import Execution, Recipe, Target
 from nbautoml.store.rows import RunRow, TrialRow
@@ -48,3 +50,26 @@ def test_one_objective_has_a_best_trial_and_no_front():
     header, _ = header_for(Objective("accuracy", "maximize"), values=[(0.8,), (0.9,)])
     assert "front" not in header
     assert header["best"]["trial"] == 1
+
+
+def test_front_follows_trials_that_end():
+    recipe = recipe_of(Objective("accuracy", "maximize"), Objective("n_parameters", "minimize"))
+    table = TrialTable(recipe)
+    row = TrialRow(number=0, state="running", params={}, value=None, values=(), metrics={})
+    table.update([row])
+    assert table.front == []
+    table.update([replace(row, state="complete", value=0.8, values=(0.8, 10.0))])
+    assert table.front == [0]
+    better = replace(row, number=1, state="complete", value=0.9, values=(0.9, 10.0))
+    table.update([better])
+    assert table.front == [1]
+
+
+def test_objective_that_is_no_metric_of_the_trial_is_taken_from_its_values():
+    recipe = recipe_of(Objective("accuracy", "maximize"), Objective("latency_ms", "minimize"))
+    table = TrialTable(recipe)
+    row = TrialRow(
+        number=0, state="complete", params={}, value=0.8, values=(0.8, 1.5), metrics={"loss": 1.0}
+    )
+    table.update([row])
+    assert table.columnar([0])["metrics"] == {"accuracy": [0.8], "latency_ms": [1.5], "loss": [1.0]}

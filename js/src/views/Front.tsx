@@ -8,7 +8,7 @@ import type { Aim } from '../protocol';
 import { cellsOf } from '../state/fields';
 import { type Axes, aimField, cloudOf, type FrontPoint, isWithin, ON_FRONT } from '../state/front';
 import { numberAt, rowOf, textAt } from '../state/rows';
-import { Dots, Frame, Legend, layoutOf, Marks, type Place, Surroundings } from './FrontMarks';
+import { Before, Dots, Frame, Legend, Limits, layoutOf, Marks, type Place } from './FrontMarks';
 import type { FrontAxes, PanelModel } from './model';
 
 type Props = { model: PanelModel; aims: readonly Aim[]; switcher: JSX.Element };
@@ -88,9 +88,10 @@ export function Front({ model, aims, switcher }: Props): JSX.Element {
       >
         <svg class="nba-drawing" aria-hidden="true" focusable="false">
           <Frame model={model} layout={layout} axes={axes} />
-          <Surroundings model={model} layout={layout} axes={axes} />
+          <Limits layout={layout} axes={axes} />
           <Dots points={cloud.points} layout={layout} />
           <Marks model={model} points={cloud.points} layout={layout} axes={axes} />
+          <Before model={model} layout={layout} axes={axes} />
         </svg>
         {cloud.total === 0 && <div class="nba-nothing">{t('front.none')}</div>}
         {active && (

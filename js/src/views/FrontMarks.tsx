@@ -124,8 +124,8 @@ export function Frame({ model, layout, axes }: PartProps): JSX.Element {
   );
 }
 
-/** Limits with the ground beyond them, and the model that the run began with. */
-export function Surroundings({ model, layout, axes }: PartProps): JSX.Element {
+/** Limits with the ground beyond them. */
+export function Limits({ layout, axes }: Omit<PartProps, 'model'>): JSX.Element {
   const { width, height, across, up } = layout;
   const [right, bottom] = [width - MARGIN.right, height - MARGIN.bottom];
   const strip = (from: number, to: number) => ({ at: Math.min(from, to), span: Math.abs(to - from) });
@@ -168,24 +168,23 @@ export function Surroundings({ model, layout, axes }: PartProps): JSX.Element {
       </g>,
     );
   }
+  return <>{lines}</>;
+}
+
+/** The model that the run began with. */
+export function Before({ model, layout, axes }: PartProps): JSX.Element | null {
+  const { width, across, up } = layout;
   const [x, y] = [axes.x.before, axes.y.before];
-  const isBefore = x !== null && y !== null && Number.isFinite(across(x));
+  if (x === null || y === null || !Number.isFinite(across(x))) return null;
+  const [left, top] = [across(x), up(y)];
+  const isRight = left > width / 2;
   return (
-    <>
-      {lines}
-      {isBefore && (
-        <g class="nba-before">
-          <rect x={across(x) - 5} y={up(y) - 5} width={10} height={10} />
-          <text
-            x={across(x) + (across(x) > width / 2 ? -9 : 9)}
-            y={up(y) + 4}
-            text-anchor={across(x) > width / 2 ? 'end' : 'start'}
-          >
-            {model.t('front.before')}
-          </text>
-        </g>
-      )}
-    </>
+    <g class="nba-before">
+      <rect x={left - 5} y={top - 5} width={10} height={10} />
+      <text x={left + (isRight ? -9 : 9)} y={top + 4} text-anchor={isRight ? 'end' : 'start'}>
+        {model.t('front.before')}
+      </text>
+    </g>
   );
 }
 
