@@ -7,6 +7,7 @@ are not finite travel as the strings "nan", "inf" and "-inf".
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Mapping
@@ -25,8 +26,23 @@ class WireError(NbAutomlError):
     """A message that does not fit its type: unknown type, missing or unknown field."""
 
 
+_AS_THEY_ARE = frozenset({int, str, bool, type(None)})
+_NUMBERS = frozenset({int, float})
+
+
 def plain(value: Any) -> Any:
-    """A JSON-able copy: tuples become lists, numbers that are not finite become strings."""
+    """A JSON-able copy: tuples become lists, numbers that are not finite become strings.
+
+    >>> plain([1, 2.5]), plain([1, "a", None]), plain([1.0, float("inf")]), plain([(1,), 2])
+    ([1, 2.5], [1, 'a', None], [1.0, 'inf'], [[1], 2])
+    """
+    kind = type(value)
+    if kind in _AS_THEY_ARE:
+        return value
+    if kind is list:  # a curve's steps and values are most of what a worker sends
+        kinds = set(map(type, value))
+        if kinds <= _AS_THEY_ARE or (kinds <= _NUMBERS and all(map(math.isfinite, value))):
+            return value.copy()
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
     if isinstance(value, Mapping):
@@ -40,10 +56,14 @@ def plain(value: Any) -> Any:
 
 def to_json(message: Any) -> dict[str, Any]:
     """The message as a JSON object with its type's name under ``type``."""
-    body = {
-        field.name: plain(getattr(message, field.name)) for field in dataclasses.fields(message)
-    }
-    return {"type": type(message).__name__, **body}
+    kind: Any = type(message)
+    body = {name: plain(getattr(message, name)) for name in _names(kind)}
+    return {"type": kind.__name__, **body}
+
+
+@functools.cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def dumps(message: Any) -> str:

@@ -7,7 +7,9 @@
          '-- so slow that stacks would take longer to measure than a plan may cost
 
 All workers of a run measure at the same time, so that what they take from each other is in the
-figures. Candidates that are not tried: one process with all cores for a trial (small models gain
+figures. A worker of one thread on a CPU is measured by the time that it computes, not by the wall
+clock: on a busy machine a stack's step of 5 ms waits for its turn, a step alone of 0.3 ms hardly
+ever does, and one by one was chosen where stacks were six times as fast. Candidates that are not tried: one process with all cores for a trial (small models gain
 nothing from a second thread, and large ones less than from a second process), and
 `torch.compile` of the stacked step (38 us a trial and step after 19 s of compiling, where the stack
 takes 35: `nbautoml.train.stacked`).
@@ -21,7 +23,7 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +33,14 @@ if TYPE_CHECKING:
     from nbautoml.train.stacked import Member, Ready
     from nbautoml.tune.session import Session
 
-__all__ = ["Measured", "bytes_of_trial", "fitting_width", "measure", "one_by_one"]
+__all__ = ["Measured", "bytes_of_trial", "clock_for", "fitting_width", "measure", "one_by_one"]
 
 WARM_STEPS = 2
 LEAST_STEPS = 3
 # A way; a slow step is measured `LEAST_STEPS` times. A whole run of a small model on two cores takes
 # a second: what is measured has to be far shorter.
 SECONDS = 0.03
+FINE_S = 1e-4  # a clock that ticks less often tells nothing of a step
 # All ways together may take this long, or this share of the run, whichever is more.
 BUDGET_S, BUDGET_SHARE = 1.0, 0.03
 # A stack has to be this much faster: it is the more delicate way.
@@ -144,10 +147,22 @@ def _free_bytes(device: str) -> int:
 # -- time -----------------------------------------------------------------------------------
 
 
+def clock_for(device: str, n_threads: int) -> Callable[[], float]:
+    """Seconds that this process has computed, where one thread on a CPU does it all; else the time.
+
+    >>> clock_for("cuda:0", 1) is time.perf_counter and clock_for("cpu", 2) is time.perf_counter
+    True
+    """
+    is_fine = time.get_clock_info("process_time").resolution < FINE_S  # 16 ms on Windows
+    is_alone = device == "cpu" and n_threads == 1
+    return time.process_time if is_alone and is_fine else time.perf_counter
+
+
 class _Watch:
     """A listener that lets some steps pass, and notes when each of them began."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self.n_steps = 0
         self.began_at: list[float] = []
 
@@ -160,7 +175,7 @@ class _Watch:
     def on_batch(self) -> None:
         from nbautoml.train import TrialCancelled
 
-        now = time.perf_counter()
+        now = self._clock()
         self.n_steps += 1
         if self.n_steps <= WARM_STEPS:
             return
@@ -209,16 +224,17 @@ def measure(
     alone = _measure_alone(by_size[len(by_size) // 2].member, session, device)
     budget = max(BUDGET_S, BUDGET_SHARE * alone * run_steps)
     stacked: dict[int, float] = {}
+    clock = _clock(device)
     for width in sorted({min(len(members), max_width), max_width}):
         expected = min([alone, *stacked.values()]) * width * (WARM_STEPS + LEAST_STEPS + 2)
         if width < 2 or expected > budget:
             break
-        began = time.perf_counter()
+        began = clock()
         try:
             stacked[width] = _measure_stack(members, template, session, device, width)
         except Exception as error:  # noqa: BLE001  whatever it is, one by one will tell it properly
             return Measured(alone_s=alone, reason=_reason(error))
-        budget -= time.perf_counter() - began
+        budget -= clock() - began
         if stacked[width] > alone:  # wider ones are as bad
             break
     if not stacked:
@@ -230,7 +246,7 @@ def measure(
 def _measure_alone(member: Member, session: Session, device: str) -> float:
     from nbautoml.train import TrialCancelled, fit
 
-    watch = _Watch()
+    watch = _Watch(_clock(device))
     with contextlib.suppress(TrialCancelled):  # enough was seen
         fit(
             member.build,
@@ -257,7 +273,7 @@ def _measure_stack(
         width=width,
         loss=session.loss,
     )
-    watches = [_Watch() for _ in range(width)]
+    watches = [_Watch(_clock(device)) for _ in range(width)]
     stack.shape_by(template)
     for one, watch in zip(itertools.cycle(members), watches, strict=False):
         member = dataclasses.replace(one.member, listener=watch, keeper=None, resumed=None)
@@ -265,6 +281,12 @@ def _measure_stack(
     for _ in stack.run():
         pass
     return watches[0].seconds_per_step / width
+
+
+def _clock(device: str) -> Callable[[], float]:
+    import torch
+
+    return clock_for(device, torch.get_num_threads())
 
 
 def _has_convolutions(template: Ready) -> bool:

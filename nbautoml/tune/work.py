@@ -41,6 +41,11 @@ if TYPE_CHECKING:
 __all__ = ["Reporter", "ended_well", "make_builder", "train_modules", "train_one"]
 
 
+# Between two batches nobody asks sooner: a stack's batch of a small model takes a millisecond, and
+# each of its trials would.
+ASK_EVERY_S = 0.01
+
+
 class TimeOverError(NbAutomlError):
     """A trial took longer than it may."""
 
@@ -85,6 +90,7 @@ class Reporter:
         # Where nobody would end a trial, nobody is asked after each epoch of each trial.
         self._is_judged = bool(task.payload.get("judged", True))
         self._is_announced = False
+        self._ask_again_at = 0.0
         self._counts = session.counts_parameters
         self._module: weakref.ref[torch.nn.Module] | None = None
         self.sizes: dict[str, float] = {}
@@ -141,6 +147,10 @@ class Reporter:
 
     def on_batch(self) -> None:
         """Cancelled, or over its time?"""
+        now = time.monotonic()
+        if now < self._ask_again_at:
+            return
+        self._ask_again_at = now + ASK_EVERY_S
         self._raise_if_over(self._context.check(self.trial))
 
     def _raise_if_over(self, answer: RunControl) -> None:
