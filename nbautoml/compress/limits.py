@@ -13,6 +13,7 @@ from nbautoml.spec.objective import Objective
 __all__ = ["LATENCY", "SIZE", "Limits", "Picked", "figures_of", "pick"]
 
 LATENCY, SIZE, MEMORY, ENERGY = "latency_ms", "size_bytes", "memory_bytes", "energy_mj"
+NOT_SLOWER = 1.02  # times the original's latency: a difference of less is the clock's
 SLACK = 1e-9  # a drop of exactly the limit is within it, whatever floats make of it
 
 
@@ -137,7 +138,8 @@ def pick(rows: Iterable[_T], objectives: tuple[Objective, ...], limits: Limits) 
     """The smallest and fastest model within the limits, or the one that is nearest to them.
 
     The first trial is the original. Among those that keep to all limits the product of latency and
-    size decides; where the original is the best, it is the answer.
+    size decides; one that is slower than the original is taken only where no other keeps to them
+    (a limit of the size, mostly). Where the original is the best, it is the answer.
     """
     done = [row for row in rows if row.state == "complete" and len(row.values) == len(objectives)]
     origin = next((row for row in done if row.number == 0), None)
@@ -148,6 +150,8 @@ def pick(rows: Iterable[_T], objectives: tuple[Objective, ...], limits: Limits) 
     broken = {n: limits.broken(found, objectives[0], baseline) for n, found in figures.items()}
     fitting = [n for n in figures if not broken[n]]
     if fitting:
+        top = figures[0].get(LATENCY, math.inf) * NOT_SLOWER
+        fitting = [n for n in fitting if figures[n].get(LATENCY, 0.0) <= top] or fitting
         best = min(fitting, key=lambda n: (_cost(figures[n], figures[0]), n))
         return Picked(best, {})
     near = min(figures, key=lambda n: (sum(broken[n].values()), _cost(figures[n], figures[0]), n))

@@ -50,7 +50,7 @@ def space_for(
     if "prune" in methods:
         found["pruning"] = Choice("off", "channels")
         when = ("pruning", "channels")
-        found["criterion"] = Choice("l2", "l1", "taylor", "fpgm", when=when)
+        found["criterion"] = Choice("l2", "lamp", "taylor", "fpgm", when=when)
         for at in range(len(groups)):
             found[f"sparsity_{at + 1}"] = Float(0.0, 0.95, when=when)
     if "factorize" in methods:

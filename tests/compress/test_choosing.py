@@ -44,6 +44,19 @@ def test_the_smallest_within_the_drop_is_picked() -> None:
     assert (found.number, found.broken) == (1, {})
 
 
+def test_a_slower_model_is_not_taken_for_its_size() -> None:
+    tiny = row(4, 0.98, 1.5, 20, pruning="off", quantization="int4_weights")
+    found = pick([ORIGIN, tiny], OBJECTIVES, Limits())
+    assert found is not None
+    assert found.number == 0
+
+
+def test_a_slower_model_is_taken_where_the_size_is_limited() -> None:
+    found = pick([ORIGIN, SLOW], OBJECTIVES, Limits(size_bytes=300_000.0))
+    assert found is not None
+    assert found.number == 2
+
+
 def test_a_larger_drop_allows_more() -> None:
     found = pick(ROWS, OBJECTIVES, Limits(max_drop=0.1))
     assert found is not None
