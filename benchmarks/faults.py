@@ -79,19 +79,21 @@ def start(way: str, folder: str, acks: Path) -> tuple[subprocess.Popen[str], boo
 
 def killed(way: str, n_points: int, limit_s: float) -> dict[str, object]:
     """Kill the loop at seeded moments; count what is lost, doubled and stuck afterwards."""
-    generator, ready, n_deaf, n_kills = random.Random("rivals"), [], 0, 0
+    generator, ready, n_deaf, n_kills, n_idle = random.Random("rivals"), [], 0, 0, 0
     load, until = os.getloadavg()[0], time.monotonic() + limit_s
     with tempfile.TemporaryDirectory() as folder:
         acks = Path(folder) / "acks"
         acks.touch()
         optuna.create_study(study_name="s", storage=storage_of(way, folder))
         while n_kills < n_points and time.monotonic() < until:
-            begin = time.perf_counter()
+            begin, n_told = time.perf_counter(), acks.stat().st_size
             process, is_ready = start(way, folder, acks)
             if is_ready:
                 ready.append(time.perf_counter() - begin)
                 time.sleep(generator.uniform(0, 1.5))
             n_deaf += not is_ready
+            # Waiting for a lock that was left behind, or killed before its first trial was over.
+            n_idle += acks.stat().st_size == n_told
             n_kills += 1
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
@@ -113,6 +115,7 @@ def killed(way: str, n_points: int, limit_s: float) -> dict[str, object]:
         "doubled": len(told) - len({number for number, _ in told}),
         "stuck": stuck,
         "not_ready_after_30_s": n_deaf,
+        "lives_without_a_trial": n_idle,
         **support("fault_runs").spread("ready_s", ready),
     }
 

@@ -200,6 +200,31 @@ def test_f14_the_same_error_three_times_ends_the_run_with_one_message_and_its_li
     assert said == "the same error 3 times in a row: ZeroDivisionError: division by zero"
 
 
+def test_f21_reports_that_nobody_asks_about_are_all_kept_and_no_answer_goes_astray(
+    runs, acked, light
+):
+    source = (
+        "def objective(trial):\n"
+        "    for step in range(1, 1001):\n"
+        "        trial.report(float(trial.number), step)\n"
+        "        if trial.number >= 6 and trial.should_prune():\n"
+        "            return step\n"
+        "    if trial.number == 5:\n"
+        "        raise KeyboardInterrupt\n"
+        "    return 0.0\n"
+    )
+    words = objective_words(7, execution=Execution(n_workers=1), stopper="median")
+    folder = runs.submit(source, **words)
+    assert wait_for_end(folder) == "finished"
+    rows = trials_of(folder)
+    assert [row.state for row in rows] == ["complete"] * 5 + ["failed", "complete"]
+    # Worse than the median of five, by its own first report and not by an older trial's answer.
+    assert rows[6].value == 1.0
+    with folder.reader() as reader:
+        for number in range(6):
+            assert reader.points(trial=number, name="value").epochs == list(range(1, 1001))
+
+
 def test_f11_a_trial_that_returns_nan_fails_and_is_never_best(runs, acked, light):
     source = (
         "def objective(trial):\n"
