@@ -151,8 +151,8 @@ def in_order(name: str) -> tuple[str, int, str]:
     return (name[0], int(digits), name) if digits else ("z", 0, name)
 
 
-def table(found: dict[str, dict[str, object]]) -> str:
-    """All figures as Markdown."""
+def table(found: dict[str, dict[str, object]], note: str = "") -> str:
+    """All figures as Markdown, with a remark on how they were come by."""
     lines = [
         "# What was survived",
         "",
@@ -163,6 +163,7 @@ def table(found: dict[str, dict[str, object]]) -> str:
             "of points of a test; seeds and method stand in `tests/faults` and "
             "`benchmarks/faults.py`. Seconds are as measured, with their n, median, p99 and greatest."
         ),
+        *(["", note] if note else []),
         "",
         "| fault | figures |",
         "|---|---|",
@@ -178,6 +179,7 @@ def main() -> int:
     parser.add_argument("--points", type=int, default=60, help="kills of each rival")
     parser.add_argument("--seconds", type=float, default=270, help="at most, for each rival")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--note", default="", help="a remark for the table")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -186,8 +188,9 @@ def main() -> int:
     for way in WAYS:
         found[f"F2 {way}"] = killed(way, asked.points, asked.seconds)
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (asked.out / "faults.md").write_text(table(found), encoding="utf-8")
-    print(table(found))
+    text = table(found, asked.note)
+    (asked.out / "faults.md").write_text(text, encoding="utf-8")
+    print(text)
     return 0
 
 
