@@ -49,8 +49,9 @@ describe('the panel', () => {
     name: string,
     language: 'en' | 'zh' = 'en',
     transport: Transport & { session?: RunSession } = new NoTransport(),
+    change: (snapshot: Snapshot) => Snapshot = (snapshot) => snapshot,
   ) => {
-    const snapshot = fixture<Snapshot>(name);
+    const snapshot = change(fixture<Snapshot>(name));
     const session = new RunSession(snapshot.run, 'client-1', transport);
     transport.session = session;
     session.offer(snapshot);
@@ -185,6 +186,14 @@ describe('the panel', () => {
     for (const word of ['13 个中有 7 个在前沿', '之前', '限制', '提前停止', '仅前沿'])
       expect(text).toContain(word);
     expect(plot().getAttribute('aria-label')).toContain('accuracy 对 latency_ms');
+  });
+
+  it('says that no trial of a compression keeps to the limits', async () => {
+    await show('snapshot_front', 'en', undefined, (snapshot) => ({
+      ...snapshot,
+      header: { ...snapshot.header, best: null },
+    }));
+    expect(node.querySelector('.nba-best')?.textContent).toContain('no trial keeps to the limits');
   });
 
   it('has no picture of a front for one objective', async () => {

@@ -161,11 +161,13 @@ function Best({ model }: Props): JSX.Element {
   const { t } = model;
   const { header } = model.state.value;
   const { best } = header;
+  // Of a compression the best is one that keeps to the limits.
+  const isLimited = header.kind === 'compress' && header.counts.complete > 0;
   return (
     <div class="nba-best">
       <span class="nba-best-label">{t('best.title', { metric: header.metric })}</span>
       {best === null ? (
-        <span class="nba-faint">{t('best.none')}</span>
+        <span class="nba-faint">{t(isLimited ? 'best.none-within' : 'best.none')}</span>
       ) : (
         <>
           <output class="nba-best-value">{plainQuantity(best.value, unitOf(model, 'value'))}</output>
