@@ -53,6 +53,11 @@ def test_help_above_a_cell_runs_nothing_of_it(notebook):
             "did you mean --trials?",
         ),
         ("%automl runs --home {nowhere}", "nowhere is not defined", ""),
+        ("%automl compress a --data digits", "compress needs a model", "--model"),
+        ("%automl compress a --model Net --method prun", "method is 'prun'", "mean 'prune'"),
+        ("%automl compress a --model Net --max-latency 2parsecs", "2parsecs", "2ms, 500us"),
+        ("%automl compress a --model Net --max-size big", "big", "500KB, 2MB"),
+        ("%automl compress a --model Net --max-drop x", "x", "0.01 or 1%"),
     ],
 )
 def test_error_points_at_the_word_in_two_lines(notebook, cell, message, hint):

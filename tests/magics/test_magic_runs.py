@@ -92,6 +92,23 @@ def test_wait_ends_with_the_run_and_train_gives_one_trial(cells):
     assert one.best_model.layers[0].out_features == 9
 
 
+def test_compress_takes_a_run_and_a_cell_may_say_how(cells):
+    cells.run("from nbautoml import Float, Int\n" + NET.partition("lr =")[0])
+    cells.run("%automl train big --model Net --data (X, y) --epochs 8 --hidden 40 --lr 0.02 --wait")
+    cells.run(
+        "%%automl compress little --model big --max-drop 0.5 --epochs 2 --wait\n"
+        "from nbautoml.compress import Pruning\n"
+        "method = [Pruning(0.5, epochs=2)]\n"
+    )
+    assert cells.error is None
+    little = cells.names["little"]
+    assert little.state == "finished", little.message
+    assert little.best_model.layers[0].out_features < 40
+    assert type(little.best_model) is cells.names["Net"]
+    said = cells.run("little.verdicts")
+    assert "trial 1:" in said
+
+
 def test_train_goes_on_where_tune_ended(cells):
     cells.run(TUNE)
     cells.names["small"].wait()
