@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         quiet,
     )
     from nbautoml.measure.figures import Figures, measure, with_rows
+    from nbautoml.measure.files import measure_onnx, paired_ratio
     from nbautoml.measure.timing import as_callable, fixed_threads, latency, take_turns
 
 _HOMES = {
@@ -48,6 +49,8 @@ _HOMES = {
     "Figures": "figures",
     "with_rows": "figures",
     "measure": "figures",
+    "measure_onnx": "files",
+    "paired_ratio": "files",
     "as_callable": "timing",
     "fixed_threads": "timing",
     "latency": "timing",
@@ -69,7 +72,9 @@ __all__ = [
     "largest_difference",
     "latency",
     "measure",
+    "measure_onnx",
     "open_onnx",
+    "paired_ratio",
     "parts_of",
     "peak_memory",
     "quantile",

@@ -24,7 +24,7 @@ __all__ = ["N_BINS", "RANGES", "Range", "entropy_range", "percentile_range", "sq
 N_BINS = 2048
 LEVELS = 256
 PERCENTILE = 99.99
-_SHARES = np.linspace(1.0, 0.2, 41)  # of the whole range, widest first
+_SHARES = tuple(np.geomspace(1.0, 0.05, 41).tolist())  # of an end, widest first
 
 Array = npt.NDArray[np.float64]
 Range = tuple[float, float]
@@ -81,12 +81,13 @@ def entropy_range(counts: Array, edges: Array) -> Range:
 
 
 def _cheapest(edges: Array, cost: Callable[[float, float], float]) -> Range:
-    """The cheapest of ranges that shrink towards zero; the widest of equals."""
+    """The cheapest of ranges whose upper, then lower end moves to zero; the widest of equals."""
     low, high = float(edges[0]), float(edges[-1])
     if high <= low:
         return low, high
-    options = [(low * share, high * share) for share in _SHARES]
-    return min(options, key=lambda option: cost(*option))
+    high = min((high * share for share in _SHARES), key=lambda end: cost(low, end))
+    low = min((low * share for share in _SHARES), key=lambda end: cost(end, high))
+    return low, high
 
 
 RANGES: dict[str, Callable[[Array, Array], Range]] = {
