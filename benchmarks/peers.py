@@ -153,14 +153,14 @@ def by_ray(job: Job, n_trials: int) -> float:
 
     start_ray()
 
-    def trainable(config: dict[str, float]) -> None:
+    def trainable(config: dict[str, float], job: Job) -> None:
         torch.set_num_threads(1)
         plain_fit(job, config["lr"], lambda _, accuracy: tune.report({"accuracy": accuracy}))
 
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": 1}),
+            tune.with_resources(tune.with_parameters(trainable, job=job), {"cpu": 1}),
             param_space={"lr": tune.loguniform(1e-4, 1e-1)},
             tune_config=tune.TuneConfig(
                 num_samples=n_trials,
