@@ -103,15 +103,10 @@ def submit_compression(ask: Ask) -> Submitted:
         versions=versions(),
         source={"line": ask.line, "data": ask.data_text},
         settings={
+            **settings_of_search(ask, module, n_epochs),
             "sha256": hashlib.sha256(given).hexdigest(),
-            "limits": dataclasses.asdict(read_limits(ask)),
-            "batch_size": ask.options["rows"],
-            "epochs": n_epochs,
-            "is_staged": ask.options["sampler"] == "auto",
-            "groups": layer_groups(module),
             "symbols": symbols,
             "packages": packages_of(module, names),
-            "techniques": [] if method == "auto" else [step.to_json() for step in method],
             "from_run": run.id if run is not None else "",
         },
     )
@@ -236,6 +231,19 @@ def read_given_loss(ask: Ask, run: Run | None, names: Mapping[str, Any]) -> tupl
         name = run.recipe.target.loss
         loss = names[name]
     return name, loss
+
+
+def settings_of_search(ask: Ask, module: nn.Module, n_epochs: int) -> dict[str, Any]:
+    """What the driver and its workers need to know beside the space, as plain JSON."""
+    method = ask.options["method"]
+    return {
+        "limits": dataclasses.asdict(read_limits(ask)),
+        "batch_size": ask.options["rows"],
+        "epochs": n_epochs,
+        "is_staged": ask.options["sampler"] == "auto",
+        "groups": layer_groups(module),
+        "techniques": [] if method == "auto" else [step.to_json() for step in method],
+    }
 
 
 def read_space(method: Any, module: nn.Module, n_epochs: int) -> Space:
