@@ -125,8 +125,14 @@ def read_model(ask: Ask) -> tuple[nn.Module, Run | None]:
     """
     from nbautoml.api.run import Run
 
+    given = ask.model.best_model if isinstance(ask.model, Run) else ask.model
+    if type(given).__name__ == "OnnxModule":
+        raise RecipeError(
+            "the model is quantised already, and nothing can be changed in it any more",
+            hint="compress the model that it was made from",
+        )
     if isinstance(ask.model, Run):
-        return ask.model.best_model, ask.model
+        return given, ask.model
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(ask.model, torch.nn.Module):
         kind = ask.model.__name__ if isinstance(ask.model, type) else type(ask.model).__name__

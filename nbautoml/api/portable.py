@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nbautoml.api.run import Run
+from nbautoml.errors import NbAutomlError
 
 __all__ = ["portable_code"]
 
@@ -19,5 +20,11 @@ def portable_code(run: Run, trial: int | None = None) -> str:
     """
     from nbautoml.tune.portable import portable_cell
 
+    if run.kind == "compress":
+        raise NbAutomlError(
+            f"run {run.name!r} made a trained model smaller, which no short cell repeats",
+            hint=f"{run.name}.best_model is the model; its ONNX file, which needs no code at all, "
+            f"lies in {run.folder.artifacts_dir}",
+        )
     row = (run.best if trial is None else run.trial(trial)).row
     return portable_cell(run.folder, run.recipe, row)

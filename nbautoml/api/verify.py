@@ -85,6 +85,11 @@ def _check(run: Run, *, run_code: bool) -> None:
             hint="seed everything in the objective by trial.number, and call it yourself with "
             "optuna.trial.FixedTrial(params)",
         )
+    if recipe.kind == "compress":
+        raise NbAutomlError(
+            f"run {run.name!r} is a compression, whose models are timed, and times differ",
+            hint=f"{run.name}.measure(model) times one of its models again",
+        )
     if info.state in LIVE_RUN_STATES:
         raise NbAutomlError(
             f"run {run.name!r} is {info.state}; its trials are trained again once it is over",

@@ -206,6 +206,34 @@ def test_bad_words_are_refused_before_anything_runs(trained, asked, said, error,
         nbautoml.compress(trained, **said, **asked)
 
 
+def test_a_compressed_model_is_compressed_again(trained, asked):
+    first = nbautoml.compress(trained, method="prune", epochs=1, name="one", **asked)
+    narrow = first.model(1)
+    again = nbautoml.compress(narrow, method="prune", epochs=1, name="two", **asked)
+    assert again.state == "finished", again.message
+    assert again.trial(0).metrics["weights"] == first.trial(1).metrics["weights"]
+    assert again.trial(1).metrics["weights"] < first.trial(1).metrics["weights"]
+
+
+def test_what_is_quantised_cannot_be_changed_again(trained, asked):
+    run = nbautoml.compress(trained, method="quantize", name="one", **asked)
+    model = run.model(1)
+    with torch.no_grad():
+        assert model(asked["data"][0][:4]).shape == (4, 10)
+    with pytest.raises(RecipeError, match="quantised already"):
+        nbautoml.compress(model, name="two", **asked)
+
+
+def test_a_compression_is_neither_verified_nor_written_as_a_cell(trained, asked):
+    from nbautoml.api.portable import portable_code
+
+    run = nbautoml.compress(trained, method="prune", epochs=1, **asked)
+    with pytest.raises(NbAutomlError, match="times differ"):
+        run.verify()
+    with pytest.raises(NbAutomlError, match="no short cell repeats"):
+        portable_code(run)
+
+
 def test_a_class_has_learnt_nothing(asked):
     with pytest.raises(RecipeError, match="Net, a class, which has learnt nothing"):
         nbautoml.compress(Net, **asked)
