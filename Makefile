@@ -9,7 +9,7 @@ PYTHON ?= python3
 POINTS ?= 200
 SOAK_S ?= 60
 
-.PHONY: setup demo lab check format test test-faults test-soak test-fast bench bench-record bench-gpu bench-tables bench-compress browser clean front help
+.PHONY: setup demo lab check format test test-faults test-soak test-fast bench bench-record bench-gpu bench-tables bench-compress bench-fronts browser clean front help
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -80,6 +80,9 @@ bench-gpu:  ## the same on a GPU -> out/gpu.md; benchmarks/gpu.py says what a ba
 
 bench-compress: setup  ## how small LeNet-300-100 and LeNet-5 become on MNIST without loss -> out/compressing.md (some two hours)
 	$(PY) benchmarks/compressing.py --out $(OUT)
+
+bench-fronts: setup  ## the front of compressions beside random search and NSGA-II -> out/fronts.md (a quarter of an hour)
+	$(PY) benchmarks/fronts.py --out $(OUT)
 
 bench-tables: setup $(VENV)/.bench  ## quality of the search on tables of real trainings (an hour)
 	$(PY) benchmarks/tables.py --out $(OUT)
