@@ -307,7 +307,7 @@ def test_large_batches_are_tried_small_on_the_cpu():
         inputs=(InputSpec(name="x", shape=(3, 224, 224), dtype="float32"),), layout="single",
         target_shape=(), target_dtype="int64",
     )  # fmt: skip
-    assert steps._small(FitSettings(batch_size=512), data).batch_size == steps.TRY_ROWS
+    assert steps.small_settings(FitSettings(batch_size=512), data).batch_size == steps.TRY_ROWS
 
 
 def test_names_of_the_data_are_told_to_the_capsule():
