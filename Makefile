@@ -50,9 +50,13 @@ check: setup  ## format, lint, types, layers, generated files
 browser:
 	@$(PY) tests/browser/install_browser.py
 
+# What computes and starts no processes of its own: a core each. The rest has both cores to itself.
+COMPUTING := $(addprefix tests/,architecture capsule compress data measure study train train_stacked) nbautoml
+
 test: setup browser  ## every test
 	$(PY) js/build.py --test
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -q $(COMPUTING)
+	$(PY) -m pytest $(addprefix --ignore=,$(COMPUTING))
 
 test-faults: setup  ## all that breaks something, POINTS kills a test -> benchmarks/faults.json and .md (hours on two cores)
 	NBAUTOML_FAULTS=all NBAUTOML_FAULT_POINTS=$(POINTS) NBAUTOML_FAULT_OUT=benchmarks/faults.json \

@@ -86,7 +86,7 @@ def test_t1_a_hostile_notebook_runs_and_fetches_nothing(lab, opened):
     asked, dialogs = [], []
     page.page.on("request", lambda request: asked.append(request.url))
     page.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    page.page.reload(wait_until="domcontentloaded")
+    page.page.reload(wait_until="domcontentloaded", timeout=WAIT_MS)
     expect(page.panel).to_be_visible(timeout=WAIT_MS)
     page.page.wait_for_load_state("networkidle")
     assert not page.page.evaluate("() => window.__ran || 0")

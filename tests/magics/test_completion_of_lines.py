@@ -47,7 +47,7 @@ def test_every_flag_of_every_verb_is_offered():
 
 
 def test_cell_magics_offer_only_verbs_that_take_a_cell():
-    assert candidates("%%automl ")[1] == ["train", "tune"]
+    assert candidates("%%automl ")[1] == ["compress", "train", "tune"]
 
 
 def completed(notebook, line):

@@ -80,7 +80,7 @@ def test_page_for_the_web_shows_table_and_curves_without_scripts_of_ours(execute
     assert 'src="data:image/' in whole
 
 
-def test_quickstart_finds_a_good_model(executed):
+def test_a_good_model_is_found(executed):
     texts = " ".join(
         str(output.get("data", {}).get("text/plain", "")) for output in outputs(executed)
     )
