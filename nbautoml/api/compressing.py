@@ -29,7 +29,7 @@ from nbautoml.api.submit import (
     versions,
 )
 from nbautoml.compress.limits import LATENCY, SIZE, Limits
-from nbautoml.compress.space import AUTO, ORIGINAL, QUANTIZED, space_for
+from nbautoml.compress.space import ORIGINAL, QUANTIZED, space_for
 from nbautoml.errors import RecipeError
 from nbautoml.spec import (
     SETTING_NAMES,
@@ -126,7 +126,8 @@ def read_model(ask: Ask) -> tuple[nn.Module, Run | None]:
     from nbautoml.api.run import Run
 
     given = ask.model.best_model if isinstance(ask.model, Run) else ask.model
-    if type(given).__name__ == "OnnxModule":
+    files = sys.modules.get("nbautoml.compress.onnx_module")
+    if files is not None and isinstance(given, files.OnnxModule):
         raise RecipeError(
             "the model is quantised already, and nothing can be changed in it any more",
             hint="compress the model that it was made from",
@@ -179,7 +180,8 @@ def read_settings(ask: Ask, run: Run | None) -> tuple[dict[str, Any], int]:
     """
     said = {name: value for name, value in ask.cell.items() if name in SETTING_NAMES}
     said.update(ask.settings)
-    said.pop("loss", None) if callable(said.get("loss")) else None
+    if callable(said.get("loss")):
+        del said["loss"]  # a function: see `read_given_loss`
     for name, value in said.items():
         if name not in SETTING_NAMES:
             raise RecipeError(
@@ -256,7 +258,7 @@ def read_space(method: Any, module: nn.Module, n_epochs: int) -> Space:
     """What the search varies; with named techniques only which of the two models it is."""
     if method != "auto":
         return Space({"version": Choice(ORIGINAL, "compressed")})
-    return space_for(AUTO, layer_groups(module), n_epochs=n_epochs, forms=_forms())
+    return space_for(layer_groups(module), n_epochs=n_epochs, forms=_forms())
 
 
 def _forms() -> tuple[str, ...]:

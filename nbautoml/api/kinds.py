@@ -147,7 +147,6 @@ _UNITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "B": MappingProxyType(
             {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20}
         ),
-        "mJ": MappingProxyType({"uj": 1e-3, "mj": 1.0, "j": 1e3}),
     }
 )
 _AMOUNT = re.compile(r"\s*([0-9.eE+-]+)\s*([a-zA-Z]*)\s*")
@@ -294,13 +293,6 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             metavar="SIZE",
             read=_amount("B"),
             check=_amount("B"),
-        ),
-        "energy": Kind(
-            takes="an energy such as 5mJ, 0.1J (a plain number is millijoules)",
-            annotation="str | float",
-            metavar="ENERGY",
-            read=_amount("mJ"),
-            check=_amount("mJ"),
         ),
         "text": Kind(takes="a word", annotation="str", metavar="WORD", read=_text, check=_text),
         "names": Kind(

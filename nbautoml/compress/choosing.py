@@ -13,7 +13,7 @@ from nbautoml.store import TrialRow
 __all__ = ["TechniqueVerdict", "summary", "verdicts"]
 
 # Dimensions of the space whose value names a technique in use.
-_SWITCHES = ("pruning", "low_rank", "distillation", "sharing", "penalty", "quantization")
+_SWITCHES = ("pruning", "low_rank", "distillation", "quantization")
 _NOTABLE = 0.02  # a difference of less is the clock's
 
 

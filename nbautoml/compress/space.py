@@ -18,61 +18,47 @@ from typing import Any
 from nbautoml.compress.techniques import (
     Distillation,
     LowRank,
-    Penalty,
     Pruning,
     Quantization,
-    Sharing,
     Technique,
     technique_from_json,
 )
 from nbautoml.spec import Choice, Float, Int, Space
 
-__all__ = ["AUTO", "ORIGINAL", "original_point", "presets", "space_for", "techniques_of"]
+__all__ = ["ORIGINAL", "original_point", "presets", "space_for", "techniques_of"]
 
-AUTO = ("prune", "factorize", "distill", "quantize")
 ORIGINAL = "original"
 QUANTIZED = ("int8_static", "int8_dynamic", "int8_weights", "fp16")
 MAX_GROUPS = 4
 
 
-def space_for(
-    methods: Sequence[str], groups: Sequence[Sequence[str]], *, n_epochs: int, forms: Sequence[str]
-) -> Space:
+def space_for(groups: Sequence[Sequence[str]], *, n_epochs: int, forms: Sequence[str]) -> Space:
     """The space of a search.
 
     Args:
-        methods: words of `TECHNIQUES`.
-        groups: names of layer groups that get a share of their own.
+        groups: names of layers, in groups that get a share of their own; none where nothing may
+            become narrower.
         n_epochs: the most fine-tuning passes.
         forms: ways to quantise that this machine can run.
     """
     found: dict[str, Any] = {}
-    if "prune" in methods:
-        found["pruning"] = Choice("off", "channels")
+    if groups:
         when = ("pruning", "channels")
+        found["pruning"] = Choice("off", "channels")
         found["criterion"] = Choice("l2", "lamp", "taylor", "fpgm", when=when)
         for at in range(len(groups)):
             found[f"sparsity_{at + 1}"] = Float(0.0, 0.95, when=when)
-    if "factorize" in methods:
-        found["low_rank"] = Choice("off", "on")
-        found["energy"] = Float(0.5, 0.99, when=("low_rank", "on"))
-    if {"prune", "factorize"} <= set(methods):
-        found["first"] = Choice("prune", "factorize", when=("pruning", "channels"))
-    if "share" in methods:
-        found["sharing"] = Choice("off", "on")
-        found["clusters"] = Int(4, 256, log=True, when=("sharing", "on"))
-    if "penalize" in methods:
-        found["penalty"] = Choice("off", "l1", "l2")
-        found["strength"] = Float(1e-6, 1e-2, log=True, when=("penalty", ("l1", "l2")))
-    if "distill" in methods:
-        found["distillation"] = Choice("off", "on")
-        found["temperature"] = Float(1.0, 10.0, log=True, when=("distillation", "on"))
-    if "quantize" in methods and forms:
+        found["first"] = Choice("prune", "factorize", when=when)
+    found["low_rank"] = Choice("off", "on")
+    found["energy"] = Float(0.5, 0.99, when=("low_rank", "on"))
+    found["distillation"] = Choice("off", "on")
+    found["temperature"] = Float(1.0, 10.0, log=True, when=("distillation", "on"))
+    if forms:
         found["quantization"] = Choice("off", *forms)
-        if "int8_static" in forms:
-            when_static = ("quantization", "int8_static")
-            found["calibration"] = Choice("minmax", "percentile", "entropy", when=when_static)
-            found["per"] = Choice("channel", "tensor", when=when_static)
+    if "int8_static" in forms:
+        when_static = ("quantization", "int8_static")
+        found["calibration"] = Choice("minmax", "percentile", "entropy", when=when_static)
+        found["per"] = Choice("channel", "tensor", when=when_static)
     found["epochs"] = Int(0, n_epochs)
     return Space(found)
 
@@ -90,40 +76,25 @@ def presets(space: Space, n_epochs: int) -> list[dict[str, Any]]:
     """Points that are tried first: each technique alone, then the usual company."""
     origin = {**original_point(space), "epochs": n_epochs}
     shares = [name for name in space if name.startswith("sparsity_")]
+    taught = {"distillation": "on", "temperature": 4.0}
+    static = {"quantization": "int8_static", "calibration": "minmax", "per": "channel"}
+    listed = space.get("quantization")
+    forms = listed.options[1:] if isinstance(listed, Choice) else ()
 
     def pruned(share: float) -> dict[str, Any]:
-        found: dict[str, Any] = {"pruning": "channels", "criterion": "l2"}
-        if "first" in space:
-            found["first"] = "prune"
-        return {**found, **dict.fromkeys(shares, share)}
+        said = {"pruning": "channels", "criterion": "l2", "first": "prune"}
+        return {**said, **dict.fromkeys(shares, share)}
 
-    def on(**said: Any) -> dict[str, Any]:
-        return {name: value for name, value in said.items() if name in space}
-
-    static = {"calibration": "minmax", "per": "channel"}
-    is_pruned = "pruning" in space
     wanted: list[dict[str, Any]] = []
-    if "quantization" in space:
-        listed = space["quantization"]
-        forms = listed.options if isinstance(listed, Choice) else ()
-        for form in forms[1:]:
-            more = static if form == "int8_static" else {}
-            wanted.append({**on(quantization=form, **more), "epochs": 0})
-    else:
-        forms = ()
-    if is_pruned:
-        wanted += [pruned(0.5), {**pruned(0.75), **on(distillation="on", temperature=4.0)}]
-    if "low_rank" in space:
-        wanted.append(on(low_rank="on", energy=0.9))
-    if is_pruned and "int8_static" in forms:
-        taught = on(distillation="on", temperature=4.0)
-        wanted.append({**pruned(0.5), **taught, "quantization": "int8_static", **static})
-    if "sharing" in space:
-        wanted.append(on(sharing="on", clusters=16))
-    if "penalty" in space:
-        wanted.append(on(penalty="l1", strength=1e-4))
-    points = [{**origin, **point} for point in wanted]
-    return [point for point in points if space.contains(point)]
+    for form in forms:
+        said = static if form == "int8_static" else {"quantization": form}
+        wanted.append({**said, "epochs": 0})
+    if shares:
+        wanted += [pruned(0.5), {**pruned(0.75), **taught}]
+    wanted.append({"low_rank": "on", "energy": 0.9})
+    if shares and "int8_static" in forms:
+        wanted.append({**pruned(0.5), **taught, **static})
+    return [{**origin, **point} for point in wanted]
 
 
 def techniques_of(params: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Technique, ...]:
@@ -138,17 +109,10 @@ def techniques_of(params: Mapping[str, Any], settings: Mapping[str, Any]) -> tup
         return () if is_origin else tuple(map(technique_from_json, settings["techniques"]))
     epochs = int(params.get("epochs", 0))
     steps = [*_shrinking(params, settings["groups"], epochs)]
-    if params.get("penalty", "off") != "off":
-        penalty = Penalty(
-            params["penalty"], strength=params["strength"], epochs=max(1, epochs // 2)
-        )
-        steps.insert(0, penalty)
     if params.get("distillation") == "on" and epochs:
         # The fine-tuning is the teacher's; pruning alone need not train twice.
         steps = [_without_epochs(step) for step in steps]
         steps.append(Distillation(params["temperature"], epochs=epochs))
-    if params.get("sharing") == "on":
-        steps.append(Sharing(int(params["clusters"]), epochs=min(epochs, 2)))
     if params.get("quantization", "off") != "off":
         steps.append(_quantization(params))
     return tuple(steps)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nbautoml.compress.driver import CompressDriver
-from nbautoml.compress.space import AUTO, QUANTIZED, space_for
+from nbautoml.compress.space import QUANTIZED, space_for
 from nbautoml.events import PlanChosen, TrialEnded
 from nbautoml.spec import Budget, Objective, Space
 from nbautoml.spec.choice import Choice
@@ -31,7 +31,7 @@ def recipe(n_trials: int = 24, *, space: Space | None = None, is_staged: bool = 
         run_id="",
         target=Target(role="module", symbol="Net", capsule_hash=""),
         data=None,
-        space=space or space_for(AUTO, GROUPS, n_epochs=8, forms=QUANTIZED),
+        space=space or space_for(GROUPS, n_epochs=8, forms=QUANTIZED),
         fixed={},
         objectives=OBJECTIVES,
         budget=Budget(n_trials=n_trials),

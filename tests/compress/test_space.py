@@ -6,7 +6,6 @@ import pytest
 
 from nbautoml.compress import Distillation, LowRank, Pruning, Quantization, Sharing
 from nbautoml.compress.space import (
-    AUTO,
     QUANTIZED,
     original_point,
     presets,
@@ -17,7 +16,7 @@ from nbautoml.compress.techniques import TECHNIQUES, technique_from_json, techni
 from nbautoml.errors import RecipeError
 
 GROUPS = [["conv1"], ["conv2", "fc1"]]
-SPACE = space_for(AUTO, GROUPS, n_epochs=8, forms=QUANTIZED)
+SPACE = space_for(GROUPS, n_epochs=8, forms=QUANTIZED)
 SETTINGS = {"groups": GROUPS, "techniques": []}
 
 
@@ -33,6 +32,12 @@ def test_every_preset_is_a_point_and_does_something() -> None:
     for point in points:
         assert SPACE.explain(point) == ""
         assert techniques_of(point, SETTINGS)
+
+
+def test_without_layers_that_may_narrow_nothing_is_pruned() -> None:
+    space = space_for([], n_epochs=8, forms=())
+    assert "pruning" not in space
+    assert all(space.contains(point) for point in presets(space, 8))
 
 
 def test_each_layer_gets_the_share_of_its_group() -> None:
