@@ -162,7 +162,7 @@ def with_cell(ask: Ask) -> Ask:
     Raises:
         RecipeError: no such technique, or an empty list.
     """
-    from nbautoml.compress.techniques import techniques_from
+    from nbautoml.compress.table import techniques_from
 
     method = ask.cell.get("method", ask.options["method"])
     if not (isinstance(method, str) and method == "auto"):

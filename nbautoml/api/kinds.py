@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from nbautoml.compress.techniques import techniques_from
+from nbautoml.compress.table import techniques_from
 from nbautoml.errors import RecipeError, UsageError, nearest
 from nbautoml.spec import parse_duration
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from nbautoml.api.option import Option, Place, Verb
-from nbautoml.compress.techniques import TECHNIQUES
+from nbautoml.compress.table import TECHNIQUES
 from nbautoml.spec import METRICS, SETTING_HELP, SIZES, TASKS
 
 __all__ = [

@@ -8,8 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from nbautoml.compress.table import TECHNIQUES
 from nbautoml.compress.techniques import (
-    TECHNIQUES,
     Distillation,
     LowRank,
     Penalty,

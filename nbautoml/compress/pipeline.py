@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nbautoml.compress.piece import Piece
-from nbautoml.compress.techniques import techniques_from, work_of
+from nbautoml.compress.table import techniques_from, work_of
 
 if TYPE_CHECKING:
     from torch import nn

@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from nbautoml.compress.table import technique_from_json
 from nbautoml.compress.techniques import (
     Distillation,
     LowRank,
     Pruning,
     Quantization,
     Technique,
-    technique_from_json,
 )
 from nbautoml.spec import Choice, Float, Int, Space
 

@@ -9,20 +9,20 @@
     Penalty       penalize    training on with weights pulled to zero
     Quantization  quantize    numbers of 8 or 4 bits, or half floats; comes last
 
-`TECHNIQUES` is the one table: words of ``--method``, configs, and where their handlers are.
+`nbautoml.compress.table` says by which words they are asked for, and where their handlers are.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from nbautoml.errors import RecipeError, nearest
+from nbautoml.compress.checks import at_least, between, one_of, rate
+from nbautoml.errors import RecipeError
 
 __all__ = [
-    "TECHNIQUES",
     "Distillation",
     "LowRank",
     "Penalty",
@@ -30,39 +30,7 @@ __all__ = [
     "Quantization",
     "Sharing",
     "Technique",
-    "Work",
-    "technique_from_json",
-    "techniques_from",
-    "work_of",
 ]
-
-
-def _one_of(label: str, value: Any, options: Sequence[str]) -> None:
-    if value in options:
-        return
-    near = nearest(str(value), options)
-    guess = f"did you mean {near!r}? " if near else ""
-    raise RecipeError(f"{label} is {value!r}", hint=f"{guess}One of: {', '.join(options)}")
-
-
-def _between(label: str, value: Any, low: float, high: float) -> None:
-    """In [low, high)."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value < high:
-        raise RecipeError(
-            f"{label} is {value!r}", hint=f"{label} is a number from {low:g} to below {high:g}"
-        )
-
-
-def _at_least(label: str, value: Any, low: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise RecipeError(f"{label} is {value!r}", hint=f"{label} is a whole number from {low}")
-
-
-def _rate(value: Any) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise RecipeError(f"lr is {value!r}", hint="lr is a number above 0")
-    if value is not None and not 0 < value < float("inf"):
-        raise RecipeError(f"lr is {value!r}", hint="lr is a number above 0")
 
 
 @dataclass(frozen=True)
@@ -70,7 +38,7 @@ class Technique:
     """One thing to do to a model. Subclasses are plain data; a handler does the work."""
 
     def to_json(self) -> dict[str, Any]:
-        """The config as plain JSON; `technique_from_json` reads it back."""
+        """The config as plain JSON; `table.technique_from_json` reads it back."""
         body = {
             item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.init
         }
@@ -126,23 +94,23 @@ class Pruning(Technique):
     keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _between("sparsity", self.sparsity, 0, 1)
-        _one_of("granularity", self.granularity, ("channels", "weights"))
+        between("sparsity", self.sparsity, 0, 1)
+        one_of("granularity", self.granularity, ("channels", "weights"))
         by_weights = ("l1", "l2", "lamp", "random")
         all_ways = ("l1", "l2", "fpgm", "taylor", "bn_scale", "lamp", "random")
-        _one_of("criterion", self.criterion, all_ways if self.is_structured else by_weights)
-        _one_of("scope", self.scope, ("global", "layer"))
-        _one_of("schedule", self.schedule, ("once", "agp", "linear"))
+        one_of("criterion", self.criterion, all_ways if self.is_structured else by_weights)
+        one_of("scope", self.scope, ("global", "layer"))
+        one_of("schedule", self.schedule, ("once", "agp", "linear"))
         for name, ratio in self.ratios.items():
-            _between(f"ratio of {name}", ratio, 0, 1)
+            between(f"ratio of {name}", ratio, 0, 1)
         if self.pattern and self.is_structured:
             raise RecipeError(
                 f"pattern {self.pattern!r} is for single weights",
                 hint='say granularity="weights", or leave the pattern out',
             )
-        _at_least("n_rounds", self.n_rounds, 1)
-        _at_least("epochs", self.epochs, 0)
-        _rate(self.lr)
+        at_least("n_rounds", self.n_rounds, 1)
+        at_least("epochs", self.epochs, 0)
+        rate(self.lr)
         object.__setattr__(self, "keep", tuple(self.keep))
 
     @property
@@ -171,9 +139,9 @@ class LowRank(Technique):
     keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _between("energy", self.energy, 0.01, 1)
-        _at_least("epochs", self.epochs, 0)
-        _rate(self.lr)
+        between("energy", self.energy, 0.01, 1)
+        at_least("epochs", self.epochs, 0)
+        rate(self.lr)
         object.__setattr__(self, "keep", tuple(self.keep))
 
 
@@ -197,9 +165,9 @@ class Sharing(Technique):
     keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _at_least("n_clusters", self.n_clusters, 2)
-        _at_least("epochs", self.epochs, 0)
-        _rate(self.lr)
+        at_least("n_clusters", self.n_clusters, 2)
+        at_least("epochs", self.epochs, 0)
+        rate(self.lr)
         object.__setattr__(self, "keep", tuple(self.keep))
 
 
@@ -234,11 +202,11 @@ class Distillation(Technique):
             raise RecipeError(
                 f"temperature is {self.temperature!r}", hint="temperature is a number above 0"
             )
-        _between("weight", self.weight, 0, 1.0000001)
-        _one_of("transfer", self.transfer, ("none", "hints", "attention"))
-        _one_of("student", self.student, ("same", "half", "quarter"))
-        _at_least("epochs", self.epochs, 1)
-        _rate(self.lr)
+        between("weight", self.weight, 0, 1.0000001)
+        one_of("transfer", self.transfer, ("none", "hints", "attention"))
+        one_of("student", self.student, ("same", "half", "quarter"))
+        at_least("epochs", self.epochs, 1)
+        rate(self.lr)
 
 
 @dataclass(frozen=True)
@@ -259,10 +227,10 @@ class Penalty(Technique):
     lr: float | None = None
 
     def __post_init__(self) -> None:
-        _one_of("kind", self.kind, ("l1", "l2"))
-        _between("strength", self.strength, 0, 1)
-        _at_least("epochs", self.epochs, 1)
-        _rate(self.lr)
+        one_of("kind", self.kind, ("l1", "l2"))
+        between("strength", self.strength, 0, 1)
+        at_least("epochs", self.epochs, 1)
+        rate(self.lr)
 
 
 @dataclass(frozen=True)
@@ -301,144 +269,14 @@ class Quantization(Technique):
     keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _one_of("to", self.to, ("int8", "int4", "fp16", "bf16"))
-        _one_of("mode", self.mode, ("static", "dynamic", "weights", "aware"))
-        _one_of("calibration", self.calibration, ("minmax", "percentile", "entropy", "histogram"))
-        _one_of("per", self.per, ("channel", "tensor"))
-        _one_of("backend", self.backend, ("onnxruntime",))
-        _at_least("n_calibration", self.n_calibration, 1)
+        one_of("to", self.to, ("int8", "int4", "fp16", "bf16"))
+        one_of("mode", self.mode, ("static", "dynamic", "weights", "aware"))
+        one_of("calibration", self.calibration, ("minmax", "percentile", "entropy", "histogram"))
+        one_of("per", self.per, ("channel", "tensor"))
+        one_of("backend", self.backend, ("onnxruntime",))
+        at_least("n_calibration", self.n_calibration, 1)
         if self.max_drop is not None:
-            _between("max_drop", self.max_drop, 0, 1)
-        _at_least("epochs", self.epochs, 0)
-        _rate(self.lr)
+            between("max_drop", self.max_drop, 0, 1)
+        at_least("epochs", self.epochs, 0)
+        rate(self.lr)
         object.__setattr__(self, "keep", tuple(self.keep))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """A row of the table.
-
-    Attributes:
-        word: in ``--method``.
-        config: its class.
-        handler: "module:function", ``(piece, config, bench) -> Piece``.
-        purpose: one line for people.
-    """
-
-    word: str
-    config: type[Technique]
-    handler: str
-    purpose: str
-
-
-TECHNIQUES: Mapping[str, Work] = {
-    work.word: work
-    for work in (
-        Work(
-            word="prune",
-            config=Pruning,
-            handler="nbautoml.compress.pruning:prune",
-            purpose="take away channels, or single weights, that matter least",
-        ),
-        Work(
-            word="factorize",
-            config=LowRank,
-            handler="nbautoml.compress.lowrank:factorize",
-            purpose="each layer as two thinner ones",
-        ),
-        Work(
-            word="share",
-            config=Sharing,
-            handler="nbautoml.compress.sharing:share",
-            purpose="weights as a few shared values",
-        ),
-        Work(
-            word="distill",
-            config=Distillation,
-            handler="nbautoml.compress.distillation:distill",
-            purpose="train it on what the original answers",
-        ),
-        Work(
-            word="penalize",
-            config=Penalty,
-            handler="nbautoml.compress.penalties:penalize",
-            purpose="train on with weights pulled to zero",
-        ),
-        Work(
-            word="quantize",
-            config=Quantization,
-            handler="nbautoml.compress.quantization:quantize",
-            purpose="numbers of 8 or 4 bits, or half floats",
-        ),
-    )
-}
-
-
-def work_of(technique: Technique) -> Work:
-    """The row of a config.
-
-    Raises:
-        RecipeError: it is no technique.
-    """
-    for work in TECHNIQUES.values():
-        if type(technique) is work.config:
-            return work
-    names = ", ".join(work.config.__name__ for work in TECHNIQUES.values())
-    raise RecipeError(f"{technique!r} is no technique", hint=f"one of: {names}")
-
-
-def technique_from_json(found: Mapping[str, Any]) -> Technique:
-    """The config that `Technique.to_json` wrote.
-
-    Raises:
-        RecipeError: no such technique, or a field that it doesn't have.
-    """
-    body = dict(found)
-    name = body.pop("technique", "")
-    for work in TECHNIQUES.values():
-        if work.config.__name__ == name:
-            known = {item.name for item in dataclasses.fields(work.config)}
-            for field in body:
-                _one_of(f"a setting of {name}", field, sorted(known))
-            return work.config(**body)
-    raise RecipeError(f"there is no technique {name!r} in this nbautoml")
-
-
-def techniques_from(found: Any) -> tuple[Technique, ...]:
-    """Techniques as a person gave them: configs, or words with commas.
-
-    Raises:
-        RecipeError: an unknown word, with the nearest; or something after quantisation.
-
-    >>> techniques_from("prune,quantize")[1].to
-    'int8'
-    >>> techniques_from("prun")
-    Traceback (most recent call last):
-        ...
-    nbautoml.errors.RecipeError: method is 'prun'
-    Hint: did you mean 'prune'? One of: prune, factorize, share, distill, penalize, quantize
-    """
-    if isinstance(found, Technique):
-        found = [found]
-    if isinstance(found, str):
-        found = [word.strip() for word in found.split(",") if word.strip()]
-    listed = tuple(_technique(item) for item in found)
-    for at, technique in enumerate(listed[:-1]):
-        if isinstance(technique, Quantization):
-            after = work_of(listed[at + 1]).word
-            raise RecipeError(
-                f"{after} stands after quantize, and cannot change what is quantised",
-                hint="put quantize last",
-            )
-    return listed
-
-
-def _technique(item: Any) -> Technique:
-    if isinstance(item, Technique):
-        work_of(item)
-        return item
-    if isinstance(item, str):
-        _one_of("method", item, tuple(TECHNIQUES))
-        return TECHNIQUES[item].config()
-    work_of(item)
-    raise AssertionError("unreachable")

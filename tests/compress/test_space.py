@@ -12,7 +12,7 @@ from nbautoml.compress.space import (
     space_for,
     techniques_of,
 )
-from nbautoml.compress.techniques import TECHNIQUES, technique_from_json, techniques_from
+from nbautoml.compress.table import TECHNIQUES, technique_from_json, techniques_from
 from nbautoml.errors import RecipeError
 
 GROUPS = [["conv1"], ["conv2", "fc1"]]

@@ -1,0 +1,152 @@
+"""The one table of techniques: words of ``--method``, configs, and where their handlers are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nbautoml.compress.checks import one_of
+from nbautoml.compress.techniques import (
+    Distillation,
+    LowRank,
+    Penalty,
+    Pruning,
+    Quantization,
+    Sharing,
+    Technique,
+)
+from nbautoml.errors import RecipeError
+
+__all__ = ["TECHNIQUES", "Work", "technique_from_json", "techniques_from", "work_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A row of the table.
+
+    Attributes:
+        word: in ``--method``.
+        config: its class.
+        handler: "module:function", ``(piece, config, bench) -> Piece``.
+        purpose: one line for people.
+    """
+
+    word: str
+    config: type[Technique]
+    handler: str
+    purpose: str
+
+
+TECHNIQUES: Mapping[str, Work] = {
+    work.word: work
+    for work in (
+        Work(
+            word="prune",
+            config=Pruning,
+            handler="nbautoml.compress.pruning:prune",
+            purpose="take away channels, or single weights, that matter least",
+        ),
+        Work(
+            word="factorize",
+            config=LowRank,
+            handler="nbautoml.compress.lowrank:factorize",
+            purpose="each layer as two thinner ones",
+        ),
+        Work(
+            word="share",
+            config=Sharing,
+            handler="nbautoml.compress.sharing:share",
+            purpose="weights as a few shared values",
+        ),
+        Work(
+            word="distill",
+            config=Distillation,
+            handler="nbautoml.compress.distillation:distill",
+            purpose="train it on what the original answers",
+        ),
+        Work(
+            word="penalize",
+            config=Penalty,
+            handler="nbautoml.compress.penalties:penalize",
+            purpose="train on with weights pulled to zero",
+        ),
+        Work(
+            word="quantize",
+            config=Quantization,
+            handler="nbautoml.compress.quantization:quantize",
+            purpose="numbers of 8 or 4 bits, or half floats",
+        ),
+    )
+}
+
+
+def work_of(technique: Technique) -> Work:
+    """The row of a config.
+
+    Raises:
+        RecipeError: it is no technique.
+    """
+    for work in TECHNIQUES.values():
+        if type(technique) is work.config:
+            return work
+    names = ", ".join(work.config.__name__ for work in TECHNIQUES.values())
+    raise RecipeError(f"{technique!r} is no technique", hint=f"one of: {names}")
+
+
+def technique_from_json(found: Mapping[str, Any]) -> Technique:
+    """The config that `Technique.to_json` wrote.
+
+    Raises:
+        RecipeError: no such technique, or a field that it doesn't have.
+    """
+    body = dict(found)
+    name = body.pop("technique", "")
+    for work in TECHNIQUES.values():
+        if work.config.__name__ == name:
+            known = {item.name for item in dataclasses.fields(work.config)}
+            for field in body:
+                one_of(f"a setting of {name}", field, sorted(known))
+            return work.config(**body)
+    raise RecipeError(f"there is no technique {name!r} in this nbautoml")
+
+
+def techniques_from(found: Any) -> tuple[Technique, ...]:
+    """Techniques as a person gave them: configs, or words with commas.
+
+    Raises:
+        RecipeError: an unknown word, with the nearest; or something after quantisation.
+
+    >>> techniques_from("prune,quantize")[1].to
+    'int8'
+    >>> techniques_from("prun")
+    Traceback (most recent call last):
+        ...
+    nbautoml.errors.RecipeError: method is 'prun'
+    Hint: did you mean 'prune'? One of: prune, factorize, share, distill, penalize, quantize
+    """
+    if isinstance(found, Technique):
+        found = [found]
+    if isinstance(found, str):
+        found = [word.strip() for word in found.split(",") if word.strip()]
+    listed = tuple(_technique(item) for item in found)
+    for at, technique in enumerate(listed[:-1]):
+        if isinstance(technique, Quantization):
+            after = work_of(listed[at + 1]).word
+            raise RecipeError(
+                f"{after} stands after quantize, and cannot change what is quantised",
+                hint="put quantize last",
+            )
+    return listed
+
+
+def _technique(item: Any) -> Technique:
+    if isinstance(item, Technique):
+        work_of(item)
+        return item
+    if isinstance(item, str):
+        one_of("method", item, tuple(TECHNIQUES))
+        return TECHNIQUES[item].config()
+    work_of(item)
+    raise AssertionError("unreachable")
