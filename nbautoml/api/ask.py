@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from nbautoml.api.kinds import one_of
-from nbautoml.api.options import DEFAULT_MODELS, DEFAULT_TRIALS, VERBS, in_python
+from nbautoml.api.options import DEFAULT_MODELS, DEFAULT_TRIALS
+from nbautoml.api.verb_table import VERBS, in_python
 from nbautoml.errors import UsageError
 from nbautoml.store import Home
 

@@ -25,9 +25,9 @@ from nbautoml.api.submit import (
     read_budget,
     read_data,
     read_execution,
-    small_settings,
-    versions,
 )
+from nbautoml.api.trying import small_settings
+from nbautoml.api.versions import versions
 from nbautoml.compress.limits import LATENCY, SIZE, Limits
 from nbautoml.compress.space import ORIGINAL, QUANTIZED, space_for
 from nbautoml.errors import RecipeError

@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from nbautoml.api.options import VERBS, Option, Verb
+from nbautoml.api.option import Option, Verb
+from nbautoml.api.verb_table import VERBS
 
 __all__ = ["HelpText", "arguments_doc", "help_on"]
 

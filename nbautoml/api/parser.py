@@ -19,7 +19,8 @@ from functools import partial
 from typing import Any, NoReturn
 
 from nbautoml.api.kinds import one_of
-from nbautoml.api.options import VERBS, Option, Place, Verb
+from nbautoml.api.option import Option, Place, Verb
+from nbautoml.api.verb_table import VERBS
 from nbautoml.api.words import Word, pointed, repointed
 from nbautoml.errors import NbAutomlError, UsageError, nearest
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from nbautoml.api.commands import command_run, resume_run
 from nbautoml.api.namespace import current_shell
 from nbautoml.api.pictures import Pictures
+from nbautoml.api.steering import Steering
 from nbautoml.api.texts import Code, run_line
 from nbautoml.api.trials import (
     TrialView,
@@ -19,9 +19,7 @@ from nbautoml.api.trials import (
     no_best,
     trials_frame,
 )
-from nbautoml.api.waiting import ProgressLine, wait_for
 from nbautoml.errors import NbAutomlError, nearest
-from nbautoml.events import CancelTrial, Enqueue, Pause, Stop
 from nbautoml.spec.fronts import front_of_trials
 from nbautoml.store import Home, RunFolder, RunInfo
 from nbautoml.store.peek import peek
@@ -40,7 +38,7 @@ __all__ = ["Run"]
 
 
 @final
-class Run(Pictures):
+class Run(Steering, Pictures):
     """One run: what it does, what it found, and how to steer it.
 
     A handle on a folder: it holds no state of its own, so two of them never disagree, and one
@@ -287,58 +285,6 @@ class Run(Pictures):
 
         return verify_run(self, trials, run_code=run_code)
 
-    # -- steering ---------------------------------------------------------------------------
-
-    def wait(self, timeout: float | None = None, poll: float = 0.1) -> Run:
-        """Wait until the run is over, and return it.
-
-        Args:
-            timeout: seconds after which the waiting ends, whatever the run does; see `state`.
-            poll: seconds between two looks at the record.
-
-        Raises:
-            WaitingStopped: (a KeyboardInterrupt) you interrupted; the run goes on.
-            EngineError: nobody took the run.
-        """
-        from nbautoml.api.showing import refresh
-
-        wait_for(self._folder, timeout=timeout, poll=poll, told=self._told, line=ProgressLine())
-        refresh(self)
-        return self
-
-    def stop(self) -> Run:
-        """End it now: running trials are cancelled, what they measured is kept."""
-        return self._sent(Stop())
-
-    def pause(self) -> Run:
-        """Hold all trials at their next batch; `resume` goes on."""
-        return self._sent(Pause())
-
-    def resume(self, *, run_code: bool = False) -> Run:
-        """Go on: after a pause, or with a new supervisor after an interruption or a stop.
-
-        Args:
-            run_code: execute the code of a run that you did not submit here (one that came in an
-                archive or with a folder); look at `code` first. Said once, it is remembered.
-        """
-        resume_run(self._home, self._folder, self.info, run_code=run_code)
-        return self
-
-    def cancel(self, trial: int) -> Run:
-        """End one running trial; the run goes on."""
-        return self._sent(CancelTrial(trial=trial))
-
-    def enqueue(self, params: Mapping[str, Any]) -> Run:
-        """Try these parameters next; those that are left out are sampled.
-
-        Raises:
-            SpaceError: they are not in the space.
-        """
-        space = self.recipe.space
-        if self.recipe.target.role != "objective":
-            space.check(params, partial=True)
-        return self._sent(Enqueue(params=space.labels(params)))
-
     # -- shown ------------------------------------------------------------------------------
 
     def panel(self) -> Any:
@@ -408,13 +354,6 @@ class Run(Pictures):
     def _curves_of(self, trial: int | None) -> pd.DataFrame:
         with self._folder.reader() as reader:
             return curves_frame(reader.points(trial=trial))
-
-    def _sent(self, command: Any) -> Run:
-        command_run(self._folder, command, self.info)
-        return self
-
-    def _told(self, info: RunInfo) -> str:
-        return run_line(info, self.recipe)
 
     def __getattr__(self, name: str) -> Any:
         # Only for names that are nowhere else; IPython asks for many that begin with _.

@@ -12,36 +12,27 @@ What costs nothing comes first, so that a typo is known before data is copied.
 
 from __future__ import annotations
 
-import dataclasses
-import platform
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nbautoml
 from nbautoml.api.ask import Ask
 from nbautoml.api.namespace import names_in, names_of, namespace_for, sources_for, symbol_of
 from nbautoml.api.roles import role_of
-from nbautoml.errors import CapsuleError, DataError, RecipeError, RunNameTakenError, SpaceError
+from nbautoml.api.spaces import given_space, read_enqueued, read_space
+from nbautoml.api.trying import try_batch
+from nbautoml.api.versions import versions
+from nbautoml.errors import CapsuleError, DataError, RecipeError, RunNameTakenError
 from nbautoml.spec import (
     LOSSES,
-    SETTING_NAMES,
     Budget,
     Choice,
     Dimension,
-    FitSettings,
-    Float,
-    Int,
     Objective,
     Space,
     objectives_for,
-    split_params,
 )
-from nbautoml.spec.reading import gather, read_parameters
 from nbautoml.spec.recipe import Execution, Recipe, Target
 from nbautoml.study.rounds import check_can_be_in_rounds
 
@@ -50,11 +41,7 @@ if TYPE_CHECKING:
     from nbautoml.spec.data import DataSpec
     from nbautoml.store import Home, RunFolder
 
-__all__ = ["Submitted", "small_settings", "submit"]
-
-# What one batch may hold when it is tried on the kernel's CPU: a quarter of a second for a CNN.
-TRY_VALUES = 2**18
-TRY_ROWS = 8
+__all__ = ["Submitted", "submit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,88 +101,6 @@ def submit(ask: Ask) -> Submitted:
     return Submitted(home=ask.home, folder=start(ask.home, recipe, capsule), notes=notes)
 
 
-# -- what varies ------------------------------------------------------------------------------
-
-
-def read_space(ask: Ask, role: str) -> tuple[Space, dict[str, Any]]:
-    """What varies and what is fixed, from the signature, the cell, the dict and the settings.
-
-    Raises:
-        SpaceError: nobody takes a name, a range is impossible, or nothing varies in `tune`.
-    """
-    said = {**_given_space(ask), **ask.settings}
-    if callable(said.get("loss")):
-        del said["loss"]  # a function: see `read_loss`
-    if role == "objective":
-        _refuse_names(ask, said)
-        return Space(), {}
-    settings = SETTING_NAMES if role == "module" else ()
-    cell = {name: value for name, value in ask.cell.items() if name not in {"model", ask.symbol}}
-    space, fixed = gather(ask.model, cell=cell, space=said, settings=settings)
-    if ask.verb == "train":
-        _refuse_varying(ask, space, {**cell, **said})
-        return Space(), fixed  # the module itself knows the defaults of its signature
-    if ask.verb == "tune" and not space:
-        raise SpaceError(
-            f"nothing varies in {ask.symbol or ask.model.__name__}",
-            hint="add a dimension, such as lr = Float(1e-4, 1e-1, log=True), or use train",
-        )
-    return space, fixed
-
-
-def _given_space(ask: Ask) -> dict[str, Any]:
-    found = ask.options.get("space" if ask.verb == "tune" else "params")
-    if found is None:
-        return {}
-    if not isinstance(found, Mapping):
-        raise SpaceError(
-            f"the {'space' if ask.verb == 'tune' else 'params'} is {found!r}, which is no dict",
-            hint='write {"lr": Float(1e-4, 0.1)}',
-        )
-    return dict(found)
-
-
-def _refuse_names(ask: Ask, said: Mapping[str, Any]) -> None:
-    """An objective asks for its values itself: what else is said would do nothing."""
-    dimensions = [name for name, value in ask.cell.items() if isinstance(value, Dimension)]
-    for name in (*said, *dimensions):
-        raise SpaceError(
-            f"nothing takes {name!r}: an objective asks for its values itself",
-            hint=f"write {name} = trial.suggest_float({name!r}, low, high) inside objective",
-        )
-
-
-def _refuse_varying(ask: Ask, space: Space, said: Mapping[str, Any]) -> None:
-    """One fit needs one value for each name: only what the signature lets vary has a default."""
-    defaults = read_parameters(ask.model).defaults
-    for name in space:
-        if name not in defaults or isinstance(said.get(name), Dimension):
-            raise SpaceError(
-                f"{name} varies, and a single fit needs one value for it",
-                hint=f"say {name} = ... in the cell, or use %%automl tune",
-            )
-
-
-def read_enqueued(ask: Ask, space: Space) -> tuple[dict[str, Any], ...]:
-    """Parameters that are tried first.
-
-    Raises:
-        SpaceError: they are not in the space.
-    """
-    found = ask.options.get("enqueue")
-    if found is None:
-        return ()
-    listed = [found] if isinstance(found, Mapping) else list(found)
-    for params in listed:
-        if not isinstance(params, Mapping):
-            raise SpaceError(
-                f"enqueue holds {params!r}, which is no dict", hint='write [{"lr": 0.01}]'
-            )
-        if space:  # an objective's space is not known before it runs
-            space.check(params, partial=True)
-    return tuple(space.labels(params) for params in listed)
-
-
 # -- what it is judged by, and on what ----------------------------------------------------------
 
 
@@ -253,7 +158,7 @@ def read_objectives(ask: Ask, role: str, data: DataSpec | None) -> tuple[Objecti
 
 def read_loss(ask: Ask, role: str) -> tuple[str, Any]:
     """A loss that the user wrote, with its name in the capsule; ("", None) for one of ours."""
-    found = ask.settings.get("loss", _given_space(ask).get("loss", ask.cell.get("loss")))
+    found = ask.settings.get("loss", given_space(ask).get("loss", ask.cell.get("loss")))
     if not callable(found) or isinstance(found, Dimension) or role != "module":
         return "", None
     if ask.cell.get("loss") is found:
@@ -366,87 +271,3 @@ def data_names(ask: Ask, namespace: Mapping[str, Any]) -> set[str]:
         if part is not None and not isinstance(part, (str, int, float)):
             names.update(names_of(part, namespace))
     return names
-
-
-def try_batch(
-    ask: Ask,
-    role: str,
-    space: Space,
-    fixed: Mapping[str, Any],
-    data: DataSpec | None,
-    loss: Any,
-) -> tuple[str, ...]:
-    """One batch through the module on the CPU, before the first trial; returns oddities.
-
-    It runs here, in the kernel, which has torch loaded since it has the module. The device is
-    left alone: a CUDA context in the kernel would cost memory for as long as it lives.
-
-    Raises:
-        ModelError: the module fails; names the layer and both shapes where shapes do not fit.
-    """
-    if role != "module" or data is None:
-        return ()
-    from nbautoml.data import open_data
-    from nbautoml.train import dry_run
-
-    parameters = read_parameters(ask.model)
-    params = {**fixed, **space.resolve(_small_point(space, parameters.defaults))}
-    settings, arguments = split_params(params, parameters.names, accepts_any=parameters.accepts_any)
-    told = dry_run(
-        lambda: ask.model(**arguments),
-        open_data(data, ask.home.data_dir, device="cpu"),
-        small_settings(FitSettings.from_params(settings), data),
-        "cpu",
-        loss=loss,
-    )
-    return tuple(told.splitlines()[1:])
-
-
-def _small_point(space: Space, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """A point of the space that is quick to try: defaults where there are any, else low ends."""
-    params: dict[str, Any] = {}
-    for name in space.order:
-        if not space.is_active(name, params):
-            continue
-        dimension = space[name]
-        default = defaults.get(name)
-        if name in defaults and dimension.contains(default):
-            params[name] = default
-        elif isinstance(dimension, (Int, Float)):
-            params[name] = dimension.low
-        elif isinstance(dimension, Choice):
-            params[name] = dimension.options[0]
-    return space.labels(params)
-
-
-def small_settings(settings: FitSettings, data: DataSpec) -> FitSettings:
-    """The settings with a batch that a CPU takes in a moment, and without mixed precision."""
-    n_values = sum(item.n_values for item in data.inputs)
-    fitting = settings.batch_size * n_values <= TRY_VALUES
-    rows = settings.batch_size if fitting else min(settings.batch_size, TRY_ROWS)
-    return dataclasses.replace(settings, batch_size=rows, amp=False)
-
-
-def versions() -> dict[str, str]:
-    """What the run was made with."""
-    from nbautoml.engine.devices import count_cpus
-
-    found = {"nbautoml": nbautoml.__version__, "python": platform.python_version()}
-    for package in ("torch", "optuna", "scikit-learn", "numpy"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = ""
-    found["platform"] = sys.platform
-    found["processor"] = f"{_processor()}, {count_cpus()} cores"
-    return found
-
-
-def _processor() -> str:
-    """Its name: other kinds add up in another order, which shows in the last digits."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, "") or platform.processor() or platform.machine()

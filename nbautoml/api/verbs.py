@@ -10,9 +10,9 @@ from nbautoml.api.ask import Ask, checked_options
 from nbautoml.api.help import arguments_doc
 from nbautoml.api.kinds import KINDS
 from nbautoml.api.listing import Comparison, RunList
-from nbautoml.api.options import VERBS, in_python
 from nbautoml.api.parser import signature_of
 from nbautoml.api.run import Run
+from nbautoml.api.verb_table import VERBS, in_python
 from nbautoml.api.waiting import WaitingStopped
 from nbautoml.store import Home
 

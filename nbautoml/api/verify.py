@@ -13,9 +13,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nbautoml.api.submit import versions
 from nbautoml.api.trials import best_row
 from nbautoml.api.verification import TrialCheck, Verification, compare_trial
+from nbautoml.api.versions import versions
 from nbautoml.api.waiting import ProgressLine
 from nbautoml.errors import NbAutomlError
 from nbautoml.events import EpochEnded, Event, StepsDone, TrialEnded

@@ -13,9 +13,10 @@ from nbautoml.api import verbs
 from nbautoml.api.ask import Ask, checked_options
 from nbautoml.api.cell import CellBody, run_cell_body
 from nbautoml.api.help import help_on
-from nbautoml.api.options import Verb, in_python
+from nbautoml.api.option import Verb
 from nbautoml.api.parser import Order
 from nbautoml.api.run import Run
+from nbautoml.api.verb_table import in_python
 from nbautoml.errors import DataError, RecipeError, UsageError
 from nbautoml.magics.names import check_name_free, why_not_bound
 from nbautoml.magics.settings import data_of, expressions_of, settings_of

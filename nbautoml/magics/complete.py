@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from nbautoml.api.options import VERBS, Option, Verb
+from nbautoml.api.option import Option, Verb
+from nbautoml.api.verb_table import VERBS
 from nbautoml.api.words import Word
 from nbautoml.errors import NbAutomlError
 from nbautoml.magics.tokens import split_words

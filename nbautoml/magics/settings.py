@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from nbautoml.api.namespace import evaluate
-from nbautoml.api.options import VERBS
 from nbautoml.api.parser import Order
 from nbautoml.api.run import Run
+from nbautoml.api.verb_table import VERBS
 from nbautoml.api.words import Word
 from nbautoml.errors import NbAutomlError, UsageError, nearest
 from nbautoml.spec import LOSSES, Choice, Float, Int

@@ -8,8 +8,9 @@ import pytest
 import nbautoml
 from nbautoml import Choice, Float, Int
 from nbautoml.api import submit as steps
+from nbautoml.api import trying
 from nbautoml.api.ask import Ask, checked_options
-from nbautoml.api.options import VERBS, in_python
+from nbautoml.api.verb_table import VERBS, in_python
 from nbautoml.errors import (
     DataError,
     ModelError,
@@ -307,7 +308,7 @@ def test_large_batches_are_tried_small_on_the_cpu():
         inputs=(InputSpec(name="x", shape=(3, 224, 224), dtype="float32"),), layout="single",
         target_shape=(), target_dtype="int64",
     )  # fmt: skip
-    assert steps.small_settings(FitSettings(batch_size=512), data).batch_size == steps.TRY_ROWS
+    assert trying.small_settings(FitSettings(batch_size=512), data).batch_size == trying.TRY_ROWS
 
 
 def test_names_of_the_data_are_told_to_the_capsule():

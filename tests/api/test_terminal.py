@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import nbautoml
-from nbautoml.api.options import VERBS
 from nbautoml.api.terminal import main
+from nbautoml.api.verb_table import VERBS
 
 
 def test_runs_and_show_tell_what_there_is(digits, capsys):

@@ -10,8 +10,9 @@ import pytest
 
 from nbautoml.api.ask import checked_options
 from nbautoml.api.help import help_on
-from nbautoml.api.options import SAMPLER_NAMES, STOPPER_NAMES, VERBS, in_python
+from nbautoml.api.options import SAMPLER_NAMES, STOPPER_NAMES
 from nbautoml.api.parser import HelpAsked, Order, Parser
+from nbautoml.api.verb_table import VERBS, in_python
 from nbautoml.api.verbs import train, tune
 from nbautoml.api.words import words_of
 from nbautoml.errors import UsageError

@@ -13,8 +13,8 @@ import pytest
 from engine_runs import MLP, wait_for_end
 
 from nbautoml.api.run import Run
-from nbautoml.api.submit import versions
 from nbautoml.api.terminal import main
+from nbautoml.api.versions import versions
 from nbautoml.capsule import Capsule
 from nbautoml.engine.again import Repeated, again
 from nbautoml.errors import NbAutomlError

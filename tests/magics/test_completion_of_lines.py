@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from IPython.core.completer import provisionalcompleter
 
-from nbautoml.api.options import VERBS
+from nbautoml.api.verb_table import VERBS
 from nbautoml.magics.complete import candidates
 
 

@@ -1,0 +1,93 @@
+"""What varies in a run, and what is fixed: read from a signature, a cell, a dict and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nbautoml.api.ask import Ask
+from nbautoml.errors import SpaceError
+from nbautoml.spec import SETTING_NAMES, Dimension, Space
+from nbautoml.spec.reading import gather, read_parameters
+
+__all__ = ["given_space", "read_enqueued", "read_space"]
+
+
+def read_space(ask: Ask, role: str) -> tuple[Space, dict[str, Any]]:
+    """What varies and what is fixed, from the signature, the cell, the dict and the settings.
+
+    Raises:
+        SpaceError: nobody takes a name, a range is impossible, or nothing varies in `tune`.
+    """
+    said = {**given_space(ask), **ask.settings}
+    if callable(said.get("loss")):
+        del said["loss"]  # a function: see `read_loss`
+    if role == "objective":
+        _refuse_names(ask, said)
+        return Space(), {}
+    settings = SETTING_NAMES if role == "module" else ()
+    cell = {name: value for name, value in ask.cell.items() if name not in {"model", ask.symbol}}
+    space, fixed = gather(ask.model, cell=cell, space=said, settings=settings)
+    if ask.verb == "train":
+        _refuse_varying(ask, space, {**cell, **said})
+        return Space(), fixed  # the module itself knows the defaults of its signature
+    if ask.verb == "tune" and not space:
+        raise SpaceError(
+            f"nothing varies in {ask.symbol or ask.model.__name__}",
+            hint="add a dimension, such as lr = Float(1e-4, 1e-1, log=True), or use train",
+        )
+    return space, fixed
+
+
+def given_space(ask: Ask) -> dict[str, Any]:
+    """What was said as ``space=`` (or ``params=`` of `train`): a dict, empty when nothing was."""
+    found = ask.options.get("space" if ask.verb == "tune" else "params")
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping):
+        raise SpaceError(
+            f"the {'space' if ask.verb == 'tune' else 'params'} is {found!r}, which is no dict",
+            hint='write {"lr": Float(1e-4, 0.1)}',
+        )
+    return dict(found)
+
+
+def _refuse_names(ask: Ask, said: Mapping[str, Any]) -> None:
+    """An objective asks for its values itself: what else is said would do nothing."""
+    dimensions = [name for name, value in ask.cell.items() if isinstance(value, Dimension)]
+    for name in (*said, *dimensions):
+        raise SpaceError(
+            f"nothing takes {name!r}: an objective asks for its values itself",
+            hint=f"write {name} = trial.suggest_float({name!r}, low, high) inside objective",
+        )
+
+
+def _refuse_varying(ask: Ask, space: Space, said: Mapping[str, Any]) -> None:
+    """One fit needs one value for each name: only what the signature lets vary has a default."""
+    defaults = read_parameters(ask.model).defaults
+    for name in space:
+        if name not in defaults or isinstance(said.get(name), Dimension):
+            raise SpaceError(
+                f"{name} varies, and a single fit needs one value for it",
+                hint=f"say {name} = ... in the cell, or use %%automl tune",
+            )
+
+
+def read_enqueued(ask: Ask, space: Space) -> tuple[dict[str, Any], ...]:
+    """Parameters that are tried first.
+
+    Raises:
+        SpaceError: they are not in the space.
+    """
+    found = ask.options.get("enqueue")
+    if found is None:
+        return ()
+    listed = [found] if isinstance(found, Mapping) else list(found)
+    for params in listed:
+        if not isinstance(params, Mapping):
+            raise SpaceError(
+                f"enqueue holds {params!r}, which is no dict", hint='write [{"lr": 0.01}]'
+            )
+        if space:  # an objective's space is not known before it runs
+            space.check(params, partial=True)
+    return tuple(space.labels(params) for params in listed)

@@ -1,0 +1,83 @@
+"""How a run is waited for and commanded, as methods of `nbautoml.api.run.Run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from nbautoml.api.commands import command_run, resume_run
+from nbautoml.api.texts import run_line
+from nbautoml.api.waiting import ProgressLine, wait_for
+from nbautoml.events import CancelTrial, Enqueue, Pause, Stop
+
+if TYPE_CHECKING:
+    from nbautoml.api.run import Run
+    from nbautoml.events import Command
+    from nbautoml.store import RunInfo
+
+__all__ = ["Steering"]
+
+
+class Steering:
+    """Each returns the run itself; a command is obeyed at the next batch."""
+
+    @property
+    def _run(self) -> Run:
+        return cast("Run", self)
+
+    def wait(self, timeout: float | None = None, poll: float = 0.1) -> Self:
+        """Wait until the run is over, and return it.
+
+        Args:
+            timeout: seconds after which the waiting ends, whatever the run does; see `state`.
+            poll: seconds between two looks at the record.
+
+        Raises:
+            WaitingStopped: (a KeyboardInterrupt) you interrupted; the run goes on.
+            EngineError: nobody took the run.
+        """
+        from nbautoml.api.showing import refresh
+
+        wait_for(self._run.folder, timeout=timeout, poll=poll, told=self._told, line=ProgressLine())
+        refresh(self._run)
+        return self
+
+    def stop(self) -> Self:
+        """End it now: running trials are cancelled, what they measured is kept."""
+        return self._sent(Stop())
+
+    def pause(self) -> Self:
+        """Hold all trials at their next batch; `resume` goes on."""
+        return self._sent(Pause())
+
+    def resume(self, *, run_code: bool = False) -> Self:
+        """Go on: after a pause, or with a new supervisor after an interruption or a stop.
+
+        Args:
+            run_code: execute the code of a run that you did not submit here (one that came in an
+                archive or with a folder); look at `code` first. Said once, it is remembered.
+        """
+        resume_run(self._run.home, self._run.folder, self._run.info, run_code=run_code)
+        return self
+
+    def cancel(self, trial: int) -> Self:
+        """End one running trial; the run goes on."""
+        return self._sent(CancelTrial(trial=trial))
+
+    def enqueue(self, params: Mapping[str, Any]) -> Self:
+        """Try these parameters next; those that are left out are sampled.
+
+        Raises:
+            SpaceError: they are not in the space.
+        """
+        space = self._run.recipe.space
+        if self._run.recipe.target.role != "objective":
+            space.check(params, partial=True)
+        return self._sent(Enqueue(params=space.labels(params)))
+
+    def _sent(self, command: Command) -> Self:
+        command_run(self._run.folder, command, self._run.info)
+        return self
+
+    def _told(self, info: RunInfo) -> str:
+        return run_line(info, self._run.recipe)
