@@ -15,6 +15,7 @@
     |   |-- RunNotFoundError
     |   |-- RunNameTakenError
     |   `-- RecordLostError    its writer must give way: folder removed, or another took over
+    |-- EnergyError            a counter of energy that is not there, or that may not be read
     |-- EngineError            supervisor and workers: did not start, went away
     `-- MissingExtraError      an optional part is not installed
 
@@ -34,6 +35,7 @@ __all__ = [
     "CompressError",
     "DataError",
     "DivergedError",
+    "EnergyError",
     "EngineError",
     "MissingExtraError",
     "ModelError",
@@ -166,6 +168,10 @@ class RunNotFoundError(StoreError):
 
 class RunNameTakenError(StoreError):
     """A run of that name is going on; the message offers the next free name."""
+
+
+class EnergyError(NbAutomlError):
+    """Energy cannot be read here: no counter, one that stands still, or one for root alone."""
 
 
 class EngineError(NbAutomlError):

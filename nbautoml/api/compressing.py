@@ -30,7 +30,7 @@ from nbautoml.api.trying import small_settings
 from nbautoml.api.versions import versions
 from nbautoml.compress.limits import LATENCY, SIZE, Limits
 from nbautoml.compress.space import ORIGINAL, QUANTIZED, space_for
-from nbautoml.errors import RecipeError
+from nbautoml.errors import EnergyError, RecipeError
 from nbautoml.spec import (
     SETTING_NAMES,
     Choice,
@@ -220,14 +220,38 @@ def read_sampler(ask: Ask) -> str:
 
 
 def read_limits(ask: Ask) -> Limits:
-    """How far it may go."""
+    """How far it may go.
+
+    Raises:
+        EnergyError: the energy is limited, and nothing here counts it.
+    """
     options = ask.options
+    if options["max_energy"] is not None:
+        check_energy()
     return Limits(
         max_drop=options["max_drop"],
         latency_ms=options["max_latency"],
         size_bytes=options["max_size"],
         memory_bytes=options["max_memory"],
+        energy_mj=options["max_energy"],
     )
+
+
+def check_energy() -> None:
+    """Refuse a limit of the energy where it cannot be measured.
+
+    Raises:
+        EnergyError: says which counter was looked for.
+    """
+    from nbautoml.measure import meter_for
+
+    try:
+        meter_for("cpu")
+    except EnergyError as error:
+        raise EnergyError(
+            f"max_energy cannot be kept to, for nothing can measure it: {error.message}",
+            hint=f"leave max_energy out; {error.hint}" if error.hint else "leave max_energy out",
+        ) from None
 
 
 def read_given_loss(ask: Ask, run: Run | None, names: Mapping[str, Any]) -> tuple[str, Any]:

@@ -147,6 +147,7 @@ _UNITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "B": MappingProxyType(
             {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20}
         ),
+        "mJ": MappingProxyType({"uj": 1e-3, "mj": 1.0, "j": 1e3}),
     }
 )
 _AMOUNT = re.compile(r"\s*([0-9.eE+-]+)\s*([a-zA-Z]*)\s*")
@@ -160,6 +161,8 @@ def _amount(unit: str) -> Callable[[Any], float]:
         if isinstance(value, str):
             found = _AMOUNT.fullmatch(value)
             if found is None or (found[2] and found[2].lower() not in _UNITS[unit]):
+                raise ValueError
+            if found[2] == "MJ":  # a million, and not a thousandth
                 raise ValueError
             factor = _UNITS[unit][found[2].lower()] if found[2] else 1.0
             value = float(found[1])
@@ -293,6 +296,13 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             metavar="SIZE",
             read=_amount("B"),
             check=_amount("B"),
+        ),
+        "millijoules": Kind(
+            takes="an energy such as 5mJ, 200uJ, 1J (a plain number is millijoules)",
+            annotation="str | float",
+            metavar="MJ",
+            read=_amount("mJ"),
+            check=_amount("mJ"),
         ),
         "text": Kind(takes="a word", annotation="str", metavar="WORD", read=_text, check=_text),
         "names": Kind(

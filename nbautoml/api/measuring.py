@@ -18,7 +18,12 @@ __all__ = ["measure_on_data"]
 
 
 def measure_on_data(
-    module: nn.Module, recipe: Recipe, home: Home, batch_sizes: Sequence[int]
+    module: nn.Module,
+    recipe: Recipe,
+    home: Home,
+    batch_sizes: Sequence[int],
+    *,
+    should_compile: bool = False,
 ) -> Figures:
     """`nbautoml.measure` with validation rows of the run as its example.
 
@@ -36,4 +41,4 @@ def measure_on_data(
     data = open_data(recipe.data, home.data_dir)
     rows = min(max(batch_sizes, default=1), data.valid.n)
     example, _ = next(data.valid.batches(max(rows, 1)))
-    return measure(module, example, batch_sizes=batch_sizes)
+    return measure(module, example, batch_sizes=batch_sizes, should_compile=should_compile)

@@ -186,6 +186,11 @@ COMPRESS = (
     Option(name="max_size", kind="bytes", help="of the file that is deployed"),
     Option(name="max_memory", kind="bytes", help="of tensors alive at once in a pass"),
     Option(
+        name="max_energy",
+        kind="millijoules",
+        help="of one batch, where this machine has a counter of it",
+    ),
+    Option(
         name="rows",
         kind="count",
         help="rows of the batch that latency is measured with",

@@ -203,13 +203,18 @@ class Run(Steering, Pictures):
         )
 
     def measure(
-        self, model: nn.Module | None = None, *, batch_sizes: Sequence[int] = (1, 64)
+        self,
+        model: nn.Module | None = None,
+        *,
+        batch_sizes: Sequence[int] = (1, 64),
+        should_compile: bool = False,
     ) -> Figures:
-        """Weights, MACs, bytes and milliseconds of a module on this run's data and this machine.
+        """Weights, MACs, bytes, milliseconds, joules of a module on this run's data and this machine.
 
         Args:
             model: a module that takes the run's inputs; the best one when left out.
             batch_sizes: rows a call; latency is measured for each.
+            should_compile: time ``torch.compile``, too; compiling takes seconds a batch size.
 
         Raises:
             DataError: the run has no data.
@@ -217,7 +222,9 @@ class Run(Steering, Pictures):
         from nbautoml.api.measuring import measure_on_data
 
         module = self.best_model if model is None else model
-        return measure_on_data(module, self.recipe, self._home, batch_sizes)
+        return measure_on_data(
+            module, self.recipe, self._home, batch_sizes, should_compile=should_compile
+        )
 
     def trial(self, number: int) -> TrialView:
         """One trial.

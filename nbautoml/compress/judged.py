@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from nbautoml.errors import MissingExtraError, ModelError
+from nbautoml.compress.limits import ENERGY
+from nbautoml.errors import EnergyError, MissingExtraError, ModelError
 from nbautoml.measure import (
     Exported,
     as_callable,
     count_macs,
     count_nonzero,
     count_weights,
+    energies,
     export_onnx,
     fixed_threads,
+    meter_for,
     open_onnx,
     peak_memory,
     quantile,
@@ -45,7 +48,8 @@ class Judged:
     """What was found out about a piece.
 
     Attributes:
-        figures: metrics, "latency_ms", "size_bytes", "macs", "weights", "nonzero", "memory_bytes".
+        figures: metrics, "latency_ms", "size_bytes", "macs", "weights", "nonzero", "memory_bytes",
+            and "energy_mj" where this machine counts it.
         onnx: the file that would be deployed; None where the module cannot be exported.
         notes: what people should know about the figures.
     """
@@ -85,6 +89,7 @@ def judged(
     base = original.get("latency_ms") if original else None
     figures["latency_ms"] = median if base is None else base * ratio
     figures["speedup"] = 1 / ratio if base is not None else 1.0
+    figures |= _energy(mine, theirs, with_rows(example, n_rows), original or {}, notes)
     figures["size_bytes"] = float(own.n_bytes if own else _plain_bytes(piece.module))
     return Judged(figures=figures, onnx=own.data if own else None, notes=tuple(notes))
 
@@ -141,6 +146,26 @@ def _latency(mine: Any, theirs: Any, example: Any) -> tuple[float, float]:
         times = take_turns(calls, seconds=SECONDS)
     own, other = (quantile(sorted(times[name]), 0.5) for name in ("mine", "theirs"))
     return own / other, 1000 * own
+
+
+def _energy(
+    mine: Any, theirs: Any, example: Any, original: Mapping[str, float], notes: list[str]
+) -> dict[str, float]:
+    """Thousandths of a joule a batch, as the latency is told; nothing where no counter is."""
+    try:
+        meter = meter_for("cpu")
+    except EnergyError:
+        return {}  # a limit of it was refused; without one nobody asked
+    with fixed_threads(N_THREADS):
+        calls = {"mine": as_callable(mine, example), "theirs": as_callable(theirs, example)}
+        try:
+            found = {name: each.value for name, each in energies(calls, meter).items()}
+        except EnergyError as error:
+            notes.append(f"energy not measured: {error.message}")
+            return {}
+    base = original.get(ENERGY)
+    own = 1000 * found["mine"]
+    return {ENERGY: own if base is None else base * found["mine"] / found["theirs"]}
 
 
 def _plain_bytes(module: nn.Module) -> int:

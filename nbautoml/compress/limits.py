@@ -10,9 +10,10 @@ from typing import Any, Protocol, TypeVar
 from nbautoml.errors import RecipeError
 from nbautoml.spec.objective import Objective
 
-__all__ = ["LATENCY", "SIZE", "Limits", "Picked", "figures_of", "pick"]
+__all__ = ["ENERGY", "LATENCY", "SIZE", "Limits", "Picked", "figures_of", "pick"]
 
-LATENCY, SIZE, MEMORY = "latency_ms", "size_bytes", "memory_bytes"
+LATENCY, SIZE, MEMORY, ENERGY = "latency_ms", "size_bytes", "memory_bytes", "energy_mj"
+_MOST = (LATENCY, SIZE, MEMORY, ENERGY)
 NOT_SLOWER = 1.02  # times the original's latency: a difference of less is the clock's
 SLACK = 1e-9  # a drop of exactly the limit is within it, whatever floats make of it
 
@@ -44,17 +45,19 @@ class Limits:
         latency_ms: median of one batch in ONNX Runtime.
         size_bytes: of the file that would be deployed.
         memory_bytes: tensors alive at once.
+        energy_mj: of one batch, in thousandths of a joule.
     """
 
     max_drop: float = 0.01
     latency_ms: float | None = None
     size_bytes: float | None = None
     memory_bytes: float | None = None
+    energy_mj: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_drop < math.inf:
             raise RecipeError(f"max_drop is {self.max_drop!r}", hint="it is a number from 0")
-        for name in (LATENCY, SIZE, MEMORY):
+        for name in _MOST:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise RecipeError(f"the limit of {name} is {value!r}", hint="it is above 0")
@@ -70,7 +73,7 @@ class Limits:
         found: dict[str, dict[str, float]] = {
             objective.metric: {"min" if is_max else "max": round(worst, 9)}
         }
-        for name in (LATENCY, SIZE, MEMORY):
+        for name in _MOST:
             value = getattr(self, name)
             if value is not None:
                 found[name] = {"max": float(value)}

@@ -1,4 +1,4 @@
-"""Measuring a module: weights, multiplications, bytes, milliseconds, each as a `Measurement`.
+"""Measuring a module: weights, multiplications, bytes, milliseconds, joules, each as a `Measurement`.
 
 Importing this package imports no torch; the names below are loaded when they are first used.
 """
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         peak_memory,
         weight_bytes,
     )
+    from nbautoml.measure.energy import Meter, NvidiaMeter, RaplMeter, energies, meter_for
     from nbautoml.measure.exported import (
         Exported,
         export_onnx,
@@ -39,6 +40,11 @@ _HOMES = {
     "count_weights": "counting",
     "peak_memory": "counting",
     "weight_bytes": "counting",
+    "Meter": "energy",
+    "NvidiaMeter": "energy",
+    "RaplMeter": "energy",
+    "energies": "energy",
+    "meter_for": "energy",
     "Exported": "exported",
     "export_onnx": "exported",
     "extra": "exported",
@@ -61,11 +67,15 @@ __all__ = [
     "Exported",
     "Figures",
     "Measurement",
+    "Meter",
+    "NvidiaMeter",
+    "RaplMeter",
     "as_callable",
     "call",
     "count_macs",
     "count_nonzero",
     "count_weights",
+    "energies",
     "export_onnx",
     "extra",
     "fixed_threads",
@@ -73,6 +83,7 @@ __all__ = [
     "latency",
     "measure",
     "measure_onnx",
+    "meter_for",
     "open_onnx",
     "paired_ratio",
     "parts_of",

@@ -41,6 +41,7 @@ _NOISY = (
     "torch.export",
     "torch.fx",
     "torch._dynamo",
+    "torch._inductor",
     "root",
 )
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from nbautoml.errors import MissingExtraError, ModelError, UsageError
+from nbautoml.errors import EnergyError, MissingExtraError, ModelError, UsageError
 from nbautoml.measure.counting import count_macs, count_nonzero, count_weights, peak_memory
-from nbautoml.measure.exported import Exported, export_onnx, open_onnx
+from nbautoml.measure.energy import Meter, energies, meter_for
+from nbautoml.measure.exported import Exported, export_onnx, open_onnx, parts_of
 from nbautoml.measure.measurement import Measurement
 from nbautoml.measure.timing import as_callable, fixed_threads, latency, take_turns
 
 __all__ = ["Figures", "measure"]
+
+_LABELS = {"eager": "eager", "onnx": "ONNX Runtime", "compiled": "torch.compile"}
 
 
 class Figures(Mapping[str, Measurement]):
@@ -50,8 +53,10 @@ def measure(
     batch_sizes: Sequence[int] = (1, 64),
     n_threads: int = 1,
     seconds: float = 0.3,
+    should_compile: bool = False,
+    meter: Meter | None = None,
 ) -> Figures:
-    """Count and time a module on this machine's CPU; the module is left as it was.
+    """Count and time a module on this machine; the module is left as it was.
 
     Args:
         module: any module.
@@ -60,11 +65,15 @@ def measure(
         batch_sizes: rows a call; latency is measured for each.
         n_threads: threads that torch and ONNX Runtime may use.
         seconds: about how long each call is timed.
+        should_compile: time ``torch.compile``, too; compiling takes seconds a batch size.
+        meter: what counts energy; the machine's own counter when left out, where there is one.
 
     Returns:
         "weights", "nonzero", "macs" (of one row), "onnx_bytes", "peak_memory" (largest batch),
-        and for each batch size "eager_64_p50", "eager_64_p95", "onnx_64_p50", "onnx_64_p95".
-        Where the module cannot be exported the eager figures stand alone, and a note says why.
+        and for each batch size "eager_64_p50", "eager_64_p95", "onnx_64_p50", "onnx_64_p95", with
+        ``should_compile`` also "compiled_64_p50", "compiled_64_p95" and "compile_64_s", the time
+        that compiling took. "energy" are joules of one call with the largest batch, in ONNX
+        Runtime where it can be exported (on a GPU, where the example lies there, eager). What could not be measured is left out, and a note says why.
 
     Raises:
         UsageError: the example has no rows.
@@ -89,13 +98,21 @@ def measure(
         found["onnx_bytes"] = Measurement(
             value=exported.n_bytes, unit="B", method="size of the ONNX file"
         )
-    found["peak_memory"] = peak_memory(module, with_rows(example, max(batch_sizes)))
+    largest = with_rows(example, max(batch_sizes))
+    found["peak_memory"] = peak_memory(module, largest)
     was_training = module.training
     module.eval()
     try:
         with fixed_threads(n_threads):
             for size in batch_sizes:
-                found.update(_latencies(module, exported, example, size, n_threads, seconds))
+                batch = with_rows(example, size)
+                calls = {"eager": as_callable(module, batch)}
+                if exported is not None:
+                    calls["onnx"] = as_callable(exported, batch)
+                if should_compile:
+                    _compile(module, batch, size, calls, found, notes)
+                found.update(_latencies(calls, size, n_threads, seconds))
+            found.update(_energy(module, exported, largest, meter, notes))
     finally:
         module.train(was_training)
     return Figures(found, notes)
@@ -109,25 +126,48 @@ def _exported(module: nn.Module, example: Any, n_threads: int, notes: list[str])
         return None
 
 
-def _latencies(
+def _compile(
     module: nn.Module,
-    exported: Exported | None,
-    example: Any,
+    batch: Any,
     size: int,
-    n_threads: int,
-    seconds: float,
+    calls: dict[str, Callable[[], Any]],
+    found: dict[str, Measurement],
+    notes: list[str],
+) -> None:
+    """Add the compiled module to the calls, or a note."""
+    from nbautoml.measure.compiled import compiled
+
+    try:
+        calls["compiled"], found[f"compile_{size}_s"] = compiled(module, batch)
+    except ModelError as error:
+        notes.append(f"not measured compiled, batch of {size}: {error.message}")
+
+
+def _latencies(
+    calls: Mapping[str, Callable[[], Any]], size: int, n_threads: int, seconds: float
 ) -> dict[str, Measurement]:
-    batch = with_rows(example, size)
-    calls = {"eager": as_callable(module, batch)}
-    if exported is not None:
-        calls["onnx"] = as_callable(exported, batch)
     found: dict[str, Measurement] = {}
-    labels = {"eager": "eager", "onnx": "ONNX Runtime"}
     for name, times in take_turns(calls, seconds=seconds).items():
-        what = f"{labels[name]}, batch of {size}"
+        what = f"{_LABELS[name]}, batch of {size}"
         p50, p95 = latency(times, what=what, n_threads=n_threads)
         found[f"{name}_{size}_p50"], found[f"{name}_{size}_p95"] = p50, p95
     return found
+
+
+def _energy(
+    module: nn.Module, exported: Exported | None, batch: Any, meter: Meter | None, notes: list[str]
+) -> dict[str, Measurement]:
+    """The energy of what would be deployed, where a counter can be read; else a note."""
+    device = parts_of(batch)[0].device
+    model = exported if exported is not None and device.type == "cpu" else module
+    label = _LABELS["eager" if model is module else "onnx"]
+    what = f"{label}, batch of {len(parts_of(batch)[0])}"
+    try:
+        meter = meter_for(str(device)) if meter is None else meter
+        return energies({"energy": as_callable(model, batch)}, meter, what=what)
+    except EnergyError as error:
+        notes.append(f"energy not measured: {error.message}")
+        return {}
 
 
 def with_rows(example: Any, n: int) -> Any:

@@ -18,7 +18,7 @@ from nbautoml.measure.counting import call
 from nbautoml.measure.exported import Exported
 from nbautoml.measure.measurement import Measurement
 
-__all__ = ["as_callable", "fixed_threads", "latency", "take_turns"]
+__all__ = ["as_callable", "fixed_threads", "latency", "take_turns", "wait_for"]
 
 WARM_UP_S = 0.05
 MIN_CALLS, MAX_CALLS = 20, 2000
@@ -69,9 +69,17 @@ def as_callable(model: nn.Module | Exported, example: Any) -> Callable[[], Any]:
 
     def eager() -> Any:
         with torch.inference_mode():
-            return call(model, example)
+            return wait_for(call(model, example))
 
     return eager
+
+
+def wait_for(output: Any) -> Any:
+    """The output, once it is there: on a GPU a call returns before its kernels have run."""
+    first = output[0] if isinstance(output, (tuple, list)) else output
+    if isinstance(first, torch.Tensor) and first.is_cuda:
+        torch.cuda.synchronize()
+    return output
 
 
 @contextlib.contextmanager

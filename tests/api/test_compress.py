@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import powercap
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -13,7 +14,14 @@ from torch import nn
 
 import nbautoml
 from nbautoml.compress import LowRank, Pruning
-from nbautoml.errors import DataError, NbAutomlError, RecipeError, StoreError, UsageError
+from nbautoml.errors import (
+    DataError,
+    EnergyError,
+    NbAutomlError,
+    RecipeError,
+    StoreError,
+    UsageError,
+)
 
 
 class Block(nn.Module):
@@ -129,6 +137,31 @@ def test_a_limit_that_nothing_meets_is_named(trained, asked):
     assert run.best_model is not None
 
 
+def test_energy_is_measured_beside_the_original_and_may_be_limited(
+    trained, asked, tmp_path, monkeypatch
+):
+    counters = powercap.server(tmp_path / "powercap")
+    monkeypatch.setenv("NBAUTOML_POWERCAP", str(tmp_path / "powercap"))
+    with powercap.running(counters["intel-rapl:0"], watts=20):
+        run = nbautoml.compress(
+            trained, method="prune", epochs=1, max_energy="1J", max_drop=0.6, **asked
+        )
+    assert run.state == "finished", run.message
+    assert all(run.trial(number).metrics["energy_mj"] > 0 for number in (0, 1))
+    with run.folder.reader() as reader:
+        assert reader.run().plan_details["limits"]["energy_mj"] == {"max": 1000.0}
+
+
+def test_a_limit_of_an_energy_that_nothing_counts_is_refused_at_once(
+    trained, asked, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("NBAUTOML_POWERCAP", str(tmp_path / "nowhere"))
+    with pytest.raises(EnergyError, match=r"max_energy cannot be kept to.*nowhere") as told:
+        nbautoml.compress(trained, max_energy="5mJ", **asked)
+    assert "leave max_energy out" in told.value.hint
+    assert not list(nbautoml.runs(home=asked["home"]))
+
+
 def test_a_run_brings_its_model_data_and_settings(data, tmp_path):
     home = {"home": tmp_path / "home", "executor": "inline", "wait": True}
     big = nbautoml.train(Net, data=data, epochs=3, lr=0.01, batch_size=64, **home)
@@ -196,6 +229,7 @@ def test_a_changed_model_file_is_refused(trained, asked):
         ({"method": "prun"}, UsageError, "method is 'prun'"),
         ({"method": "quantize,prune"}, UsageError, "prune stands after quantize"),
         ({"max_latency": "2 parsecs"}, UsageError, "max_latency is '2 parsecs'"),
+        ({"max_energy": "5MJ"}, UsageError, "max_energy is '5MJ'"),
         ({"max_drop": -1}, UsageError, "max_drop is -1"),
         ({"hidden": 3}, RecipeError, "nothing takes 'hidden'"),
         ({"lr": nbautoml.Float(0.1, 0.2)}, RecipeError, "lr varies"),

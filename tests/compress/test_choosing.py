@@ -85,6 +85,14 @@ def test_a_limit_that_cannot_be_met_is_named_and_the_nearest_given() -> None:
     assert "no model keeps to the limit of latency_ms" in text
 
 
+def test_a_model_whose_energy_nobody_measured_does_not_keep_to_a_limit_of_it() -> None:
+    measured = row(4, 0.98, 0.9, 700, pruning="channels")
+    measured.metrics = {"energy_mj": 4.0}
+    found = pick([ORIGIN, FAST, measured], OBJECTIVES, Limits(energy_mj=5.0))
+    assert found is not None
+    assert (found.number, found.broken) == (4, {})
+
+
 def test_nothing_is_picked_before_the_original_is_measured() -> None:
     assert pick([FAST], OBJECTIVES, Limits()) is None
 

@@ -56,6 +56,7 @@ def test_help_above_a_cell_runs_nothing_of_it(notebook):
         ("%automl compress a --data digits", "compress needs a model", "--model"),
         ("%automl compress a --model Net --method prun", "method is 'prun'", "mean 'prune'"),
         ("%automl compress a --model Net --max-latency 2parsecs", "2parsecs", "2ms, 500us"),
+        ("%automl compress a --model Net --max-energy 2lightyears", "2lightyears", "5mJ, 200uJ"),
         ("%automl compress a --model Net --max-size big", "big", "500KB, 2MB"),
         ("%automl compress a --model Net --max-drop x", "x", "0.01 or 1%"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -18,6 +20,7 @@ from nbautoml.measure import (
     measure,
     open_onnx,
     peak_memory,
+    quiet,
     take_turns,
 )
 
@@ -112,6 +115,38 @@ def test_a_module_that_branches_on_values_is_measured_in_eager_and_says_so():
     assert "eager_1_p50" in found
     assert "onnx_1_p50" not in found
     assert "cannot be exported" in found.notes[0]
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_compiling_is_timed_apart_from_what_the_compiled_module_takes():
+    found = measure(
+        nn.Linear(4, 3), torch.zeros(1, 4), batch_sizes=(2,), seconds=0.01, should_compile=True
+    )
+    assert {"eager_2_p50", "onnx_2_p50", "compiled_2_p50", "compiled_2_p95"} <= set(found)
+    assert (
+        found["compiled_2_p50"].method == "median; torch.compile, batch of 2, warmed up, 1 thread"
+    )
+    assert found["compile_2_s"].unit == "s"
+    assert 1000 * found["compile_2_s"].value > found["compiled_2_p95"].value
+
+
+def test_without_a_compiler_the_rest_is_measured_and_it_is_said_so():
+    with quiet():
+        from torch._inductor import config
+
+    with config.patch({"cpp.cxx": (None, "no_such_compiler")}):
+        found = measure(
+            small_cnn(),
+            torch.zeros(1, 1, 8, 8),
+            batch_sizes=(2,),
+            seconds=0.01,
+            should_compile=True,
+        )
+    assert "eager_2_p50" in found
+    assert not any(name.startswith("compile") for name in found)
+    (note,) = [note for note in found.notes if note.startswith("not measured compiled")]
+    assert "batch of 2: Sequential cannot be compiled here" in note
+    assert "no_such_compiler" in note
 
 
 def test_an_example_without_rows_is_refused():
