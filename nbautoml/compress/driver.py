@@ -97,7 +97,14 @@ class CompressDriver:
     def restore(self, reader: Reader) -> Sequence[Event]:
         """Tell the study what an earlier owner recorded; waiting trials go first."""
         rows = reader.trials()
-        self._study.restore([(row, {}) for row in rows])
+        done = [
+            _Done(row.number, row.params, row.values, row.metrics)
+            for row in rows
+            if row.state == "complete"
+        ]
+        self._done = {row.number: row for row in done}
+        told = {row.number: self._constraints(row) for row in done}
+        self._study.restore([(row, {}) for row in rows], constraints=told)
         spent_s = sum((row.ended_at or 0) - (row.started_at or 0) for row in rows if row.ended_at)
         for row in rows:
             self._n_planned += 1
@@ -107,7 +114,6 @@ class CompressDriver:
                 continue
             self._n_ended += 1
             if row.state == "complete":
-                self._done[row.number] = _Done(row.number, row.params, row.values, row.metrics)
                 self._note_promotion(row.params)
         self._first = deque(self._first_points()[len(rows) :])
         if self._recipe.budget.wall_seconds is not None:
@@ -246,14 +252,28 @@ class CompressDriver:
             return []
         self._n_ended += 1
         number = event.trial
-        self._study.tell(number, event.state, list(event.values) or None)
         if event.state != "complete":
+            self._study.tell(number, event.state, list(event.values) or None)
             self._note_failure(event)
             return []
         self._n_same_error = 0
-        self._done[number] = _Done(number, self._params[number], event.values, event.metrics)
+        row = _Done(number, self._params[number], event.values, event.metrics)
+        self._done[number] = row
+        broken = self._constraints(row)
+        self._study.tell(number, event.state, list(event.values), constraints=broken)
         self._note_promotion(self._params[number])
         return [self._plan()] if number == 0 else []
+
+    def _constraints(self, row: _Done) -> tuple[float, ...]:
+        """By how much a model breaks each limit; nothing is known before the original is."""
+        if 0 not in self._done:
+            return ()
+        return self._limits.constraints(
+            figures_of(row, self._recipe.objectives),
+            self._recipe.objectives[0],
+            self._done[0].values[0],
+            is_early=self._is_staged and 0 < row.params.get("epochs", 0) < self._n_epochs,
+        )
 
     def _plan(self) -> PlanChosen:
         origin = figures_of(self._done[0], self._recipe.objectives)

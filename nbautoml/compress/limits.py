@@ -15,6 +15,7 @@ __all__ = ["ENERGY", "LATENCY", "SIZE", "Limits", "Picked", "figures_of", "pick"
 LATENCY, SIZE, MEMORY, ENERGY = "latency_ms", "size_bytes", "memory_bytes", "energy_mj"
 _MOST = (LATENCY, SIZE, MEMORY, ENERGY)
 NOT_SLOWER = 1.02  # times the original's latency: a difference of less is the clock's
+_WORST = 1e6  # a share of a limit that stands for what was not measured
 SLACK = 1e-9  # a drop of exactly the limit is within it, whatever floats make of it
 
 
@@ -102,6 +103,35 @@ class Limits:
                 allowed = max(self.max_drop, 0.01 * abs(baseline), SLACK)
                 found[name] = over / (allowed if name == objective.metric else high)
         return found
+
+    def constraints(
+        self,
+        figures: Mapping[str, float],
+        objective: Objective,
+        baseline: float,
+        *,
+        is_early: bool = False,
+    ) -> tuple[float, ...]:
+        """By how much each limit is broken, 0 where it is kept: what a sampler is told.
+
+        Args:
+            figures: of the model.
+            objective: what must not drop.
+            baseline: of the original.
+            is_early: it was hardly fine-tuned, and may win back as much again as may be lost.
+
+        >>> limits = Limits(latency_ms=2.0)
+        >>> accuracy = Objective("accuracy", "maximize")
+        >>> limits.constraints({"accuracy": 0.98, "latency_ms": 3.0}, accuracy, 0.98)
+        (0.0, 0.5)
+        """
+        broken = self.broken(figures, objective, baseline)
+        found = {
+            name: min(broken.get(name, 0.0), _WORST) for name in self.bounds(objective, baseline)
+        }
+        if is_early:
+            found[objective.metric] = max(0.0, found[objective.metric] - 1.0)
+        return tuple(found.values())
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Limits:

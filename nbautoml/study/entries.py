@@ -52,6 +52,7 @@ class Entry:
         started_at, ended_at: seconds since 1970, where known.
         notes: plain values to show beside the trial (metrics, the error).
         stopped_at: the epoch at which a study in rounds said that it should stop.
+        constraints: by how much each limit is broken; 0 or below where it is kept.
     """
 
     number: int
@@ -63,6 +64,7 @@ class Entry:
     ended_at: float | None = None
     notes: dict[str, Any] = field(default_factory=dict)
     stopped_at: int | None = None
+    constraints: tuple[float, ...] = ()
 
     @property
     def is_finished(self) -> bool:

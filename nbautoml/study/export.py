@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import optuna
 
 __all__ = [
+    "CONSTRAINTS",
     "frozen_trial",
     "importances",
     "inferred_space",
@@ -24,6 +25,8 @@ __all__ = [
     "write_optuna",
 ]
 
+CONSTRAINTS = "constraints"
+"""Where Optuna keeps by how much a trial breaks each limit; before 5.0 it does not look there."""
 _FEWEST_TRIALS = 4
 _MOST_TRIALS = 1000
 
@@ -188,7 +191,7 @@ def frozen_trial(
         params={name: _label(space[name], value) for name, value in entry.params.items()},
         distributions={name: to_distribution(space[name]) for name in entry.params},
         user_attrs={} if is_for_sampler else _notes(entry),
-        system_attrs={},
+        system_attrs={CONSTRAINTS: list(entry.constraints)} if entry.constraints else {},
         intermediate_values=curve,
     )
 

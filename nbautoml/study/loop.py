@@ -9,7 +9,7 @@ from nbautoml.errors import RecipeError
 from nbautoml.spec.space import Dimension
 from nbautoml.study.bridge import optuna_state, quiet, suggest
 from nbautoml.study.entries import Entry
-from nbautoml.study.export import frozen_trial
+from nbautoml.study.export import CONSTRAINTS, frozen_trial
 from nbautoml.study.samplers import SamplerInfo, Source
 from nbautoml.study.situation import Situation, derived_seed
 from nbautoml.study.stoppers import StopperInfo
@@ -123,6 +123,9 @@ class Loop:
             trial.report(entry.values[0], 1)  # all that is known of where it was stopped
         values = list(entry.values or ()) if entry.state == "complete" else None
         with quiet():
+            if entry.constraints:
+                broken = list(entry.constraints)
+                self._memory.set_trial_system_attr(trial._trial_id, CONSTRAINTS, broken)  # noqa: SLF001
             self._study.tell(trial, values, state=optuna_state(entry.state))
 
     def take_over(self, entries: Sequence[Entry], space: Mapping[str, Dimension]) -> None:

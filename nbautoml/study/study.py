@@ -220,7 +220,9 @@ class Study:
         self._reported[number] = step
         return self._rungs.should_stop(number, step, values)
 
-    def tell(self, number: int, state: str, value: Any = None) -> bool:
+    def tell(
+        self, number: int, state: str, value: Any = None, *, constraints: Sequence[float] = ()
+    ) -> bool:
         """How a trial ended.
 
         Args:
@@ -228,6 +230,9 @@ class Study:
             state: "complete", "stopped_early", "failed" or "cancelled".
             value: a number, or one an objective. A complete trial whose value is missing or
                 not finite counts as failed.
+            constraints: by how much the trial breaks each limit, 0 or below where it keeps it. The
+                samplers tpe and nsga2 put any trial that keeps all before any that does not, and
+                of those that do not the one with the smaller sum first.
 
         Returns:
             False when the trial was not open: a late word on one that has ended changes nothing.
@@ -244,6 +249,7 @@ class Study:
             return False
         entry = self._entries[number]
         entry.values = as_values(value, len(self.objectives))
+        entry.constraints = tuple(float(amount) for amount in constraints)
         entry.state = "failed" if state == "complete" and entry.values is None else state
         entry.ended_at = time.time()
         self._loop.close(trial, entry)
@@ -273,7 +279,12 @@ class Study:
 
     # -- from and to a record ---------------------------------------------------------------
 
-    def restore(self, trials: Iterable[TrialLike | tuple[TrialLike, Mapping[int, float]]]) -> None:
+    def restore(
+        self,
+        trials: Iterable[TrialLike | tuple[TrialLike, Mapping[int, float]]],
+        *,
+        constraints: Mapping[int, Sequence[float]] | None = None,
+    ) -> None:
         """Take over what a record holds; call it before the first `ask`.
 
         Finished trials are as if told here. Waiting and running ones are open again, to be
@@ -283,6 +294,7 @@ class Study:
         Args:
             trials: rows of the record (see `TrialLike`), each alone or as ``(row, curve)`` with
                 the curve as ``{epoch: value}``.
+            constraints: of trials that are over, by number: see `tell`.
 
         Raises:
             RecipeError: trials were asked for already, or a number occurs twice.
@@ -292,6 +304,8 @@ class Study:
         entries = entries_from(trials, len(self.objectives))
         if not entries:
             return
+        for entry in entries:
+            entry.constraints = tuple((constraints or {}).get(entry.number, ()))
         self._entries = {entry.number: entry for entry in entries}
         self._next = entries[-1].number + 1
         for entry in entries:

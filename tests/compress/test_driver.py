@@ -24,7 +24,14 @@ OBJECTIVES = (
 LIMITS = {"max_drop": 0.01, "latency_ms": None, "size_bytes": None, "memory_bytes": None}
 
 
-def recipe(n_trials: int = 24, *, space: Space | None = None, is_staged: bool = True) -> Recipe:
+def recipe(
+    n_trials: int = 24,
+    *,
+    space: Space | None = None,
+    is_staged: bool = True,
+    seed: int = 0,
+    limits: dict[str, Any] | None = None,
+) -> Recipe:
     return Recipe(
         kind="compress",
         name="small",
@@ -35,9 +42,10 @@ def recipe(n_trials: int = 24, *, space: Space | None = None, is_staged: bool = 
         fixed={},
         objectives=OBJECTIVES,
         budget=Budget(n_trials=n_trials),
-        sampler="tpe" if is_staged else "random",
+        seed=seed,
+        sampler="tpe",
         settings={
-            "limits": LIMITS, "epochs": 8, "groups": GROUPS, "is_staged": is_staged,
+            "limits": limits or LIMITS, "epochs": 8, "groups": GROUPS, "is_staged": is_staged,
             "techniques": [],
         },
     )  # fmt: skip
@@ -99,6 +107,24 @@ def test_few_passes_come_first_and_all_of_them_last() -> None:
     cheap = [point["epochs"] for point in points[1:15]]
     assert max(cheap) == 2
     assert 8 in [point["epochs"] for point in points[15:]]
+
+
+def test_limits_stand_in_the_search_and_not_only_in_the_choice() -> None:
+    """Small models are pruned hard here, which costs accuracy: sought where that is allowed."""
+
+    def share_of_good_ones(max_drop: float) -> float:
+        limits = {**LIMITS, "max_drop": max_drop, "size_bytes": 500.0}
+        points = [
+            point
+            for seed in (0, 1)
+            for point in played(started(n_trials=80, is_staged=False, limits=limits, seed=seed))[
+                40:
+            ]
+        ]
+        good = [p for p in map(figures, points) if p[0] >= 0.979 and p[2] <= 500]
+        return len(good) / len(points)
+
+    assert share_of_good_ones(0.001) > share_of_good_ones(1.0) + 0.1
 
 
 def test_a_point_is_promoted_once() -> None:

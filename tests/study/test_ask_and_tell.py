@@ -9,6 +9,7 @@ import pytest
 from study_spaces import CONDITIONAL, LOSS, MIXED, NUMBERS, SMALL
 
 from nbautoml.errors import RecipeError
+from nbautoml.spec import Float, Objective, Space
 from nbautoml.study import SAMPLERS, STOPPERS, Study
 
 
@@ -21,6 +22,17 @@ class Row:
     params: dict[str, Any]
     value: float | None = None
     curve: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass
+class SeveralRow(Row):
+    """One with a value an objective."""
+
+    values: tuple[float, ...] = ()
+
+    def __init__(self, number, state, params, value, values):
+        super().__init__(number, state, params, value)
+        self.values = values
 
 
 def loss(params: dict[str, Any]) -> float:
@@ -146,3 +158,51 @@ def test_unknown_sampler_names_the_nearest():
     with pytest.raises(RecipeError) as caught:
         Study(NUMBERS, LOSS, sampler="bays")
     assert "'bayes'" in caught.value.hint
+
+
+BOTH = [Objective("error", "minimize"), Objective("size", "minimize")]
+
+
+def constrained(sampler: str, *, is_told: bool, seed: int = 0) -> float:
+    """The share of later points that keep to a limit: x below 0.2, where both objectives are worst."""
+    study = Study(
+        Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}),
+        BOTH,
+        sampler=sampler,
+        stopper="none",
+        seed=seed,
+        n_trials=80,
+    )
+    kept = []
+    for _ in range(80):
+        number, params = study.ask()
+        broken = max(0.0, params["x"] - 0.2)
+        values = [1 - params["x"] + params["y"], 1 - params["x"] + (1 - params["y"])]
+        study.tell(number, "complete", values, constraints=(broken,) if is_told else ())
+        kept.append(broken == 0)
+    return sum(kept[40:]) / 40
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_a_sampler_that_is_told_of_limits_searches_within_them(sampler: str):
+    assert constrained(sampler, is_told=True) > 0.4
+    assert constrained(sampler, is_told=False) < 0.2
+
+
+def test_limits_are_known_after_a_restore():
+    space = Space({"x": Float(0.0, 1.0)})
+    first = Study(space, BOTH, sampler="tpe", stopper="none", seed=1, n_trials=40)
+    rows, told = [], {}
+    for _ in range(30):
+        number, params = first.ask()
+        values = (1 - params["x"], 1 - params["x"])
+        told[number] = (max(0.0, params["x"] - 0.2),)
+        first.tell(number, "complete", list(values), constraints=told[number])
+        rows.append(SeveralRow(number, "complete", params, values[0], values))
+    again = Study(space, BOTH, sampler="tpe", stopper="none", seed=1, n_trials=40)
+    again.restore(rows, constraints=told)
+    following = first.ask()
+    assert again.ask() == following
+    bare = Study(space, BOTH, sampler="tpe", stopper="none", seed=1, n_trials=40)
+    bare.restore(rows)
+    assert bare.ask() != following
