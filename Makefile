@@ -9,7 +9,7 @@ PYTHON ?= python3
 POINTS ?= 200
 SOAK_S ?= 60
 
-.PHONY: setup demo lab check format test test-faults test-soak test-fast bench bench-record bench-gpu bench-tables bench-compress bench-fronts browser clean front help
+.PHONY: setup demo lab check format test test-faults test-soak test-fast bench bench-record bench-gpu bench-tables bench-compress bench-fronts bench-rivals browser clean front help
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -87,6 +87,9 @@ bench-compress: setup  ## how small LeNet-300-100 and LeNet-5 become on MNIST wi
 
 bench-fronts: setup  ## the front of compressions beside random search and NSGA-II -> out/fronts.md (a quarter of an hour)
 	$(PY) benchmarks/fronts.py --out $(OUT)
+
+bench-rivals: setup $(VENV)/.bench  ## smaller networks beside Torch-Pruning, torchao, ONNX Runtime alone -> out/rivals.md (25 minutes)
+	$(PY) benchmarks/rivals.py --out $(OUT)
 
 bench-tables: setup $(VENV)/.bench  ## quality of the search on tables of real trainings (an hour)
 	$(PY) benchmarks/tables.py --out $(OUT)

@@ -166,10 +166,10 @@ def readme_with(about: Mapping[str, Any] | None, text: str) -> str:
     return f"{before}{BEGIN}\n{readme_table(about)}\n{END}{after}"
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that are installed here."""
+def versions(packages: Sequence[str] = VERSIONS) -> dict[str, str]:
+    """Of Python and of those packages that are installed here."""
     found = {"python": platform.python_version()}
-    for name in VERSIONS:
+    for name in packages:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

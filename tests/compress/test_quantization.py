@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from quantising import bench_of, network
@@ -161,6 +163,25 @@ def test_without_max_drop_all_layers_are_quantised():
         Piece.of(module), Quantization("int8", mode="weights"), bench_of(module, inputs)
     )
     assert set(piece.bits) == {"layers.0", "layers.2", "layers.4"}
+
+
+@pytest.mark.parametrize("to", ["int8", "int4", "fp16"])
+@pytest.mark.parametrize("width", [40, 64])
+def test_small_weights_become_floats_when_the_file_is_opened_and_not_in_every_call(
+    to, width, tmp_path
+):
+    module = nn.Sequential(nn.Linear(width, 48), nn.ReLU(), nn.Linear(48, 4)).eval()
+    inputs = torch.rand(64, width)
+    piece = Piece(module=module, original=module)
+    quantize(piece, Quantization(to, mode="weights"), bench_of(module, inputs))
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "opened.onnx")
+    onnxruntime.InferenceSession(piece.onnx, options, providers=["CPUExecutionProvider"])
+
+    kinds = {node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node}
+    assert kinds <= {"Gemm", "FusedGemm", "MatMul", "Relu"}
+    assert "Cast" in {node.op_type for node in onnx.load_from_string(piece.onnx).graph.node}
 
 
 def test_int4_is_for_weights_alone():
