@@ -213,11 +213,16 @@ class RunLoop:
                 )
 
     def _worker_died(self, message: Died) -> None:
-        """A killed worker's trials are run again; a crash is the trial's own failure."""
+        """A killed worker's trials are run again; a crash is the trial's own failure.
+
+        Which of several trials in one hand made it crash, or hang, nobody knows: each is run again
+        on its own, where it fails for itself.
+        """
         self._task_of.pop(message.worker, None)
         if message.task is not None:
             logger.warning("worker %s: %s", message.worker, message.reason)
-        for trial in [n for n, owner in self._in_hand.items() if owner == message.worker]:
+        mates = [n for n, owner in self._in_hand.items() if owner == message.worker]
+        for trial in mates:
             self._requeues[trial] = self._requeues.get(trial, 0) + 1
             if trial in self._control.cancelled:
                 self._tell(TrialEnded(trial=trial, state="cancelled", error="cancelled by command"))
@@ -232,6 +237,9 @@ class RunLoop:
                     ]
                 )
                 self._requeue(trial, message.reason)
+            elif len(mates) > 1:
+                reason = f"{message.reason}, with {len(mates) - 1} others in the same process"
+                self._tell(TrialRequeued(trial=trial, reason=f"{reason}; again on its own"))
             else:
                 self._tell(TrialEnded(trial=trial, state="failed", error=message.reason))
 

@@ -88,6 +88,13 @@ class _Worker:
     def pid(self) -> int:
         return int(self.process.pid or 0)
 
+    @property
+    def limit_s(self) -> float | None:
+        """How long its task may take: the trials of a stack share the time, so as long as all may."""
+        if self.task is None or self.task.limit_s is None:
+            return None
+        return self.task.limit_s * max(1, len(self.trials))
+
 
 class ProcessPool:
     """Workers in processes of their own; a dead one is replaced at the next `start`.
@@ -101,6 +108,7 @@ class ProcessPool:
         self._context = worker_context()
         self._workers: dict[int, _Worker] = {}
         self._control = Control()
+        self._paused_at = 0.0
         self.assign(layout, run_folder=run_folder, home_data=home_data)
 
     def assign(self, layout: Layout, *, run_folder: Path, home_data: Path) -> None:
@@ -198,6 +206,12 @@ class ProcessPool:
 
     def control(self, control: Control) -> None:
         """Pass control on to all workers."""
+        now = time.monotonic()
+        if control.is_paused and not self._control.is_paused:
+            self._paused_at = now
+        elif self._control.is_paused and not control.is_paused:
+            for worker in self._workers.values():  # their trials' clocks stood still
+                worker.started_at += now - self._paused_at
         self._control = control
         for worker in self._workers.values():
             self._send(worker, self._control_message())
@@ -297,7 +311,7 @@ class ProcessPool:
         self._let_go(worker)
         code = worker.process.exitcode
         is_killed = code in {-signal.SIGKILL, -signal.SIGTERM} and not worker.is_overdue
-        limit = worker.task.limit_s if worker.task else None
+        limit = worker.limit_s
         reason = f"took longer than {limit:g} s" if worker.is_overdue else _describe_exit(code)
         return Died(worker=worker.pid, task=worker.task, reason=reason, is_killed=is_killed)
 
@@ -305,7 +319,7 @@ class ProcessPool:
         now = time.monotonic()
         for worker in self._workers.values():
             self._kill_if_deaf(worker, now)
-            limit = worker.task.limit_s if worker.task else None
+            limit = None if self._control.is_paused else worker.limit_s
             if limit is not None and now - worker.started_at > limit + LIMIT_GRACE_S:
                 worker.is_overdue = True
                 worker.process.kill()

@@ -70,7 +70,8 @@ class Task:
         handler: "package.module:function" inside nbautoml, called as ``handler(task, context)``.
         trials: the trials that the handler trains; it must end each with a `TrialEnded`.
         payload: anything else it needs, as plain JSON.
-        limit_s: the worker is ended when the task takes longer; None for no limit.
+        limit_s: seconds that a trial may take; None for no limit. Handlers see to it; a worker
+            that takes longer than all its trials together may is ended.
     """
 
     handler: str

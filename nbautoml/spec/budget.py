@@ -26,7 +26,8 @@ class Budget:
     Args:
         n_trials: how many trials; None runs until another limit is reached.
         wall_seconds: for the whole run, pauses left out.
-        trial_seconds: for one trial; a trial that takes longer is failed, the run goes on.
+        trial_seconds: for one trial; a trial that takes longer is failed, the run goes on. Trained
+            as one of many it is charged its building and its share of the stack's time.
 
     >>> Budget(n_trials=50)
     Budget(n_trials=50)

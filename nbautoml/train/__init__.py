@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nbautoml.train.frames import one_line, release_frames, user_frames
     from nbautoml.train.loop import fit
     from nbautoml.train.memory import free_memory, is_device_lost, is_out_of_memory
-    from nbautoml.train.result import FitResult, Listener, Silent, TrialCancelled
+    from nbautoml.train.result import FitResult, Listener, Silent, TimeOverError, TrialCancelled
     from nbautoml.train.state import CannotKeep, FitState, Keeper
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Keeper",
     "Listener",
     "Silent",
+    "TimeOverError",
     "TrialCancelled",
     "dry_run",
     "fit",
@@ -42,6 +43,7 @@ _HOMES = {
     "Keeper": "state",
     "Listener": "result",
     "Silent": "result",
+    "TimeOverError": "result",
     "TrialCancelled": "result",
     "dry_run": "dryrun",
     "fit": "loop",

@@ -6,14 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from nbautoml.errors import NbAutomlError
+
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FitResult", "Listener", "Silent", "TrialCancelled"]
+__all__ = ["FitResult", "Listener", "Silent", "TimeOverError", "TrialCancelled"]
 
 
 class TrialCancelled(Exception):  # noqa: N818  an order, not an error
     """Raised by a listener to end a fit at once; it leaves `fit` as it was raised."""
+
+
+class TimeOverError(NbAutomlError):
+    """A trial took longer than it may."""
 
 
 class Listener(Protocol):

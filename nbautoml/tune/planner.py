@@ -276,7 +276,9 @@ def _measure_stack(
     watches = [_Watch(_clock(device)) for _ in range(width)]
     stack.shape_by(template)
     for one, watch in zip(itertools.cycle(members), watches, strict=False):
-        member = dataclasses.replace(one.member, listener=watch, keeper=None, resumed=None)
+        member = dataclasses.replace(
+            one.member, listener=watch, keeper=None, resumed=None, limit_s=None
+        )
         stack.add_ready(dataclasses.replace(one, member=member))
     for _ in stack.run():
         pass

@@ -57,15 +57,13 @@ class Stacking:
     ) -> Stacking:
         """What is possible for a recipe before anything was measured.
 
-        One by one: objectives and estimators, and trials with a time limit of
-        their own, which a stack could not keep to. In rounds nothing may hang on a measurement,
+        One by one: objectives and estimators. In rounds nothing may hang on a measurement,
         and all stacks have the same width: see `nbautoml.study.rounds`.
         """
         executor = recipe.execution.executor
         is_stackable = (
             recipe.kind == "tune"
             and recipe.target.role == "module"
-            and recipe.budget.trial_seconds is None
             and executor in ({"vectorized"} if round_size else {"auto", "vectorized"})
         )
         # Where the workers measure, they know their device.

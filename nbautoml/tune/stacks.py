@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +110,8 @@ class _Worker:
         from nbautoml.train.stacked import Member, ready
 
         settings, _ = self._session.split(trial.params)
-        reporter = Reporter(trial, self._task, self._session, self._context)
+        begin = time.monotonic()
+        reporter = Reporter(trial, self._task, self._session, self._context, has_clock=False)
         self._reporters[trial.number] = reporter
         checkpoints = self._checkpoints.setdefault(trial.number, Checkpoints(trial, self._context))
         state = None if is_template else next(checkpoints.starts())
@@ -121,10 +124,13 @@ class _Worker:
             listener=reporter,
             keeper=checkpoints,
             resumed=state,
+            limit_s=self._task.limit_s,
         )
         device = torch.device(self._context.device)
         found = ready(member, self._session.opened_data, device, self._session.loss)
         reporter.count()
+        built_s = time.monotonic() - begin
+        found.member = dataclasses.replace(found.member, built_s=built_s)
         return found
 
     def _template(self, members: Sequence[Ready]) -> Ready:

@@ -15,7 +15,6 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nbautoml.errors import NbAutomlError
 from nbautoml.events import (
     EpochEnded,
     RunControl,
@@ -46,10 +45,6 @@ __all__ = ["Reporter", "ended_well", "make_builder", "train_modules", "train_one
 ASK_EVERY_S = 0.01
 
 
-class TimeOverError(NbAutomlError):
-    """A trial took longer than it may."""
-
-
 def train_modules(task: Task, context: TaskContext) -> None:
     """Handler: trains each of the task's trials, one after another."""
     import torch
@@ -76,16 +71,26 @@ def make_builder(
 
 
 class Reporter:
-    """Listener of a fit (`nbautoml.train.Listener`): events out, "go on?" back."""
+    """Listener of a fit (`nbautoml.train.Listener`): events out, "go on?" back.
+
+    ``has_clock``: it sees to the trial's time limit, by the clock on the wall. A stack has clocks
+    of its own (`nbautoml.train.stacked.shares`).
+    """
 
     def __init__(
-        self, trial: TrialSpec, task: Task, session: Session, context: TaskContext
+        self,
+        trial: TrialSpec,
+        task: Task,
+        session: Session,
+        context: TaskContext,
+        *,
+        has_clock: bool = True,
     ) -> None:
         self.trial, self._context = trial.number, context
         self._metric = session.recipe.objectives[0].metric
-        self._limit_s = task.limit_s
+        self._limit_s = task.limit_s if has_clock else None
         self._begun_at = time.monotonic()
-        self._until = self._begun_at + task.limit_s if task.limit_s is not None else None
+        self._until = self._begun_at + self._limit_s if self._limit_s is not None else None
         self.is_stopped_early = False
         # Where nobody would end a trial, nobody is asked after each epoch of each trial.
         self._is_judged = bool(task.payload.get("judged", True))
@@ -135,7 +140,7 @@ class Reporter:
             self.announce(epoch, step, metrics)
         self._is_announced = False
         verdict = self._context.verdict if self._is_judged else self._context.check
-        answer = verdict(self.trial)
+        answer = self._asked(verdict)
         self._raise_if_over(answer)
         self.is_stopped_early = answer is RunControl.STOP_EARLY
         return self.is_stopped_early
@@ -151,10 +156,18 @@ class Reporter:
         if now < self._ask_again_at:
             return
         self._ask_again_at = now + ASK_EVERY_S
-        self._raise_if_over(self._context.check(self.trial))
+        self._raise_if_over(self._asked(self._context.check))
+
+    def _asked(self, ask: Callable[[int], RunControl]) -> RunControl:
+        """An answer; while it is waited for (a run may be paused) the trial's time does not run."""
+        begin = time.monotonic()
+        answer = ask(self.trial)
+        if self._until is not None:
+            self._until += time.monotonic() - begin
+        return answer
 
     def _raise_if_over(self, answer: RunControl) -> None:
-        from nbautoml.train import TrialCancelled
+        from nbautoml.train import TimeOverError, TrialCancelled
 
         if answer is RunControl.CANCEL:
             raise TrialCancelled

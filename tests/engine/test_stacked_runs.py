@@ -279,3 +279,33 @@ def test_learning_samplers_keep_their_stacks_narrow():
     assert Stacking.of(recipe, "random", 80).width == MAX_WIDTH["cuda"]  # workers know their device
     assert Stacking.of(recipe, "tpe", 80).width == 10
     assert Stacking.of(recipe, "tpe", 3).width == 1
+
+
+@pytest.mark.slow
+def test_a_trial_that_hangs_in_a_stack_ends_alone(runs):
+    source = """
+    import time
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self, kind=0):
+            super().__init__()
+            if kind == 3:
+                time.sleep(600)
+            self.layer = nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.layer(x)
+    """
+    folder = runs.submit(
+        source,
+        space=Space({"kind": Choice(0, 1, 2, 3)}),
+        fixed={"epochs": 1, "batch_size": 512},  # quick: what is slow here shall be the hang alone
+        sampler="grid",
+        budget=Budget(n_trials=4, trial_seconds=3.0),
+        execution=Execution(executor="vectorized", n_workers=1),
+    )
+    assert wait_for_end(folder) == "finished"
+    rows = {row.params["kind"]: row for row in trials_of(folder)}
+    assert rows.pop(3).error == "took longer than 3 s"
+    assert [row.state for row in rows.values()] == ["complete"] * 3

@@ -34,6 +34,7 @@ from nbautoml.train.stacked.metrics import StackedTally
 from nbautoml.train.stacked.noise import Draws, Noise
 from nbautoml.train.stacked.optimizers import Updater
 from nbautoml.train.stacked.reasons import CannotStack
+from nbautoml.train.stacked.shares import Shares
 from nbautoml.train.stacked.slots import Epoch, Slot
 from nbautoml.train.stacked.states import entered, keep_if_due
 from nbautoml.train.stacked.tape import tensors_of
@@ -171,15 +172,11 @@ class StackedFit:
         self._let_in()
         if not self._slots or self._group is None:
             return []
-        begin = time.perf_counter()
-        before = [slot.waited_s for slot in self._slots]
+        shares = Shares(self._slots)
         with isolated_rng(self._device), torch.enable_grad():
-            self._train()
+            self._train(shares)
         metrics = self._evaluate()
-        spent = time.perf_counter() - begin
-        spent -= sum(slot.waited_s for slot in self._slots) - sum(before)
-        for slot in self._slots:
-            slot.duration_s += spent / len(self._slots)
+        shares.close()
         self._judge(metrics)
         ended = self._let_go()
         for at, slot in enumerate(self._slots):
@@ -234,7 +231,7 @@ class StackedFit:
             self._weights.choose(stay, [], range(len(stay)))
         return ended
 
-    def _train(self) -> None:
+    def _train(self, shares: Shares) -> None:
         group, weights = self._inside()
         setup = group.setup
         epoch = self._start_epoch()
@@ -243,6 +240,7 @@ class StackedFit:
         order = self._order(size, should_drop=setup.should_drop_last)
         for at, (inputs, target) in enumerate(part.batches(n * size, order=order)):
             self._ask(epoch)
+            shares.check()
             n_rows = len(target) // n
             stacked = [_by_trial(item, n) for item in tensors_of(inputs)]
             draws = self._draws(epoch, n_rows, at)

@@ -40,6 +40,8 @@ class Member:
         listener: is told of its steps and epochs, as by `nbautoml.train.fit`.
         keeper: is given its states, as by `nbautoml.train.fit`.
         resumed: the state that it goes on from.
+        limit_s: seconds that it may take: to be built, and as its share of the stack's time.
+        built_s: how long it took to be built.
     """
 
     number: int
@@ -49,6 +51,8 @@ class Member:
     listener: Listener
     keeper: Keeper | None = None
     resumed: FitState | None = field(default=None, repr=False)
+    limit_s: float | None = None
+    built_s: float = 0.0
 
 
 @dataclass(kw_only=True)
