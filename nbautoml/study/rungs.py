@@ -71,6 +71,8 @@ class Rungs:
         has_brackets: Hyperband: some trials are spared the first rungs.
         n_startup: nobody is stopped before so many trials are complete.
         count_complete: how many are.
+        is_in_rounds: a trial is compared with those that are settled (`settle_before`) only, and so
+            with the same ones whoever is faster: see `nbautoml.study.rounds`.
 
     >>> rungs = Rungs(("maximize", "minimize"), first=1, eta=2)
     >>> [rungs.should_stop(n, 1, v) for n, v in enumerate([(0.9, 10), (0.8, 5), (0.7, 20)])]
@@ -87,6 +89,7 @@ class Rungs:
         has_brackets: bool = False,
         n_startup: int = 0,
         count_complete: Callable[[], int] = int,
+        is_in_rounds: bool = False,
     ) -> None:
         self._signs = [-1.0 if direction == "maximize" else 1.0 for direction in directions]
         self._first, self._eta = first, eta
@@ -100,6 +103,8 @@ class Rungs:
         self._n_startup, self._count_complete = n_startup, count_complete
         self._stands: dict[tuple[int, int], dict[int, Values]] = {}  # bracket, rung -> trials
         self._next_rung: dict[int, int] = {}
+        self._is_in_rounds = is_in_rounds
+        self._unsettled: dict[int, dict[tuple[int, int], Values]] = {}
 
     def should_stop(self, number: int, epoch: int, values: Sequence[float]) -> bool:
         """Note a trial's values after an epoch; whether it ends here."""
@@ -113,9 +118,18 @@ class Rungs:
                 return True
             others = self._stands.setdefault((bracket, rung), {})
             is_last = not self._goes_on(own, list(others.values()))
-            others[number] = own
+            if self._is_in_rounds:
+                self._unsettled.setdefault(number, {})[bracket, rung] = own
+            else:
+                others[number] = own
             self._next_rung[number] = rung + 1
         return self._count_complete() >= self._n_startup
+
+    def settle_before(self, number: int) -> None:
+        """The rounds before this trial's are over: from now on others are compared with theirs."""
+        for earlier in sorted(one for one in self._unsettled if one < number):
+            for place, values in self._unsettled.pop(earlier).items():
+                self._stands[place][earlier] = values
 
     def forget(self, number: int, after: int = 0) -> None:
         """A trial goes on from an earlier epoch: what it did after that did not happen."""

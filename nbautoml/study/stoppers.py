@@ -103,7 +103,11 @@ def choose_stopper(situation: Situation, sampler: SamplerInfo) -> tuple[str, str
 
 
 def rungs_for(
-    info: StopperInfo, situation: Situation, count_complete: Callable[[], int]
+    info: StopperInfo,
+    situation: Situation,
+    count_complete: Callable[[], int],
+    *,
+    is_in_rounds: bool = False,
 ) -> Rungs | None:
     """What compares trials by several objectives, which Optuna's stoppers cannot."""
     if situation.n_objectives == 1 or info.name not in _BY_FRONTS:
@@ -117,6 +121,7 @@ def rungs_for(
         has_brackets=has_brackets,
         n_startup=info.n_startup,
         count_complete=count_complete,
+        is_in_rounds=is_in_rounds,
     )
 
 

@@ -93,11 +93,6 @@ class Study:
         self.explanation = f"{why_sampler}; {why_stopper}"
         if is_deterministic:
             check_can_be_in_rounds(is_open=self._situation.is_open)
-            if len(self.objectives) > 1 and self.stopper != "none":
-                raise RecipeError(
-                    "a deterministic run with several objectives cannot stop trials early",
-                    hint="use the stopper none",
-                )
             self.round_size: int | None = round_size(self.sampler, self.stopper)
             self.explanation += f"; deterministic, in rounds of {self.round_size} trials"
         else:
@@ -109,7 +104,12 @@ class Study:
             self._source,
             is_in_rounds=is_deterministic,
         )
-        self._rungs = rungs_for(self._stopper, self._situation, lambda: self._loop.n_complete)
+        self._rungs = rungs_for(
+            self._stopper,
+            self._situation,
+            lambda: self._loop.n_complete,
+            is_in_rounds=is_deterministic,
+        )
         self._reported: dict[int, int] = {}  # with several objectives: the last epoch
         self._entries: dict[int, Entry] = {}
         self._open: dict[int, optuna.Trial] = {}
@@ -140,6 +140,8 @@ class Study:
             raise RecipeError(f"{self.sampler} has no point left: all were tried")
         if self.round_size is not None and not self._open:
             self._loop.begin_round()
+            if self._rungs is not None:
+                self._rungs.settle_before(self._next)
         number = self._next
         fixed = self._queue.popleft() if self._queue else None
         if fixed is None or not self.space.contains(fixed):
@@ -215,6 +217,8 @@ class Study:
     def _report_several(self, number: int, step: int, values: tuple[float, ...]) -> bool:
         if self._rungs is None:
             return False
+        if self.round_size is not None:
+            return self._report_several_in_round(self._entries[number], step, values)
         if step <= self._reported.get(number, -1):
             self._rungs.forget(number, step - 1)
         self._reported[number] = step
@@ -322,7 +326,13 @@ class Study:
 
     def recall(self, number: int, curve: Mapping[int, Sequence[float]]) -> None:
         """What a restored trial of several objectives reported, by epoch; by number, after `restore`."""
-        if self._rungs is not None:
+        if self._rungs is None:
+            return
+        if self.round_size is not None:
+            self._rungs.settle_before(number // self.round_size * self.round_size)
+            for step in sorted(curve):
+                self._report_several_in_round(self._entries[number], step, tuple(curve[step]))
+        else:
             for step in sorted(curve):
                 self._rungs.should_stop(number, step, curve[step])
                 self._reported[number] = step
@@ -343,6 +353,15 @@ class Study:
             entry.curve[step] = value
             should_stop = self._loop.report(self._open[entry.number], step, value)
             if should_stop and entry.stopped_at is None:
+                entry.stopped_at = step
+        return entry.stopped_at is not None and step >= entry.stopped_at
+
+    def _report_several_in_round(self, entry: Entry, step: int, values: tuple[float, ...]) -> bool:
+        """As `_report_in_round`."""
+        assert self._rungs is not None
+        if step > self._reported.get(entry.number, -1):
+            self._reported[entry.number] = step
+            if self._rungs.should_stop(entry.number, step, values) and entry.stopped_at is None:
                 entry.stopped_at = step
         return entry.stopped_at is not None and step >= entry.stopped_at
 

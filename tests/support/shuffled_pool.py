@@ -50,9 +50,13 @@ class ShuffledPool:
         n_workers: how many.
         seed: of who takes the next turn.
         n_turns: the supervisor is killed after so many; None: never.
+        n_values: that a trial ends with: its accuracy, and its size where it is two.
     """
 
-    def __init__(self, n_workers: int, seed: int, n_turns: int | None = None) -> None:
+    def __init__(
+        self, n_workers: int, seed: int, n_turns: int | None = None, n_values: int = 1
+    ) -> None:
+        self._n_values = n_values
         self._free = list(range(1, n_workers + 1))
         self._busy: dict[int, _Busy] = {}
         self._random = random.Random(seed)
@@ -84,7 +88,8 @@ class ShuffledPool:
         epoch = busy.epochs[trial] = busy.epochs[trial] + 1
         value = accuracy(busy.params[trial], epoch)
         busy.asked = trial
-        ended = EpochEnded(trial=trial, epoch=epoch, step=epoch, metrics={"accuracy": value})
+        metrics = {"accuracy": value, "n_parameters": 75.0 * busy.params[trial]["hidden"]}
+        ended = EpochEnded(trial=trial, epoch=epoch, step=epoch, metrics=metrics)
         return [
             Happened(worker=worker, events=[ended]),
             Reported(worker=worker, trial=trial, epoch=epoch, value=value),
@@ -94,7 +99,8 @@ class ShuffledPool:
         epoch = busy.epochs.pop(trial)
         value = accuracy(busy.params[trial], epoch)
         state = "stopped_early" if trial in busy.stopped else "complete"
-        return TrialEnded(trial=trial, state=state, values=[value], metrics={"accuracy": value})
+        values = [value, 75.0 * busy.params[trial]["hidden"]][: self._n_values]
+        return TrialEnded(trial=trial, state=state, values=values, metrics={"accuracy": value})
 
     def answer(self, worker: int, control: RunControl) -> None:
         busy = self._busy[worker]

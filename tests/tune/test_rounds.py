@@ -23,6 +23,7 @@ SPACE = Space(
     }
 )
 PLAIN = Space({name: SPACE[name] for name in ("lr", "hidden", "optimizer")})
+ACCURACY_AND_SIZE = (Objective("accuracy", "maximize"), Objective("n_parameters", "minimize"))
 DETERMINISTIC = Execution(deterministic=True)
 
 
@@ -52,7 +53,9 @@ def submit(tmp_path):
 
 
 def finished(folder, n_workers, seed):
-    assert run_shuffled(folder, lambda: ShuffledPool(n_workers, seed)) == "finished"
+    n_values = len(folder.recipe().objectives)
+    pool = ShuffledPool(n_workers, seed, n_values=n_values)
+    assert run_shuffled(folder, lambda: pool) == "finished"
     return table_of(folder)
 
 
@@ -63,7 +66,10 @@ def with_kills(folder, seed):
         n_workers, turns = chance.randint(1, 6), chance.randint(1, 120)
         pool_seed = chance.randrange(1000)
         state = run_shuffled(
-            folder, lambda n=n_workers, s=pool_seed, t=turns: ShuffledPool(n, s, t)
+            folder,
+            lambda n=n_workers, s=pool_seed, t=turns: ShuffledPool(
+                n, s, t, len(folder.recipe().objectives)
+            ),
         )
         if state == "finished":
             return table_of(folder)
@@ -92,6 +98,17 @@ def test_kills_at_any_turn_change_nothing(submit, seed):
     alone = finished(submit(), 1, 0)
     assert {state for _, _, state, _, _ in alone} == {"complete", "stopped_early"}
     assert with_kills(submit(), seed) == alone
+
+
+@pytest.mark.parametrize("sampler", ["random", "nsga2"])
+def test_trials_of_two_objectives_are_stopped_the_same_on_any_workers_and_after_kills(
+    submit, sampler
+):
+    two = {"objectives": ACCURACY_AND_SIZE, "sampler": sampler}
+    alone = finished(submit(**two), 1, 0)
+    assert {state for _, _, state, _, _ in alone} == {"complete", "stopped_early"}
+    assert finished(submit(**two), 4, 1) == alone
+    assert with_kills(submit(**two), 2) == alone
 
 
 def test_without_it_the_table_hangs_on_who_was_faster(submit):
@@ -232,3 +249,70 @@ def test_what_the_sampler_sees_of_a_long_study_is_the_same_after_a_resume():
 def test_objectives_are_refused():
     with pytest.raises(RecipeError, match="asks for its values while it runs"):
         Study(Space(), [Objective("loss", "minimize")], is_deterministic=True)
+
+
+def study_of_two(stopper):
+    return Study(
+        Space({"lr": Float(0, 1)}),
+        ACCURACY_AND_SIZE,
+        sampler="random",
+        stopper=stopper,
+        seed=1,
+        max_epochs=9,
+        n_trials=64,
+        is_deterministic=True,
+    )
+
+
+def lived(study, n_rounds, dice):
+    """Rounds of trials whose epochs come in any order; what each heard, by trial and epoch."""
+    heard, told = {}, []
+    for _ in range(n_rounds):
+        running = {study.ask()[0]: 0 for _ in range(8)}
+        states = {}
+        while running:
+            number = dice.choice(list(running))
+            running[number] += 1
+            epoch = running[number]
+            heard[number, epoch] = study.report(number, epoch, two_values(number, epoch))
+            if heard[number, epoch] or epoch == 9:
+                states[number] = "stopped_early" if heard[number, epoch] else "complete"
+                del running[number]
+        for number, state in sorted(states.items()):
+            study.tell(number, state, two_values(number, 9))
+            told.append((number, state))
+    return heard, told
+
+
+def two_values(number, epoch):
+    return ((number * 37 % 64) / 64 + epoch / 1000, float(number * 23 % 64))
+
+
+@pytest.mark.parametrize("stopper", ["asha", "hyperband"])
+def test_with_two_objectives_who_is_faster_changes_nothing(stopper):
+    heard, told = lived(study_of_two(stopper), 6, random.Random(1))
+    assert {state for _, state in told} == {"complete", "stopped_early"}
+    for seed in (2, 3):
+        assert lived(study_of_two(stopper), 6, random.Random(seed)) == (heard, told)
+
+
+@pytest.mark.parametrize("stopper", ["asha", "hyperband"])
+def test_with_two_objectives_a_resume_changes_nothing(stopper):
+    whole, told = lived(study_of_two(stopper), 6, random.Random(1))
+    resumed = study_of_two(stopper)
+    rows = [
+        SimpleNamespace(
+            number=n,
+            state=state,
+            params={"lr": 0.5},
+            value=two_values(n, 9)[0],
+            values=two_values(n, 9) if state == "complete" else (),
+        )
+        for n, state in told[:32]
+    ]
+    resumed.restore(rows)
+    for row in rows:
+        curve = {epoch: two_values(n, epoch) for n, epoch in whole if n == row.number}
+        resumed.recall(row.number, curve)
+    rest, _ = lived(resumed, 2, random.Random(5))
+    assert rest == {key: said for key, said in whole.items() if key[0] >= 32}
