@@ -62,7 +62,8 @@ def _cells(info: RunInfo) -> list[str]:
     state = f"{info.state}: {one_line(info.problem, 60)}" if info.problem else info.state
     age = duration_label(max(time.time() - info.created_at, 0.0)) if info.created_at else ""
     done = f"{info.n_finished}/{info.n_trials}"
-    best = number_label(info.best_value)
+    best = ", ".join(f"{name} {number_label(value)}" for name, value in info.bests.items())
+    best = best or number_label(info.best_value)
     return [info.name, info.kind, state, done, best, age, info.id]
 
 

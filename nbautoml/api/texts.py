@@ -27,6 +27,9 @@ def run_line(info: RunInfo, recipe: Recipe) -> str:
         # The largest accuracy is the original's, mostly: what counts is what was picked.
         if info.message and info.state == "finished":
             parts.append(printable(info.message, 200))
+    elif len(info.bests) > 1:
+        each = (f"{name} {number_label(value)}" for name, value in info.bests.items())
+        parts.append(f"best of each {', '.join(each)}")
     elif info.best_value is not None:
         parts.append(f"best {recipe.objectives[0].metric} {number_label(info.best_value)}")
     if info.message and info.state in {"failed", "interrupted"}:

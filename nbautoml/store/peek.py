@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from pathlib import Path
 from typing import Any
 
 from nbautoml.errors import NbAutomlError
@@ -26,6 +28,7 @@ SELECT count(*), count(ended_at),
                 max(value) FILTER (WHERE state = 'stopped_early'))
 FROM trial WHERE run = ?
 """
+_VALUES = "SELECT objective_values FROM trial WHERE state = 'complete'"
 
 
 def shown_state(state: str, owner: Owner | None, heartbeat: float | None) -> str:
@@ -56,13 +59,45 @@ def peek(folder: RunFolder) -> RunInfo:
         return RunInfo(**(about | {"state": "failed"}), problem=error.message)
     low, high = found.pop("low", None), found.pop("high", None)
     about |= found
-    return RunInfo(**about, best_value=high if _is_maximised(recipe) else low)
+    objectives = _objectives(recipe)
+    is_max = bool(objectives) and objectives[0].get("direction") == "maximize"
+    bests = _bests(folder, objectives) if len(objectives) > 1 and low is not None else {}
+    return RunInfo(**about, best_value=high if is_max else low, bests=bests)
 
 
-def _is_maximised(recipe: dict[str, Any]) -> bool:
-    objectives = recipe.get("objectives")
-    first = objectives[0] if isinstance(objectives, list) and objectives else {}
-    return isinstance(first, dict) and first.get("direction") == "maximize"
+def _objectives(recipe: dict[str, Any]) -> list[dict[str, Any]]:
+    stated = recipe.get("objectives")
+    return [one for one in stated if isinstance(one, dict)] if isinstance(stated, list) else []
+
+
+def _bests(folder: RunFolder, objectives: list[dict[str, Any]]) -> dict[str, float]:
+    """The best of each objective over the complete trials."""
+    url = folder.record_url
+    try:
+        rows = (
+            _values(sqlite_path(url)) if url.startswith(SQLITE_PREFIX) else _remote_values(folder)
+        )
+    except NbAutomlError:
+        return {}  # the list has the first one's
+    rows = [row for row in rows if len(row) == len(objectives)]
+    found = {}
+    for at, one in enumerate(objectives if rows else []):
+        best = max if one.get("direction") == "maximize" else min
+        found[str(one.get("metric"))] = best(row[at] for row in rows)
+    return found
+
+
+def _values(path: Path) -> list[list[float]]:
+    with contextlib.closing(connect_read_only(path)) as connection:
+        try:
+            return [json.loads(text) for (text,) in connection.execute(_VALUES)]
+        except (*SQLITE_ERRORS, ValueError) as error:
+            raise sqlite_store_error(error, path) from error
+
+
+def _remote_values(folder: RunFolder) -> list[list[float]]:
+    with folder.reader() as reader:
+        return [list(row.values) for row in reader.trials() if row.state == "complete"]
 
 
 def _local(folder: RunFolder) -> dict[str, Any]:

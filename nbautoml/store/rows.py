@@ -51,7 +51,9 @@ class RunRow:
 class RunInfo:
     """One line of a list of runs.
 
-    ``best_value`` is the first objective's best over trials that have a value, or None.
+    ``best_value`` is the first objective's best over trials that have a value, or None. Where there
+    are several objectives ``bests`` has the best of each, by its metric; they may be of different
+    trials.
     ``problem`` says why the record could not be read; the other fields then come from the recipe.
     """
 
@@ -67,6 +69,7 @@ class RunInfo:
     n_trials: int = 0
     n_finished: int = 0
     best_value: float | None = None
+    bests: Mapping[str, float] = field(default_factory=dict)
     problem: str = ""
 
 

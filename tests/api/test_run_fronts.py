@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from nbautoml.api.listing import RunList
+from nbautoml.api.texts import run_line
 from nbautoml.errors import NbAutomlError
 from nbautoml.events import EpochEnded, TrialEnded, TrialPlanned, TrialStarted
 from nbautoml.spec import Objective
@@ -45,6 +47,17 @@ def test_the_table_says_who_is_on_the_front(both):
 def test_with_one_objective_there_is_no_such_column(digits):
     assert "on_front" not in digits.trials
     assert list(digits.front["number"]) == [digits.best.number]
+
+
+def test_a_list_of_runs_has_the_best_of_each_objective(both):
+    assert both.info.bests == {"accuracy": 0.95, "n_parameters": 100.0}
+    assert "accuracy 0.95, n_parameters 100" in repr(RunList([both.info], both.home))
+    assert "best of each accuracy 0.95, n_parameters 100" in run_line(both.info, both.recipe)
+
+
+def test_a_list_of_runs_has_the_value_alone_where_there_is_one_objective(digits):
+    assert digits.info.bests == {}
+    assert "accuracy" not in repr(RunList([digits.info], digits.home)).splitlines()[1]
 
 
 def test_the_front_is_drawn(both):
