@@ -16,17 +16,26 @@ import psutil
 from nbautoml.errors import RecipeError
 from nbautoml.spec.recipe import Execution
 
-__all__ = ["Layout", "count_cpus", "count_gpus", "layout_for"]
+__all__ = ["GpuMemory", "Layout", "count_cpus", "count_gpus", "layout_for", "widened"]
 
 WORKER_BYTES = 700 * 2**20  # a worker with torch loaded and small data, measured as 350 to 600 MB
+# What a process takes of a GPU before it has a tensor there: context, kernels, libraries' workspace.
+CONTEXT_BYTES = 700 * 2**20
+# Workers of one GPU take turns on it; what they gain is that one computes while another is in Python.
+MOST_PER_GPU = 4
+GPU_SHARE = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How the workers of a run are laid out: one device and a thread budget for each."""
+    """How the workers of a run are laid out: one device and a thread budget for each.
+
+    ``may_grow``: further workers may share the GPUs once it is known what one takes (`widened`).
+    """
 
     devices: tuple[str, ...]
     n_threads: int
+    may_grow: bool = False
 
     @property
     def n_workers(self) -> int:
@@ -95,7 +104,45 @@ def layout_for(execution: Execution, *, n_trials: int | None) -> Layout:
         n_workers = max(1, min(n_workers, n_trials))
     spread = tuple(devices[i % len(devices)] for i in range(n_workers))
     n_threads = 1 if execution.deterministic else max(1, n_cpus // n_workers)
-    return Layout(devices=spread, n_threads=n_threads)
+    may_grow = execution.n_workers is None and spread[0].startswith("cuda")
+    return Layout(devices=spread, n_threads=n_threads, may_grow=may_grow)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuMemory:
+    """What a worker found on its GPU when a task was over.
+
+    Attributes:
+        taken_bytes: most that the task had reserved.
+        total_bytes: of the GPU.
+        others_bytes: what other programs have taken of it.
+    """
+
+    taken_bytes: int
+    total_bytes: int
+    others_bytes: int = 0
+
+
+def widened(layout: Layout, memory: GpuMemory, *, n_cpus: int) -> Layout:
+    """The layout with as many workers a GPU as its memory, and the cores, have room for.
+
+    >>> one = Layout(devices=("cuda:0",), n_threads=16, may_grow=True)
+    >>> small = GpuMemory(taken_bytes=2 * 2**30, total_bytes=80 * 2**30)
+    >>> str(widened(one, small, n_cpus=16))
+    '4 workers of 4 threads on cuda:0'
+    >>> large = GpuMemory(taken_bytes=40 * 2**30, total_bytes=80 * 2**30)
+    >>> str(widened(one, large, n_cpus=16))
+    '1 worker of 16 threads on cuda:0'
+    """
+    gpus = tuple(dict.fromkeys(layout.devices))
+    room = GPU_SHARE * (memory.total_bytes - memory.others_bytes)
+    fitting = int(room // (memory.taken_bytes + CONTEXT_BYTES))
+    n_each = max(1, min(fitting, MOST_PER_GPU, n_cpus // len(gpus)))
+    if not layout.may_grow or n_each * len(gpus) <= layout.n_workers:
+        return layout
+    devices = gpus * n_each
+    n_threads = min(layout.n_threads, max(1, n_cpus // len(devices)))
+    return Layout(devices=devices, n_threads=n_threads, may_grow=True)
 
 
 def _default_workers(devices: tuple[str, ...], n_cpus: int) -> int:

@@ -17,7 +17,7 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
-from nbautoml.engine.devices import Layout
+from nbautoml.engine.devices import GpuMemory, Layout, count_cpus, widened
 from nbautoml.engine.pool import (
     Asked,
     Control,
@@ -32,7 +32,7 @@ from nbautoml.engine.pool import (
 )
 from nbautoml.engine.printed import PrintedLines
 from nbautoml.engine.worker import worker_main
-from nbautoml.events import RunControl, Task, TrialSpec, event_from_json
+from nbautoml.events import LogLine, RunControl, Task, TrialSpec, event_from_json
 
 __all__ = ["ProcessPool", "worker_context"]
 
@@ -113,7 +113,7 @@ class ProcessPool:
 
     def assign(self, layout: Layout, *, run_folder: Path, home_data: Path) -> None:
         """Say what the pool is for."""
-        self._layout = layout
+        self._layout, self._is_sized = layout, False
         self._run_folder, self._home_data = run_folder, home_data
 
     def preload(self) -> None:
@@ -295,6 +295,8 @@ class ProcessPool:
             worker.task = None
             worker.printed.read_all()  # the run may be over with this
             worker.is_retired = found["is_retired"]
+            if found.get("gpu_memory"):
+                yield from self._widen(worker, GpuMemory(**found["gpu_memory"]))
             yield Finished(
                 worker=pid,
                 error=found["error"],
@@ -304,6 +306,16 @@ class ProcessPool:
         else:
             worker.is_ready = True
             yield Ready(worker=pid)
+
+    def _widen(self, worker: _Worker, memory: GpuMemory) -> Iterator[Message]:
+        """It is known now what a trial takes of a GPU: further workers may fit beside."""
+        is_first, wide = not self._is_sized, widened(self._layout, memory, n_cpus=count_cpus())
+        self._is_sized = True
+        if is_first and wide != self._layout:
+            self._layout = wide
+            taken = f"{memory.taken_bytes / 2**30:.1f} of {memory.total_bytes / 2**30:.0f} GB"
+            text = f"{wide}, since a trial takes {taken}"
+            yield Happened(worker=worker.pid, events=[LogLine(text=text)])
 
     def _bury(self, worker: _Worker) -> Died:
         worker.process.join(5)

@@ -24,6 +24,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from nbautoml.engine.devices import CONTEXT_BYTES
 from nbautoml.events import Event, LogLine, RunControl, Task, TrialSpec
 from nbautoml.events.wire import plain, to_json
 
@@ -195,7 +196,9 @@ def worker_main(pipe: Connection, output: Connection) -> None:
     try:
         context.send({"type": "ready"})
         while not context.is_retired and (task := context.next_task()) is not None:
-            context.send({**_do(task, context), "is_retired": context.is_retired})
+            done = _do(task, context)
+            memory = _gpu_memory(context.device)
+            context.send({**done, "is_retired": context.is_retired, "gpu_memory": memory})
     except RunOver:
         pass  # the supervisor knows, or is gone: there is nobody to tell
     finally:
@@ -221,6 +224,22 @@ def _do(task: Task, context: PipeContext) -> dict[str, Any]:
         context.emit(LogLine(text=f"task failed: {text}", level="error"))
         context.flush()
         return {"type": "finished", "error": text[:2000], "traceback": told[-20000:]}
+
+
+def _gpu_memory(device: str) -> dict[str, int] | None:
+    """What the task has taken of its GPU, as `nbautoml.engine.devices.GpuMemory` has it."""
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+        taken = torch.cuda.max_memory_reserved(device)
+    except RuntimeError:  # a device that is lost: this worker retires
+        return None
+    mine = torch.cuda.memory_reserved(device) + CONTEXT_BYTES
+    others = max(0, total - free - mine)
+    return {"taken_bytes": taken, "total_bytes": total, "others_bytes": others}
 
 
 def _flush_prints() -> None:
