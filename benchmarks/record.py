@@ -24,7 +24,7 @@ from nbautoml.events import (
     TrialStarted,
 )
 from nbautoml.store import Home, Owner, RunFolder, Writer
-from nbautoml.testing.store_contract import tiny_recipe
+from nbautoml.testing.store_events import tiny_recipe
 
 N_EPOCHS = 10
 PARAMS = {

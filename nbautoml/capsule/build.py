@@ -13,7 +13,8 @@ from typing import Any
 
 from nbautoml.capsule.container import Capsule
 from nbautoml.capsule.history import History
-from nbautoml.capsule.items import Item, Maker
+from nbautoml.capsule.item import Item
+from nbautoml.capsule.items import Maker
 from nbautoml.capsule.modules import is_local, local_sources
 from nbautoml.capsule.values import NotCapturableError
 from nbautoml.errors import CapsuleError, nearest

@@ -9,7 +9,6 @@ import sys
 import textwrap
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from nbautoml.capsule.container import Captured
@@ -21,43 +20,17 @@ from nbautoml.capsule.history import (
     is_future_annotated,
     lambda_at,
 )
+from nbautoml.capsule.item import Item
 from nbautoml.capsule.names import needs_of
 from nbautoml.capsule.replay import replay
 from nbautoml.capsule.values import NotCapturableError, describe, pack
 
-__all__ = ["Item", "Maker"]
+__all__ = ["Maker"]
 
 _NEVER = (
     "a socket, file, lock, thread or generator lives in this process alone: make it inside the "
     "class or function that uses it"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    """One name of the capsule.
-
-    Attributes:
-        source: the statement that makes it, "" for a value that is put in from a file.
-        eager: names that must be there before it; ``lazy``: names that its functions use later;
-            ``soft``: names that only annotations use.
-        is_import: it belongs to the head of the module.
-        is_filling: it puts things into a table that are made after the table.
-        module: the module that it is, or comes from.
-    """
-
-    name: str
-    source: str = ""
-    eager: tuple[str, ...] = ()
-    lazy: tuple[str, ...] = ()
-    soft: tuple[str, ...] = ()
-    made: frozenset[str] = frozenset()
-    is_import: bool = False
-    is_future: bool = False
-    is_filling: bool = False
-    module: types.ModuleType | None = None
-    captured: Captured | None = None
-    original: Snippet | None = None
 
 
 class Maker:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import operator
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 from nbautoml.events import (
@@ -31,66 +29,20 @@ from nbautoml.events import (
     TrialRestarted,
     TrialStarted,
 )
+from nbautoml.store.open_trials import OpenTrials, Trial, checksum_of
 from nbautoml.store.rows import FINISHED_STATES
 from nbautoml.store.texts import (
     MAX_ERROR_CHARS,
     MAX_TRACEBACK_CHARS,
-    checksum,
     clean,
     point_checksum,
     to_text,
 )
 
-__all__ = ["CHECKED_COLUMNS", "TRIAL_COLUMNS", "Batch", "OpenTrials", "Trial"]
+__all__ = ["Batch"]
 
 _BEFORE_ALL = -(2**62)  # an objective may report at step 0
 _ENDED_RUN = frozenset({"finished", "stopped", "failed", "interrupted"})
-
-
-@dataclass(slots=True)
-class Trial:
-    """A trial that is not over, in the columns of its row."""
-
-    number: int
-    state: str = "waiting"
-    attempt: int = 1
-    params: str = "{}"
-    value: float | None = None
-    objective_values: str = "[]"
-    metrics: str = "{}"
-    epoch: int = 0
-    step: int = 0
-    best_epoch: int | None = None
-    worker: int | None = None
-    device: str = ""
-    owner: str | None = None
-    planned_at: float | None = None
-    started_at: float | None = None
-    ended_at: float | None = None
-    error: str = ""
-    traceback: str = ""
-    n_points: int = 0
-    dropped_seq: int = 0
-    checksum: int | None = None
-    seq: int = 0
-
-
-TRIAL_COLUMNS = tuple(item.name for item in dataclasses.fields(Trial))
-CHECKED_COLUMNS = tuple(name for name in TRIAL_COLUMNS if name not in {"owner", "checksum"})
-_checked = operator.attrgetter(*CHECKED_COLUMNS)
-
-
-@dataclass
-class OpenTrials:
-    """What a writer remembers of its run: open trials whole, finished ones by number."""
-
-    seq: int = 0
-    state: str = "queued"
-    started_at: float | None = None
-    n_trials: int = 0
-    trials: dict[int, Trial] = field(default_factory=dict)
-    finished: set[int] = field(default_factory=set)
-    commands: set[str] = field(default_factory=set)
 
 
 class Batch:
@@ -141,7 +93,7 @@ class Batch:
         trial = self._staged[number]
         trial.n_points += n_points
         if trial.checksum is not None:
-            trial.checksum = checksum(_checked(trial))
+            trial.checksum = checksum_of(trial)
 
     def settle(self) -> None:
         """The transaction is committed: from now on this is what is known."""
@@ -336,7 +288,7 @@ class Batch:
         trial.best_epoch = None if event.best_epoch is None else int(event.best_epoch)
         trial.error = clean(event.error, MAX_ERROR_CHARS)
         trial.traceback = clean(event.traceback, MAX_TRACEBACK_CHARS)
-        trial.checksum = checksum(_checked(trial))
+        trial.checksum = checksum_of(trial)
 
     @_take.register
     def _artifact(self, event: ArtifactWritten) -> None:

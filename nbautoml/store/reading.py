@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from nbautoml.errors import StoreError
-from nbautoml.store.batch import CHECKED_COLUMNS
+from nbautoml.store.open_trials import CHECKED_COLUMNS
 from nbautoml.store.owner import Owner
 from nbautoml.store.peek import shown_state
 from nbautoml.store.rows import (

@@ -14,9 +14,10 @@ import sqlalchemy as sa
 
 from nbautoml.errors import RecordLostError, StoreError
 from nbautoml.events import Event, LogLine, TrialRequeued
-from nbautoml.store.batch import Batch, OpenTrials
+from nbautoml.store.batch import Batch
 from nbautoml.store.database import connect_to_write, guarded, is_local
 from nbautoml.store.lock import FolderLock
+from nbautoml.store.open_trials import OpenTrials
 from nbautoml.store.owner import HEARTBEAT_EVERY_S, Owner
 from nbautoml.store.records import bring_up_to_date, make_server_tables, make_sqlite_record
 from nbautoml.store.rows import LIVE_RUN_STATES

@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from nbautoml.errors import RecordLostError, StoreError
-from nbautoml.store.batch import TRIAL_COLUMNS, Batch, OpenTrials, Trial
+from nbautoml.store.batch import Batch
+from nbautoml.store.open_trials import TRIAL_COLUMNS, OpenTrials, Trial
 from nbautoml.store.owner import Owner
 from nbautoml.store.schema import (
     artifact_table,

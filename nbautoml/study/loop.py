@@ -10,7 +10,8 @@ from nbautoml.spec.space import Dimension
 from nbautoml.study.bridge import optuna_state, quiet, suggest
 from nbautoml.study.entries import Entry
 from nbautoml.study.export import CONSTRAINTS, frozen_trial
-from nbautoml.study.samplers import SamplerInfo, Source
+from nbautoml.study.makers import Source
+from nbautoml.study.samplers import SamplerInfo
 from nbautoml.study.situation import Situation, derived_seed
 from nbautoml.study.stoppers import StopperInfo
 from nbautoml.study.views import SamplerView, StopperView

@@ -6,21 +6,26 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nbautoml.errors import MissingExtraError, RecipeError, nearest
 from nbautoml.spec.space import Choice, Space
-from nbautoml.study.bridge import to_distribution, to_distributions
-from nbautoml.study.points import Grid, SobolPoints
+from nbautoml.study.makers import (
+    Source,
+    make_bayes,
+    make_cmaes,
+    make_gp,
+    make_nsga2,
+    make_points,
+    make_random,
+    make_tpe,
+)
 from nbautoml.study.situation import Situation
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
-    from nbautoml.study.encoding import Encoding
-    from nbautoml.study.surrogate import Surrogate
-
-__all__ = ["SAMPLERS", "SamplerInfo", "Source", "choose_sampler", "sampler_for"]
+__all__ = ["SAMPLERS", "SamplerInfo", "choose_sampler", "sampler_for"]
 
 _FEW_POINTS = 100
 _MANY_TRIALS = 200
@@ -60,59 +65,6 @@ class SamplerInfo:
     shown: int | None = None
     enough_good: int = 10
     learns_from_stopped: bool = True
-
-
-class Source:
-    """What samplers that are made anew for each trial share; empty for most.
-
-    Where a grid's or Sobol's points come from; how points are numbers for ``bayes``.
-    """
-
-    def __init__(self, name: str, situation: Situation) -> None:
-        self.grid: Grid | None = None
-        self.sobol: SobolPoints | None = None
-        self.encoding: Encoding | None = None
-        self.fits: dict[bytes, Surrogate] = {}
-        self._next: dict[str, Any] = {}
-        if situation.is_open:
-            return
-        if name in ("grid", "brute"):
-            self.grid = Grid(
-                situation.space,
-                n_trials=situation.n_trials,
-                seed=situation.seed,
-                should_place=name == "grid",
-            )
-        elif name == "bayes":
-            from nbautoml.study.encoding import Encoding
-
-            self.encoding = Encoding(situation.space)
-        elif name == "qmc":
-            self.sobol = SobolPoints(situation.space, seed=situation.seed)
-
-    def aim(self, number: int) -> None:
-        """Choose the point for a trial that is about to be drawn."""
-        if self.grid is not None:
-            self._next = self.grid.take() or {}
-        elif self.sobol is not None:
-            self._next = self.sobol.point(number)
-
-    def landed(self, params: Mapping[str, Any]) -> None:
-        """What was tried in the end, which a person or an earlier process may have chosen."""
-        if self.grid is not None:
-            self.grid.mark(params)
-            if self._next and self._next != params:
-                self.grid.give_back(self._next)
-        self._next = {}
-
-    def current(self) -> dict[str, Any]:
-        """The point that was aimed at."""
-        return self._next
-
-    @property
-    def is_exhausted(self) -> bool:
-        """Whether no point is left."""
-        return self.grid is not None and self.grid.is_exhausted
 
 
 def sampler_for(name: str, situation: Situation) -> tuple[SamplerInfo, str]:
@@ -221,109 +173,6 @@ def _check_cmaes(space: Space) -> None:
         )
 
 
-def _steady(space: Space, *, with_choices: bool = True) -> dict[str, Any]:
-    """Dimensions that a sampler draws together: those that always exist and do vary."""
-    return {
-        name: distribution
-        for name, distribution in to_distributions(space).items()
-        if space[name].when is None
-        and space[name].size() != 1
-        and (with_choices or not isinstance(space[name], Choice))
-    }
-
-
-def _groups(space: Space) -> list[dict[str, Any]]:
-    """Dimensions by the condition under which they exist; those with one value are left out."""
-    groups: dict[Any, dict[str, Any]] = {}
-    for name, distribution in to_distributions(space).items():
-        if space[name].size() != 1:
-            groups.setdefault(space[name].when, {})[name] = distribution
-    return list(groups.values())
-
-
-def _make_random(_situation: Situation, seed: int, _source: Source) -> BaseSampler:
-    from optuna.samplers import RandomSampler
-
-    return RandomSampler(seed=seed)
-
-
-def _make_tpe(situation: Situation, seed: int, _source: Source) -> BaseSampler:
-    # constant_liar: trials that run now count as seen, or parallel workers crowd together.
-    if situation.is_open:
-        from optuna.samplers import TPESampler
-
-        return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
-    from nbautoml.study.live import SteadyTPE
-
-    sampler = SteadyTPE(seed=seed, multivariate=True, constant_liar=True)
-    sampler.groups = _groups(situation.space)
-    return sampler
-
-
-def _make_bayes(situation: Situation, seed: int, source: Source) -> BaseSampler:
-    from nbautoml.study.bayes import BayesSampler
-
-    space, encoding = situation.space, source.encoding
-    if encoding is None:
-        raise RecipeError("bayes has to know the space beforehand", hint="use tpe or random")
-    return BayesSampler(
-        encoding,
-        {name: to_distribution(space[name]) for name in encoding.names},
-        sign=-1 if situation.directions[0] == "maximize" else 1,
-        seed=seed,
-        fits=source.fits,
-    )
-
-
-def _make_gp(situation: Situation, seed: int, _source: Source) -> BaseSampler:
-    if situation.is_open:
-        from optuna.samplers import GPSampler
-
-        return GPSampler(seed=seed)
-    from nbautoml.study.live import SteadyGP
-
-    sampler = SteadyGP(seed=seed)
-    sampler.steady_space = _steady(situation.space)
-    return sampler
-
-
-def _make_cmaes(situation: Situation, seed: int, _source: Source) -> BaseSampler:
-    if situation.is_open:
-        from optuna.samplers import CmaEsSampler
-
-        return CmaEsSampler(seed=seed, warn_independent_sampling=False)
-    from nbautoml.study.live import SteadyCmaEs
-
-    sampler = SteadyCmaEs(seed=seed, warn_independent_sampling=False)
-    sampler.steady_space = _steady(situation.space, with_choices=False)
-    return sampler
-
-
-def _make_nsga2(situation: Situation, seed: int, _source: Source) -> BaseSampler:
-    # Optuna's 50 a generation would make a run of 60 trials a random search.
-    n_trials = situation.n_trials or 500
-    population = max(8, min(50, n_trials // 6))
-    if situation.is_open:
-        from optuna.samplers import NSGAIISampler
-
-        return NSGAIISampler(seed=seed, population_size=population)
-    from nbautoml.study.live import SteadyNSGAII
-
-    sampler = SteadyNSGAII(seed=seed, population_size=population)
-    sampler.steady_space = _steady(situation.space)
-    return sampler
-
-
-def _make_points(situation: Situation, seed: int, source: Source) -> BaseSampler:
-    if situation.is_open:
-        from optuna.samplers import BruteForceSampler
-
-        return BruteForceSampler(seed=seed)
-    from nbautoml.study.live import PointSampler
-
-    return PointSampler(to_distributions(situation.space), source.current)
-
-
 SAMPLERS: Mapping[str, SamplerInfo] = MappingProxyType(
     {
         info.name: info
@@ -332,14 +181,14 @@ SAMPLERS: Mapping[str, SamplerInfo] = MappingProxyType(
                 name="tpe",
                 help="learns where good values lie (tree-structured Parzen estimator); "
                 "for any space, from some 20 trials on",
-                make=_make_tpe,
+                make=make_tpe,
                 shown=1000,  # 6 to 9 ms an ask; with 250 it finds a little less (800 trials and up)
             ),
             SamplerInfo(
                 name="bayes",
                 help="predicts what each point may give and tries where most is to be gained "
                 "(Gaussian process); for few hundred trials over up to some twenty dimensions",
-                make=_make_bayes,
+                make=make_bayes,
                 takes_open=False,
                 takes_many_objectives=False,
                 shown=200,  # its cost grows with the cube
@@ -348,20 +197,20 @@ SAMPLERS: Mapping[str, SamplerInfo] = MappingProxyType(
             SamplerInfo(
                 name="random",
                 help="draws each value by chance; the yardstick for the others",
-                make=_make_random,
+                make=make_random,
             ),
             SamplerInfo(
                 name="grid",
                 help="every combination, in shuffled order; values of a continuous dimension "
                 "are placed so that the number of trials suffices",
-                make=_make_points,
+                make=make_points,
                 takes_open=False,
             ),
             SamplerInfo(
                 name="gp",
                 help="learns with a Gaussian process; for few trials that are dear, over up to "
                 "some ten dimensions",
-                make=_make_gp,
+                make=make_gp,
                 needs=(("torch", "torch"), ("scipy", "scipy")),
                 takes_conditions=False,
                 is_seeded_by_trial=False,
@@ -372,7 +221,7 @@ SAMPLERS: Mapping[str, SamplerInfo] = MappingProxyType(
                 name="cmaes",
                 help="moves a cloud of points downhill (CMA-ES); for many trials over numbers; "
                 "a Choice is drawn by chance",
-                make=_make_cmaes,
+                make=make_cmaes,
                 needs=(("cmaes", "'nbautoml[cmaes]'"),),
                 takes_conditions=False,
                 takes_many_objectives=False,
@@ -382,7 +231,7 @@ SAMPLERS: Mapping[str, SamplerInfo] = MappingProxyType(
             SamplerInfo(
                 name="qmc",
                 help="spreads points evenly over the space (Sobol), more so than chance does",
-                make=_make_points,
+                make=make_points,
                 needs=(("scipy", "scipy"),),
                 takes_open=False,
             ),
@@ -390,14 +239,14 @@ SAMPLERS: Mapping[str, SamplerInfo] = MappingProxyType(
                 name="nsga2",
                 help="breeds new points from good ones (NSGA-II); for many trials, or several "
                 "objectives",
-                make=_make_nsga2,
+                make=make_nsga2,
                 needs_replay=True,
                 learns_from_stopped=False,
             ),
             SamplerInfo(
                 name="brute",
                 help="every point of a finite space, once; the run ends when all were tried",
-                make=_make_points,
+                make=make_points,
             ),
         )
     }

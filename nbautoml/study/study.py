@@ -20,8 +20,9 @@ from nbautoml.spec.space import Choice, Dimension, Space
 from nbautoml.study.bridge import FINISHED, dimension_from_question, widened
 from nbautoml.study.entries import Entry, TrialLike, as_values, entries_from
 from nbautoml.study.loop import Loop
+from nbautoml.study.makers import Source
 from nbautoml.study.rounds import check_can_be_in_rounds, round_size
-from nbautoml.study.samplers import Source, sampler_for
+from nbautoml.study.samplers import sampler_for
 from nbautoml.study.situation import Situation
 from nbautoml.study.stoppers import rungs_for, stopper_for
 

@@ -15,18 +15,14 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from nbautoml.errors import StoreError
 from nbautoml.events import (
-    ArtifactRemoved,
-    ArtifactWritten,
-    CommandObeyed,
     EpochEnded,
-    Event,
     LogLine,
     ParamsSuggested,
     PlanChosen,
@@ -35,57 +31,19 @@ from nbautoml.events import (
     TrialEnded,
     TrialPlanned,
     TrialRequeued,
-    TrialRestarted,
     TrialStarted,
 )
-from nbautoml.spec.budget import Budget
-from nbautoml.spec.objective import Objective
-from nbautoml.spec.recipe import Recipe, Target
-from nbautoml.spec.space import Space
 from nbautoml.store import Owner, Reader, RunFolder, Writer
+from nbautoml.testing.store_events import (
+    artifact,
+    obeyed,
+    removed,
+    started,
+    whole_trial,
+)
+from nbautoml.testing.store_following import FollowingContract
 
-__all__ = ["StoreContract", "started", "tiny_recipe", "whole_trial"]
-
-
-def tiny_recipe(name: str = "digits", **changes: object) -> Recipe:
-    """A recipe that nothing can run, for tests of what is around it."""
-    words: dict[str, object] = {
-        "kind": "tune",
-        "name": name,
-        "run_id": "",
-        "target": Target(role="module", symbol="Net", capsule_hash="0" * 64),
-        "data": None,
-        "space": Space({}),
-        "fixed": {},
-        "objectives": (Objective(metric="accuracy", direction="maximize"),),
-        "budget": Budget(n_trials=5),
-    }
-    return Recipe(**{**words, **changes})  # type: ignore[arg-type]
-
-
-def started(trial: int) -> list[Event]:
-    """A trial on its way."""
-    return [
-        TrialPlanned(trial=trial, params={"lr": 0.1 / (trial + 1), "optimizer": "adam"}),
-        TrialStarted(trial=trial, worker=1000 + trial),
-    ]
-
-
-def whole_trial(trial: int, n_epochs: int = 3) -> list[Event]:
-    """A trial from its plan to its end; its value is its number / 1000."""
-    epochs = [
-        EpochEnded(
-            trial=trial,
-            epoch=epoch,
-            step=epoch * 10,
-            metrics={"accuracy": 0.5 + epoch / 100, "loss": 1 / epoch},
-        )
-        for epoch in range(1, n_epochs + 1)
-    ]
-    end = TrialEnded(
-        trial=trial, state="complete", values=[trial / 1000], metrics={"accuracy": trial / 1000}
-    )
-    return [*started(trial), *epochs, end]
+__all__ = ["StoreContract"]
 
 
 # A writer in a process of its own, which says what it has written and then waits to be killed.
@@ -93,7 +51,7 @@ _OTHER_PROCESS = """
 import sys
 from pathlib import Path
 from nbautoml.store import Owner, RunFolder
-from nbautoml.testing.store_contract import started, whole_trial
+from nbautoml.testing.store_events import started, whole_trial
 from nbautoml.events import EpochEnded, RunStateChanged
 folder = RunFolder(Path(sys.argv[1]))
 writer = folder.writer(Owner.this_process())
@@ -105,7 +63,7 @@ sys.stdin.read()
 """
 
 
-class StoreContract:
+class StoreContract(FollowingContract):
     """Tests of one store; a subclass gives the fixture ``folder``: a new run of `tiny_recipe`."""
 
     @pytest.fixture
@@ -276,109 +234,10 @@ class StoreContract:
         writer.apply([TrialPlanned(trial=0, params=params)])
         assert repr(dict(reader.trials()[0].params)) == repr(params)
 
-    def test_requeued_trial_keeps_its_number_and_its_curve_until_it_starts(
-        self, writer: Writer, reader: Reader
-    ) -> None:
-        """An attempt that starts anew drops what the one before measured."""
-        writer.apply([*started(0), EpochEnded(trial=0, epoch=1, step=5, metrics={"a": 1.0})])
-        writer.apply([TrialRequeued(trial=0, reason="killed")])
-        (trial,) = reader.trials()
-        assert (trial.number, trial.state, trial.attempt) == (0, "waiting", 2)
-        assert (trial.epoch, trial.metrics, trial.started_at) == (1, {"a": 1.0}, None)
-        assert reader.points().values == [1.0]
-        writer.apply([TrialStarted(trial=0, worker=2)])
-        (trial,) = reader.trials()
-        assert (trial.state, trial.epoch, trial.step, trial.metrics) == ("running", 0, 0, {})
-        assert len(reader.points()) == 0
-
-    @pytest.mark.parametrize("n_batches", [1, 2, 99])
-    def test_trial_that_goes_on_keeps_its_curve_up_to_there(
-        self, writer: Writer, reader: Reader, n_batches: int
-    ) -> None:
-        """No gap, no step twice, whoever read along; however the events were batched."""
-        events = [
-            *started(0),
-            *_epochs(0, range(1, 6)),
-            TrialRequeued(trial=0, reason="killed"),
-            TrialStarted(trial=0, worker=2, epoch=3, step=30),
-            *_epochs(0, range(4, 6)),
-            TrialRestarted(trial=0, reason="no memory", epoch=4, step=40),
-            *_epochs(0, range(5, 8)),
-            TrialEnded(trial=0, state="complete", values=[1.0]),
-        ]
-        seen: list[int] = []
-        cursor = None
-        for at in range(0, len(events), n_batches):
-            writer.apply(events[at : at + n_batches])
-            changes = reader.changes(cursor)
-            cursor = changes.cursor
-            seen = [] if changes.dropped else seen
-            seen += changes.points.steps
-        (trial,) = reader.trials()
-        assert (trial.state, trial.attempt, trial.epoch) == ("complete", 3, 7)
-        wanted = [step for epoch in range(1, 8) for step in (epoch * 10 - 5, epoch * 10)]
-        assert reader.points().steps == wanted
-        assert seen == wanted
-
-    def test_steps_and_requeueing_in_one_batch_leave_no_points(
-        self, writer: Writer, reader: Reader
-    ) -> None:
-        """The order of events inside a transaction counts."""
-        epoch = EpochEnded(trial=0, epoch=1, step=5, metrics={"a": 1.0})
-        again = EpochEnded(trial=0, epoch=1, step=5, metrics={"a": 2.0})
-        requeued = TrialRequeued(trial=0, reason="killed")
-        start = TrialStarted(trial=0, worker=2)
-        writer.apply([*started(0), epoch, requeued, start, again])
-        assert reader.points().values == [2.0]
-        assert reader.trials()[0].attempt == 2
-
-    def test_changes_tell_each_thing_once(self, writer: Writer, reader: Reader) -> None:
-        """A tailing reader ends with what a new reader sees."""
-        writer.apply(whole_trial(0))
-        first = reader.changes()
-        writer.apply([*started(1), LogLine(text="hello"), _obeyed("c1")])
-        second = reader.changes(first.cursor)
-        third = reader.changes(second.cursor)
-        assert [t.number for t in first.trials] == [0]
-        assert [t.number for t in second.trials] == [1]
-        assert ([c.command_id for c in second.commands], second.logs[0].text) == (["c1"], "hello")
-        assert not third
-        assert third.cursor == second.cursor == reader.cursor
-
-    def test_changes_tell_of_dropped_points(self, writer: Writer, reader: Reader) -> None:
-        """When the next attempt starts, also when it has points already, and only once."""
-        writer.apply([*started(0), EpochEnded(trial=0, epoch=1, step=1, metrics={"a": 1.0})])
-        first = reader.changes()
-        writer.apply([TrialRequeued(trial=0, reason="killed"), TrialStarted(trial=0, worker=2)])
-        writer.apply([EpochEnded(trial=0, epoch=1, step=1, metrics={"a": 2.0})])
-        second = reader.changes(first.cursor)
-        assert (first.dropped, first.points.values) == ([], [1.0])
-        assert (second.dropped, second.points.values) == ([0], [2.0])
-        assert reader.changes(second.cursor).dropped == []
-        assert reader.changes().dropped == []
-
-    def test_changes_in_portions_lose_no_point(self, writer: Writer, reader: Reader) -> None:
-        """A reader that takes few at a time comes to the same end, a drop in between included."""
-        writer.apply([event for n in range(4) for event in whole_trial(n)])
-        writer.apply([*started(9), EpochEnded(trial=9, epoch=1, step=1, metrics={"a": 1.0})])
-        seen: dict[int, int] = {}
-        portion = reader.changes(max_points=5)
-        for turn in range(100):
-            for trial in portion.dropped:
-                seen = {key: at for key, at in seen.items() if at != trial}
-            seen.update(zip(portion.points.ids, portion.points.trials, strict=True))
-            if not portion.points:
-                break
-            if turn == 2:
-                again = TrialStarted(trial=9, worker=2)
-                writer.apply([TrialRequeued(trial=9, reason="killed"), again])
-            portion = reader.changes(portion.cursor, max_points=5)
-        assert list(seen) == reader.points().ids
-
     def test_artifacts_and_commands_are_listed(self, writer: Writer, reader: Reader) -> None:
         """With all that was said of them; a command's second acknowledgement is left out."""
-        writer.apply([*started(0), _artifact(0, "a.bin"), _artifact(None, "b.bin")])
-        writer.apply([_obeyed("c1"), _obeyed("c1")])
+        writer.apply([*started(0), artifact(0, "a.bin"), artifact(None, "b.bin")])
+        writer.apply([obeyed("c1"), obeyed("c1")])
         assert [row.path for row in reader.artifacts()] == ["a.bin", "b.bin"]
         (row,) = reader.artifacts(trial=0)
         assert (row.kind, row.sha256, row.n_bytes, row.details) == (
@@ -392,8 +251,8 @@ class StoreContract:
 
     def test_removed_artifact_is_forgotten(self, writer: Writer, reader: Reader) -> None:
         """Also one that was written in the same transaction."""
-        writer.apply([_artifact(0, "a.bin"), _artifact(0, "b.bin")])
-        writer.apply([_artifact(0, "c.bin"), *map(_removed, ("a.bin", "c.bin", "never.bin"))])
+        writer.apply([artifact(0, "a.bin"), artifact(0, "b.bin")])
+        writer.apply([artifact(0, "c.bin"), *map(removed, ("a.bin", "c.bin", "never.bin"))])
         assert [row.path for row in reader.artifacts()] == ["b.bin"]
 
     def test_newest_log_lines(self, writer: Writer, reader: Reader) -> None:
@@ -472,32 +331,6 @@ class StoreContract:
         with folder.reader() as reader:
             assert [trial.state for trial in reader.trials()] == ["complete"] * 3
             assert reader.run().seq == 3 * 7
-
-
-def _obeyed(key: str) -> Event:
-    return CommandObeyed(command_id=key, command="Pause")
-
-
-def _removed(path: str) -> Event:
-    return ArtifactRemoved(path=path)
-
-
-def _epochs(trial: int, epochs: Iterable[int]) -> list[Event]:
-    """Ten steps an epoch: one point in the middle, one at the end."""
-    return [
-        event
-        for epoch in epochs
-        for event in (
-            StepsDone(trial=trial, name="step_loss", steps=[epoch * 10 - 5], values=[1.0]),
-            EpochEnded(trial=trial, epoch=epoch, step=epoch * 10, metrics={"a": 1.0}),
-        )
-    ]
-
-
-def _artifact(trial: int | None, path: str) -> Event:
-    return ArtifactWritten(
-        trial=trial, kind="weights", path=path, sha256="0" * 64, n_bytes=3, details={"k": 1}
-    )
 
 
 def _write_and_be_killed(path: Path) -> None:

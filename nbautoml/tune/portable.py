@@ -124,8 +124,22 @@ def portable_code(
         n_epochs=n_epochs or settings.epochs,
         device=device,
     )
-    loading, training = data_code(data, data_text, meta, device), loop_code(loop)
-    future, code = _future(code)
+    loading = data_code(data, data_text, meta, device)
+    last = f"model = train(*{load_call(data, data_text, meta)})"
+    return _put_together(loop, loading, last, n_threads, title, captured)
+
+
+def _put_together(
+    loop: Loop,
+    loading: str,
+    last: str,
+    n_threads: int | None,
+    title: str,
+    captured: tuple[str, ...],
+) -> str:
+    """Head, the user's code, constants, data, loop, and the line that trains."""
+    training = loop_code(loop)
+    future, code = _future(loop.source)
     imports = _imports(loading + training, loop, code)
     parts = [
         "\n".join([*_comment(title), *_needs(captured), *future, *imports]),
@@ -133,7 +147,7 @@ def portable_code(
         "\n".join(_constants(loop, n_threads)),
         loading,
         training,
-        f"model = train(*{load_call(data, data_text, meta)})",
+        last,
     ]
     return _checked("\n\n\n".join(part.strip("\n") for part in parts if part.strip()) + "\n")
 

@@ -15,7 +15,7 @@ from fault_runs import n_points, rng
 from nbautoml.errors import NbAutomlError
 from nbautoml.events import Checkpoint, Pause, TrialSpec
 from nbautoml.store import Home, Owner, RunFolder, save_artifact
-from nbautoml.testing.store_contract import started, tiny_recipe, whole_trial
+from nbautoml.testing.store_events import started, tiny_recipe, whole_trial
 from nbautoml.train.state import FitState
 from nbautoml.tune.checkpoints import Checkpoints
 

@@ -19,7 +19,7 @@ from nbautoml.errors import NbAutomlError, StoreError
 from nbautoml.events import Stop
 from nbautoml.spec.recipe import Execution
 from nbautoml.store import Home
-from nbautoml.testing.store_contract import tiny_recipe, whole_trial
+from nbautoml.testing.store_events import tiny_recipe, whole_trial
 
 
 class SmallDisk:

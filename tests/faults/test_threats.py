@@ -28,7 +28,7 @@ from nbautoml.errors import CapsuleError, EngineError, NbAutomlError, StoreError
 from nbautoml.events import Interrupt, LogLine, Resume, RunStateChanged, TrialEnded
 from nbautoml.spec.recipe import Execution
 from nbautoml.store import Home, Owner
-from nbautoml.testing.store_contract import started, tiny_recipe, whole_trial
+from nbautoml.testing.store_events import started, tiny_recipe, whole_trial
 
 PACKAGE = Path(nbautoml.__file__).parent
 NAMES = [

@@ -13,7 +13,7 @@ import pytest
 
 from nbautoml.store import Home, Owner, RunFolder, Writer
 from nbautoml.testing.postgres_server import PostgresServer, find_postgres
-from nbautoml.testing.store_contract import tiny_recipe
+from nbautoml.testing.store_events import tiny_recipe
 
 
 @pytest.fixture(autouse=True)

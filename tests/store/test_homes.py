@@ -15,7 +15,7 @@ import pytest
 from nbautoml.errors import RunNameTakenError, RunNotFoundError, StoreError
 from nbautoml.events import RunStateChanged
 from nbautoml.store import Home, Owner, RunFolder
-from nbautoml.testing.store_contract import tiny_recipe, whole_trial
+from nbautoml.testing.store_events import tiny_recipe, whole_trial
 
 
 def finished(home: Home, name: str = "digits", **changes: object) -> RunFolder:
@@ -273,7 +273,7 @@ _CREATE = """
 import sys
 from nbautoml.errors import RunNameTakenError
 from nbautoml.store import Home
-from nbautoml.testing.store_contract import tiny_recipe
+from nbautoml.testing.store_events import tiny_recipe
 sys.stdin.readline()
 try:
     Home(sys.argv[1]).create_run(tiny_recipe(), None)

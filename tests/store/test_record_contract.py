@@ -8,7 +8,8 @@ import pytest
 
 from nbautoml.store import Home, RunFolder
 from nbautoml.testing.postgres_server import PostgresServer
-from nbautoml.testing.store_contract import StoreContract, tiny_recipe
+from nbautoml.testing.store_contract import StoreContract
+from nbautoml.testing.store_events import tiny_recipe
 
 
 class TestRecordInAFile(StoreContract):

@@ -19,7 +19,7 @@ from nbautoml.errors import StoreError
 from nbautoml.events import EpochEnded, LogLine, RunStateChanged, StepsDone, TrialEnded
 from nbautoml.store import Home, Owner, RunFolder
 from nbautoml.store.seal import seal_path
-from nbautoml.testing.store_contract import started, tiny_recipe, whole_trial
+from nbautoml.testing.store_events import started, tiny_recipe, whole_trial
 
 
 def fill(folder: RunFolder, n_trials: int = 20, state: str = "finished") -> RunFolder:
