@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.api.ask import Ask
+from nbautoml.api.methods import layer_groups, read_space, with_method
 from nbautoml.api.namespace import namespace_for, sources_for
 from nbautoml.api.submit import (
     Submitted,
@@ -29,15 +30,12 @@ from nbautoml.api.submit import (
 from nbautoml.api.trying import small_settings
 from nbautoml.api.versions import versions
 from nbautoml.compress.limits import LATENCY, SIZE, Limits
-from nbautoml.compress.space import ORIGINAL, QUANTIZED, space_for
 from nbautoml.errors import EnergyError, RecipeError
 from nbautoml.spec import (
     SETTING_NAMES,
-    Choice,
     Dimension,
     FitSettings,
     Objective,
-    Space,
     objective_for,
 )
 from nbautoml.spec.recipe import Recipe, Target
@@ -65,12 +63,11 @@ def submit_compression(ask: Ask) -> Submitted:
     from nbautoml.compress.work import GIVEN
     from nbautoml.engine.client import submit as start
 
-    ask = with_cell(ask)
+    ask = with_method(ask)
     module, run = read_model(ask)
     name = ask.options["name"] or ask.home.free_name(f"{type(module).__name__.lower()}_small")
     check_free(ask.home, name)
     data = read_given_data(ask, run)
-    method = ask.options["method"]
     fixed, n_epochs = read_settings(ask, run)
     names, around = names_of_module(module)
     given = dump_module(module, names)
@@ -91,7 +88,7 @@ def submit_compression(ask: Ask) -> Submitted:
             loss=loss_name,
         ),
         data=data,
-        space=read_space(method, module, n_epochs),
+        space=read_space(ask, module, data, n_epochs),
         fixed=fixed,
         objectives=(objective, Objective(LATENCY, "minimize"), Objective(SIZE, "minimize")),
         budget=read_budget(ask),
@@ -154,22 +151,6 @@ def read_given_data(ask: Ask, run: Run | None) -> DataSpec:
     data = read_data(ask, "module")
     assert data is not None  # read_data refuses a module without data
     return data
-
-
-def with_cell(ask: Ask) -> Ask:
-    """The question with the method that the cell assigned, if it did.
-
-    Raises:
-        RecipeError: no such technique, or an empty list.
-    """
-    from nbautoml.compress.table import techniques_from
-
-    method = ask.cell.get("method", ask.options["method"])
-    if not (isinstance(method, str) and method == "auto"):
-        method = techniques_from(method)
-        if not method:
-            raise RecipeError("the method is empty", hint='write "prune,quantize", or "auto"')
-    return dataclasses.replace(ask, options={**ask.options, "method": method})
 
 
 def read_settings(ask: Ask, run: Run | None) -> tuple[dict[str, Any], int]:
@@ -278,24 +259,6 @@ def settings_of_search(ask: Ask, module: nn.Module, n_epochs: int) -> dict[str, 
     }
 
 
-def read_space(method: Any, module: nn.Module, n_epochs: int) -> Space:
-    """What the search varies; with named techniques only which of the two models it is."""
-    if method != "auto":
-        return Space({"version": Choice(ORIGINAL, "compressed")})
-    return space_for(layer_groups(module), n_epochs=n_epochs, forms=_forms())
-
-
-def _forms() -> tuple[str, ...]:
-    from nbautoml.errors import MissingExtraError
-    from nbautoml.measure import extra
-
-    try:
-        extra("onnxruntime")
-    except MissingExtraError:
-        return ()
-    return QUANTIZED
-
-
 # -- the module -------------------------------------------------------------------------------
 
 
@@ -349,19 +312,6 @@ def _symbols(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _symbols(item)
-
-
-def layer_groups(module: nn.Module, n: int = 4) -> list[list[str]]:
-    """Layers that may become narrower, first to last, in a few groups; the last one is the output.
-
-    Each group gets a share of its own: early layers bear less than late ones, mostly.
-    """
-    from torch import nn as layers
-
-    kinds = (layers.Linear, layers.Conv1d, layers.Conv2d, layers.Conv3d)
-    found = [name for name, layer in module.named_modules() if isinstance(layer, kinds)][:-1]
-    size = max(1, -(-len(found) // n))
-    return [found[start : start + size] for start in range(0, len(found), size)]
 
 
 def try_module(

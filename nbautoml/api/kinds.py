@@ -186,11 +186,12 @@ def _drop(value: Any) -> float:
 
 
 def _methods(value: Any) -> Any:
-    """What was said to be done: auto, or configs."""
+    """What was said to be done: auto, or words, as they are; or configs."""
     if isinstance(value, str) and value == "auto":
         return value
     try:
-        return techniques_from(value)
+        found = techniques_from(value)
+        return value if isinstance(value, str) else found
     except RecipeError as error:  # it knows better than a line about all values what is off
         raise UsageError(error.message, hint=error.hint) from None
 

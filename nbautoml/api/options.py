@@ -172,7 +172,8 @@ COMPRESS = (
     Option(
         name="method",
         kind="techniques",
-        help="auto searches; or techniques in order, with commas: " + ", ".join(TECHNIQUES),
+        help="auto searches; techniques with commas are applied in order, or, with --trials or "
+        "--time, searched among: " + ", ".join(TECHNIQUES),
         default="auto",
         suggests=("auto", *TECHNIQUES),
     ),

@@ -99,7 +99,8 @@ def compress(model: Any, /, **options: Any) -> Run:
     """Make a trained model smaller and faster, and prove it; returns at once, with the run.
 
     Every model that is tried is exported, judged on the validation rows and timed beside the
-    original. ``method`` is "auto" (a search), words ("prune,quantize"), or a list of configs of
+    original. ``method`` is "auto" (a search), words ("prune,quantize": applied once, or,
+    with ``trials`` or ``time``, searched among), or a list of configs of
     `nbautoml.compress`.
 
     {options}

@@ -4,10 +4,12 @@
 
     pruning       off | channels      with criterion, and a share for each group of layers
     low_rank      off | on            with the energy that is kept
-    distillation  off | on            with the temperature
+    distillation  off | on            with the temperature, the student, and whether it comes first
     quantization  off | int8 ...      with how it is calibrated
     first         which of pruning and low rank comes first
     epochs        fine-tuning: few while searching, all for those that are worth it
+
+Where techniques were named, only theirs vary.
 """
 
 from __future__ import annotations
@@ -23,16 +25,26 @@ from nbautoml.compress.techniques import (
     Quantization,
     Technique,
 )
-from nbautoml.spec import Choice, Float, Int, Space
+from nbautoml.spec import Choice, Dimension, Float, Int, Space
 
-__all__ = ["ORIGINAL", "original_point", "presets", "space_for", "techniques_of"]
+__all__ = ["ORIGINAL", "SEARCHED", "original_point", "presets", "space_for", "techniques_of"]
 
 ORIGINAL = "original"
-QUANTIZED = ("int8_static", "int8_dynamic", "int8_weights", "fp16")
+QUANTIZED = ("int8_static", "int8_dynamic", "int8_weights", "int4_weights", "fp16")
+NOT_FIRST = "int4_weights"  # 8 bits say enough of weights alone
+SEARCHED = ("prune", "factorize", "distill", "quantize")
+"""Words of techniques that a search varies."""
 MAX_GROUPS = 4
 
 
-def space_for(groups: Sequence[Sequence[str]], *, n_epochs: int, forms: Sequence[str]) -> Space:
+def space_for(
+    groups: Sequence[Sequence[str]],
+    *,
+    n_epochs: int,
+    forms: Sequence[str],
+    among: Iterable[str] = SEARCHED,
+    has_blocks: bool = False,
+) -> Space:
     """The space of a search.
 
     Args:
@@ -40,19 +52,25 @@ def space_for(groups: Sequence[Sequence[str]], *, n_epochs: int, forms: Sequence
             become narrower.
         n_epochs: the most fine-tuning passes.
         forms: ways to quantise that this machine can run.
+        among: words of the techniques that it searches among.
+        has_blocks: whether a student may have fewer blocks.
     """
+    among = set(among)
     found: dict[str, Any] = {}
-    if groups:
+    if groups and "prune" in among:
         when = ("pruning", "channels")
         found["pruning"] = Choice("off", "channels")
         found["criterion"] = Choice("l2", "lamp", "taylor", "fpgm", when=when)
         for at in range(len(groups)):
             found[f"sparsity_{at + 1}"] = Float(0.0, 0.95, when=when)
-        found["first"] = Choice("prune", "factorize", when=when)
-    found["low_rank"] = Choice("off", "on")
-    found["energy"] = Float(0.5, 0.99, when=("low_rank", "on"))
-    found["distillation"] = Choice("off", "on")
-    found["temperature"] = Float(1.0, 10.0, log=True, when=("distillation", "on"))
+        if "factorize" in among:
+            found["first"] = Choice("prune", "factorize", when=when)
+    if "factorize" in among:
+        found["low_rank"] = Choice("off", "on")
+        found["energy"] = Float(0.5, 0.99, when=("low_rank", "on"))
+    if "distill" in among:
+        found |= _taught(found, has_groups=bool(groups), has_blocks=has_blocks)
+    forms = forms if "quantize" in among else ()
     if forms:
         found["quantization"] = Choice("off", *forms)
     if "int8_static" in forms:
@@ -61,6 +79,20 @@ def space_for(groups: Sequence[Sequence[str]], *, n_epochs: int, forms: Sequence
         found["per"] = Choice("channel", "tensor", when=when_static)
     found["epochs"] = Int(0, n_epochs)
     return Space(found)
+
+
+def _taught(
+    others: Mapping[str, Any], *, has_groups: bool, has_blocks: bool
+) -> dict[str, Dimension]:
+    when = ("distillation", "on")
+    found: dict[str, Dimension] = {"distillation": Choice("off", "on")}
+    found["temperature"] = Float(1.0, 10.0, log=True, when=when)
+    students = [*(["half"] if has_groups else []), *(["shallow"] if has_blocks else [])]
+    if students:
+        found["student"] = Choice("same", *students, when=when)
+    if others:
+        found["taught"] = Choice("last", "first", when=when)
+    return found
 
 
 def original_point(space: Space) -> dict[str, Any]:
@@ -76,10 +108,11 @@ def presets(space: Space, n_epochs: int) -> list[dict[str, Any]]:
     """Points that are tried first: each technique alone, then the usual company."""
     origin = {**original_point(space), "epochs": n_epochs}
     shares = [name for name in space if name.startswith("sparsity_")]
-    taught = {"distillation": "on", "temperature": 4.0}
+    taught = {"distillation": "on", "temperature": 4.0, "student": "same", "taught": "last"}
     static = {"quantization": "int8_static", "calibration": "minmax", "per": "channel"}
     listed = space.get("quantization")
     forms = listed.options[1:] if isinstance(listed, Choice) else ()
+    can_teach = "distillation" in space
 
     def pruned(share: float) -> dict[str, Any]:
         said = {"pruning": "channels", "criterion": "l2", "first": "prune"}
@@ -87,14 +120,29 @@ def presets(space: Space, n_epochs: int) -> list[dict[str, Any]]:
 
     wanted: list[dict[str, Any]] = []
     for form in forms:
+        if form == NOT_FIRST:
+            continue
         said = static if form == "int8_static" else {"quantization": form}
         wanted.append({**said, "epochs": 0})
     if shares:
-        wanted += [pruned(0.5), {**pruned(0.75), **taught}]
-    wanted.append({"low_rank": "on", "energy": 0.9})
+        wanted += [pruned(0.5), {**pruned(0.75), **(taught if can_teach else {})}]
+    elif can_teach:
+        wanted += [{**taught, "student": student} for student in _students(space)]
+    if "low_rank" in space:
+        wanted.append({"low_rank": "on", "energy": 0.9})
     if shares and "int8_static" in forms:
-        wanted.append({**pruned(0.5), **taught, **static})
-    return [{**origin, **point} for point in wanted]
+        wanted.append({**pruned(0.5), **(taught if can_teach else {}), **static})
+    return [
+        {name: value for name, value in {**origin, **point}.items() if name in space}
+        for point in wanted
+    ]
+
+
+def _students(space: Space) -> list[str]:
+    listed = space.get("student")
+    return (
+        [str(one) for one in listed.options if one != "same"] if isinstance(listed, Choice) else []
+    )
 
 
 def techniques_of(params: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Technique, ...]:
@@ -110,9 +158,16 @@ def techniques_of(params: Mapping[str, Any], settings: Mapping[str, Any]) -> tup
     epochs = int(params.get("epochs", 0))
     steps = [*_shrinking(params, settings["groups"], epochs)]
     if params.get("distillation") == "on" and epochs:
-        # The fine-tuning is the teacher's; pruning alone need not train twice.
-        steps = [_without_epochs(step) for step in steps]
-        steps.append(Distillation(params["temperature"], epochs=epochs))
+        student = str(params.get("student", "same"))
+        if params.get("taught") == "first" and steps and epochs > 1:
+            # It learns first, and what that made is shrunk: the passes are shared between the two.
+            half = epochs // 2
+            steps = [_with_epochs(step, epochs - half) if _epochs(step) else step for step in steps]
+            steps.insert(0, Distillation(params["temperature"], epochs=half, student=student))
+        else:
+            # The fine-tuning is the teacher's; pruning alone need not train twice.
+            steps = [_without_epochs(step) for step in steps]
+            steps.append(Distillation(params["temperature"], epochs=epochs, student=student))
     if params.get("quantization", "off") != "off":
         steps.append(_quantization(params))
     return tuple(steps)
@@ -141,6 +196,10 @@ def _shrinking(
         if params.get("first") == "factorize":
             steps = [_without_epochs(steps[-1]), _with_epochs(steps[0], epochs)]
     return steps
+
+
+def _epochs(step: Technique) -> int:
+    return step.epochs if isinstance(step, (Pruning, LowRank)) else 0
 
 
 def _without_epochs(step: Technique) -> Technique:

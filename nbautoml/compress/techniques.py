@@ -180,8 +180,9 @@ class Distillation(Technique):
         weight: of the teacher's answer in the loss, in [0, 1]; the rest is the target's.
         transfer: what else is taught: "none", "hints" (outputs of layers inside) or "attention"
             (where they are large).
-        student: "same" (the module itself, as it has become), or one of a share of its width,
-            made of its most important channels: "half", "quarter".
+        student: "same" (the module itself, as it has become); one of a share of its width, made
+            of its most important channels: "half", "quarter"; or "shallow", without half of the
+            blocks inside that hand on the shape that they get.
         epochs: passes over the data.
         lr: of these passes.
 
@@ -204,7 +205,7 @@ class Distillation(Technique):
             )
         between("weight", self.weight, 0, 1.0000001)
         one_of("transfer", self.transfer, ("none", "hints", "attention"))
-        one_of("student", self.student, ("same", "half", "quarter"))
+        one_of("student", self.student, ("same", "half", "quarter", "shallow"))
         at_least("epochs", self.epochs, 1)
         rate(self.lr)
 

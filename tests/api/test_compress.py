@@ -162,6 +162,27 @@ def test_a_limit_of_an_energy_that_nothing_counts_is_refused_at_once(
     assert not list(nbautoml.runs(home=asked["home"]))
 
 
+def test_words_with_a_number_of_trials_are_a_search_among_them(trained, asked):
+    run = nbautoml.compress(trained, method="prune,quantize", trials=6, epochs=1, **asked)
+    assert run.state == "finished", run.message
+    assert len(run.trials) == 6
+    varied = set(run.recipe.space)
+    assert {"pruning", "quantization", "epochs"} <= varied
+    assert not varied & {"low_rank", "distillation"}
+    assert len({str(run.trial(number).params) for number in range(6)}) == 6
+
+
+def test_a_search_refuses_what_it_cannot_judge(trained, asked):
+    with pytest.raises(RecipeError, match="method names share, which a search cannot judge"):
+        nbautoml.compress(trained, method="prune,share", trials=5, **asked)
+
+
+def test_a_search_in_which_nothing_can_vary_is_refused(data, asked):
+    torch.manual_seed(0)
+    with pytest.raises(RecipeError, match="nothing of Sequential can vary under the method prune"):
+        nbautoml.compress(nn.Sequential(nn.Linear(64, 10)), method="prune", trials=5, **asked)
+
+
 def test_a_run_brings_its_model_data_and_settings(data, tmp_path):
     home = {"home": tmp_path / "home", "executor": "inline", "wait": True}
     big = nbautoml.train(Net, data=data, epochs=3, lr=0.01, batch_size=64, **home)

@@ -7,6 +7,7 @@ import pytest
 from nbautoml.compress import Distillation, LowRank, Pruning, Quantization, Sharing
 from nbautoml.compress.space import (
     QUANTIZED,
+    SEARCHED,
     original_point,
     presets,
     space_for,
@@ -70,6 +71,48 @@ def test_given_techniques_come_from_the_settings() -> None:
     settings = {**SETTINGS, "techniques": [step.to_json() for step in steps]}
     assert techniques_of({"version": "compressed"}, settings) == tuple(steps)
     assert techniques_of({"version": "original"}, settings) == ()
+
+
+@pytest.mark.parametrize("word", SEARCHED)
+def test_named_techniques_alone_vary_and_each_has_a_preset(word: str) -> None:
+    space = space_for(GROUPS, n_epochs=8, forms=QUANTIZED, among=[word], has_blocks=True)
+    made = {
+        type(step)
+        for point in presets(space, 8)
+        for step in techniques_of(point, SETTINGS)
+        if space.explain(point) == ""
+    }
+    assert made == {TECHNIQUES[word].config}
+
+
+def test_pruned_and_quantised_models_are_tried_at_other_ratios_bits_calibrations_and_passes() -> (
+    None
+):
+    space = space_for(GROUPS, n_epochs=8, forms=QUANTIZED, among=["prune", "quantize"])
+    assert set(space) == {
+        "pruning", "criterion", "sparsity_1", "sparsity_2", "quantization", "calibration", "per",
+        "epochs",
+    }  # fmt: skip
+    assert {"int8_static", "int4_weights", "fp16"} < set(space["quantization"].options)
+
+
+def test_a_teacher_may_come_first_and_shares_the_passes() -> None:
+    params = {
+        "pruning": "channels", "criterion": "l2", "sparsity_1": 0.2, "sparsity_2": 0.6,
+        "distillation": "on", "temperature": 2.0, "student": "shallow", "taught": "first",
+        "epochs": 5,
+    }  # fmt: skip
+    taught, pruning = techniques_of(params, SETTINGS)
+    assert taught == Distillation(2.0, epochs=2, student="shallow")
+    assert isinstance(pruning, Pruning)
+    assert pruning.epochs == 3
+
+
+@pytest.mark.parametrize("has_blocks", [True, False])
+def test_a_shallower_student_is_sought_where_the_model_has_blocks(has_blocks: bool) -> None:
+    space = space_for(GROUPS, n_epochs=8, forms=(), has_blocks=has_blocks)
+    assert ("shallow" in space["student"].options) is has_blocks
+    assert "half" in space["student"].options
 
 
 @pytest.mark.parametrize("word", TECHNIQUES)

@@ -1,0 +1,119 @@
+"""What a compression does: techniques as they are, or a search among some, and what that varies."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from nbautoml.api.ask import Ask
+from nbautoml.compress.space import ORIGINAL, QUANTIZED, SEARCHED, space_for
+from nbautoml.compress.table import techniques_from, work_of
+from nbautoml.errors import RecipeError
+from nbautoml.spec import Choice, Space
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nbautoml.spec.data import DataSpec
+
+__all__ = ["layer_groups", "read_space", "with_method"]
+
+
+def with_method(ask: Ask) -> Ask:
+    """The question with the method that the cell assigned, if it did; words are read.
+
+    Words with a number of trials or a time are a search among these techniques, in any settings;
+    without, they are applied once, as they are.
+
+    Raises:
+        RecipeError: no such technique, an empty list, or one that no search can vary.
+    """
+    method: Any = ask.cell.get("method", ask.options["method"])
+    among: tuple[str, ...] = SEARCHED
+    if not (isinstance(method, str) and method == "auto"):
+        found = techniques_from(method)
+        if not found:
+            raise RecipeError("the method is empty", hint='write "prune,quantize", or "auto"')
+        if isinstance(method, str) and (ask.options["trials"] or ask.options["time"]):
+            among = tuple(work_of(technique).word for technique in found)
+            check_searched(among)
+            method = "auto"
+        else:
+            method = found
+    return dataclasses.replace(ask, options={**ask.options, "method": method, "among": among})
+
+
+def check_searched(words: Iterable[str]) -> None:
+    """Refuse techniques that a search does not vary.
+
+    Raises:
+        RecipeError: names one, and those that it does.
+    """
+    for word in words:
+        if word not in SEARCHED:
+            raise RecipeError(
+                f"method names {word}, which a search cannot judge: it makes no exported model "
+                "smaller or faster by itself",
+                hint=f"leave trials and time out, and it is applied as it is; or search among "
+                f"{', '.join(SEARCHED)}",
+            )
+
+
+def read_space(ask: Ask, module: nn.Module, data: DataSpec, n_epochs: int) -> Space:
+    """What the search varies; with techniques to be applied only which of the two models it is.
+
+    Raises:
+        RecipeError: nothing can vary, for the one technique that was named can do nothing here.
+    """
+    if ask.options["method"] != "auto":
+        return Space({"version": Choice(ORIGINAL, "compressed")})
+    among = ask.options["among"]
+    space = space_for(
+        layer_groups(module),
+        n_epochs=n_epochs,
+        forms=_forms(),
+        among=among,
+        has_blocks="distill" in among and _has_blocks(module, ask, data),
+    )
+    if list(space) == ["epochs"]:
+        raise RecipeError(
+            f"nothing of {type(module).__name__} can vary under the method {','.join(among)}",
+            hint=f"name more techniques, of {', '.join(SEARCHED)}, or say auto",
+        )
+    return space
+
+
+def _has_blocks(module: nn.Module, ask: Ask, data: DataSpec) -> bool:
+    """Whether a shallower student can be made of it."""
+    from nbautoml.compress.shallower import blocks_that_may_go
+    from nbautoml.data import open_data
+    from nbautoml.train.batches import first_batch
+
+    opened = open_data(data, ask.home.data_dir, device="cpu")
+    example, _ = first_batch(opened.train, 4)
+    return bool(blocks_that_may_go(module, example))
+
+
+def _forms() -> tuple[str, ...]:
+    from nbautoml.errors import MissingExtraError
+    from nbautoml.measure import extra
+
+    try:
+        extra("onnxruntime")
+    except MissingExtraError:
+        return ()
+    return QUANTIZED
+
+
+def layer_groups(module: nn.Module, n: int = 4) -> list[list[str]]:
+    """Layers that may become narrower, first to last, in a few groups; the last one is the output.
+
+    Each group gets a share of its own: early layers bear less than late ones, mostly.
+    """
+    from torch import nn as layers
+
+    kinds = (layers.Linear, layers.Conv1d, layers.Conv2d, layers.Conv3d)
+    found = [name for name, layer in module.named_modules() if isinstance(layer, kinds)][:-1]
+    size = max(1, -(-len(found) // n))
+    return [found[start : start + size] for start in range(0, len(found), size)]
