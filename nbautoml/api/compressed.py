@@ -54,5 +54,7 @@ def verdicts_of(name: str, recipe: Recipe, rows: Sequence[TrialRow]) -> Verdicts
             hint=f"%automl compress small --model {name} makes its best model smaller",
         )
     limits = Limits.from_settings(recipe.settings)
-    _, about = summary(rows, recipe.objectives, limits)
+    _, about = summary(
+        rows, recipe.objectives, limits, n_held_out=int(recipe.settings.get("n_held_out", 0))
+    )
     return Verdicts(verdicts(rows, recipe.objectives, limits), about)

@@ -30,6 +30,7 @@ from nbautoml.api.submit import (
 from nbautoml.api.trying import small_settings
 from nbautoml.api.versions import versions
 from nbautoml.compress.limits import LATENCY, SIZE, Limits
+from nbautoml.compress.rows import n_held_out
 from nbautoml.errors import EnergyError, RecipeError
 from nbautoml.spec import (
     SETTING_NAMES,
@@ -100,7 +101,7 @@ def submit_compression(ask: Ask) -> Submitted:
         versions=versions(),
         source={"line": ask.line, "data": ask.data_text},
         settings={
-            **settings_of_search(ask, module, n_epochs),
+            **settings_of_search(ask, module, data, n_epochs),
             "sha256": hashlib.sha256(given).hexdigest(),
             "symbols": symbols,
             "packages": packages_of(module, names),
@@ -246,13 +247,16 @@ def read_given_loss(ask: Ask, run: Run | None, names: Mapping[str, Any]) -> tupl
     return name, loss
 
 
-def settings_of_search(ask: Ask, module: nn.Module, n_epochs: int) -> dict[str, Any]:
+def settings_of_search(
+    ask: Ask, module: nn.Module, data: DataSpec, n_epochs: int
+) -> dict[str, Any]:
     """What the driver and its workers need to know beside the space, as plain JSON."""
     method = ask.options["method"]
     return {
         "limits": dataclasses.asdict(read_limits(ask)),
         "batch_size": ask.options["rows"],
         "epochs": n_epochs,
+        "n_held_out": n_held_out(data.n_valid),
         "is_staged": ask.options["sampler"] == "auto",
         "groups": layer_groups(module),
         "techniques": [] if method == "auto" else [step.to_json() for step in method],

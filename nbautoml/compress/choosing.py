@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nbautoml.compress.limits import LATENCY, SIZE, Limits, Picked, figures_of, pick
+from nbautoml.compress.limits import LATENCY, SIZE, Limits, Picked, chosen_by, pick
 from nbautoml.spec.objective import Objective
 from nbautoml.store import TrialRow
 
@@ -41,7 +41,7 @@ def verdicts(
     chosen = pick(rows, objectives, limits)
     if origin is None or chosen is None:
         return []
-    base = figures_of(origin, objectives)
+    base = chosen_by(origin, objectives)
     parts = _parts(next(row for row in rows if row.number == chosen.number).params)
     found: list[TechniqueVerdict] = []
     names = dict.fromkeys(name for row in rows for name in _parts(row.params))
@@ -58,7 +58,7 @@ def verdicts(
             if is_kept
             else _telling(having, name, objectives, limits, base)
         )
-        sentence = compared(figures_of(row, objectives), base, objectives[0])
+        sentence = compared(chosen_by(row, objectives), base, objectives[0])
         alone = (
             ""
             if len(_parts(row.params)) == 1
@@ -89,7 +89,7 @@ def _telling(
 
     def order(row: TrialRow) -> tuple[bool, float, int]:
         broken = limits.broken(
-            figures_of(row, objectives), objectives[0], base[objectives[0].metric]
+            chosen_by(row, objectives), objectives[0], base[objectives[0].metric]
         )
         return (_parts(row.params) != {name}, sum(broken.values()), row.number)
 
@@ -99,7 +99,7 @@ def _telling(
 def _why_not(
     row: TrialRow, objectives: tuple[Objective, ...], limits: Limits, base: Mapping[str, float]
 ) -> str:
-    figures = figures_of(row, objectives)
+    figures = chosen_by(row, objectives)
     broken = limits.broken(figures, objectives[0], base[objectives[0].metric])
     if broken:
         return f"not kept, beyond the limit of {', '.join(broken)}"
@@ -141,15 +141,35 @@ def _ratio(before: float, after: float, better: str, worse: str) -> str:
 
 
 def summary(
+    rows: Sequence[TrialRow],
+    objectives: tuple[Objective, ...],
+    limits: Limits,
+    *,
+    n_held_out: int = 0,
+) -> tuple[Picked | None, str]:
+    """The model that was asked for, and a line about it.
+
+    Args:
+        rows: trials of the run.
+        objectives: of the run.
+        limits: that it must keep to.
+        n_held_out: rows by which it is chosen that the search did not see; 0 where it saw all.
+    """
+    chosen, text = _summary(rows, objectives, limits)
+    if n_held_out and chosen is not None:
+        text += f" (by {n_held_out:,} validation rows that the search did not see)"
+    return chosen, text
+
+
+def _summary(
     rows: Sequence[TrialRow], objectives: tuple[Objective, ...], limits: Limits
 ) -> tuple[Picked | None, str]:
-    """The model that was asked for, and a line about it."""
     chosen = pick(rows, objectives, limits)
     if chosen is None:
         return None, "the original was not measured"
     row = next(one for one in rows if one.number == chosen.number)
-    base = figures_of(next(one for one in rows if one.number == 0), objectives)
-    told = compared(figures_of(row, objectives), base, objectives[0])
+    base = chosen_by(next(one for one in rows if one.number == 0), objectives)
+    told = compared(chosen_by(row, objectives), base, objectives[0])
     if chosen.broken:
         names = ", ".join(chosen.broken)
         return (

@@ -73,6 +73,7 @@ class CompressDriver:
         self._limits = Limits.from_settings(recipe.settings)
         self._n_trials = recipe.budget.n_trials
         self._n_epochs = int(self._settings["epochs"])
+        self._n_held_out = int(self._settings.get("n_held_out", 0))
         self._is_search = "epochs" in recipe.space
         self._is_staged = self._is_search and bool(self._settings["is_staged"])
         self._study = Study(
@@ -284,8 +285,9 @@ class CompressDriver:
             for name, bound in bounds.items()
         )
         how = "a search over techniques" if self._is_search else "the techniques that were named"
+        held = f"; chosen by {self._n_held_out:,} validation rows that the search does not see"
         return PlanChosen(
-            text=f"{how}, one model at a time a worker; {said}",
+            text=f"{how}, one model at a time a worker; {said}{held if self._n_held_out else ''}",
             details={"executor": "process", **self.choices, "limits": bounds, "baseline": shown},
         )
 
@@ -321,7 +323,9 @@ class CompressDriver:
         if not self._is_search and self._n_planned > 1 and len(self._done) == 1:
             return Verdict(state="failed", message=f"nothing was compressed: {self._last_error}")
         rows: Any = list(self._done.values())
-        chosen, text = summary(rows, self._recipe.objectives, self._limits)
+        chosen, text = summary(
+            rows, self._recipe.objectives, self._limits, n_held_out=self._n_held_out
+        )
         if chosen is None:
             return Verdict(state="failed", message=f"{text}: {self._last_error}".rstrip(": "))
         return Verdict(state="finished", message=text)

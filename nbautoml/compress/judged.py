@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from nbautoml.compress.limits import ENERGY
+from nbautoml.compress.rows import held_out_name
 from nbautoml.errors import EnergyError, MissingExtraError, ModelError
 from nbautoml.measure import (
     Exported,
@@ -35,6 +36,7 @@ from nbautoml.train.metrics import default_metrics
 if TYPE_CHECKING:
     from nbautoml.compress.piece import Piece
     from nbautoml.compress.training import Bench
+    from nbautoml.data import TrainData
     from nbautoml.spec.recipe import Recipe
 
 __all__ = ["Judged", "judged"]
@@ -60,7 +62,12 @@ class Judged:
 
 
 def judged(
-    piece: Piece, bench: Bench, recipe: Recipe, original: Mapping[str, float] | None
+    piece: Piece,
+    bench: Bench,
+    recipe: Recipe,
+    original: Mapping[str, float] | None,
+    *,
+    held_out: TrainData | None = None,
 ) -> Judged:
     """Measure a piece.
 
@@ -73,6 +80,8 @@ def judged(
         bench: data to judge on.
         recipe: batch size to measure at, and objectives.
         original: figures of the original; None when this is it.
+        held_out: whose validation rows the search did not see; the metric on them stands beside
+            the others, as "held_out_accuracy".
     """
     notes: list[str] = []
     n_rows = int(recipe.settings["batch_size"])
@@ -81,7 +90,11 @@ def judged(
     own = _exported(piece, with_rows(example, 2), notes)
     metric = recipe.objectives[0].metric
     names = tuple(dict.fromkeys(["loss", *default_metrics(bench.data.task, metric), metric]))
-    figures = judge(_answers(piece, own, bench), bench.data, names, loss=bench.base_loss)
+    answer = _answers(piece, own, bench)
+    figures = judge(answer, bench.data, names, loss=bench.base_loss)
+    if held_out is not None:
+        found = judge(answer, held_out, (metric,), loss=bench.base_loss)
+        figures[held_out_name(metric)] = found[metric]
     figures |= _counted(piece, with_rows(example, 1), with_rows(example, n_rows))
     teacher = _exported_once(piece.original, with_rows(example, 2)) if own else None
     mine, theirs = (own, teacher) if own and teacher else (piece.module, piece.original)

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from nbautoml.compress.rows import held_out_name
 from nbautoml.errors import RecipeError
 from nbautoml.spec.objective import Objective
 
-__all__ = ["ENERGY", "LATENCY", "SIZE", "Limits", "Picked", "figures_of", "pick"]
+__all__ = ["ENERGY", "LATENCY", "SIZE", "Limits", "Picked", "chosen_by", "figures_of", "pick"]
 
 LATENCY, SIZE, MEMORY, ENERGY = "latency_ms", "size_bytes", "memory_bytes", "energy_mj"
 _MOST = (LATENCY, SIZE, MEMORY, ENERGY)
@@ -152,6 +153,16 @@ def figures_of(row: _Trial, objectives: Iterable[Objective]) -> dict[str, float]
     return {**row.metrics, **named}
 
 
+def chosen_by(row: _Trial, objectives: tuple[Objective, ...]) -> dict[str, float]:
+    """As `figures_of`, with the metric on held out rows in its place where there are any.
+
+    A search sees one half of many validation rows; what it found is judged on the other.
+    """
+    found = figures_of(row, objectives)
+    metric = objectives[0].metric
+    return {**found, metric: found.get(held_out_name(metric), found[metric])}
+
+
 @dataclass(frozen=True)
 class Picked:
     """The model that was asked for.
@@ -176,7 +187,7 @@ def pick(rows: Iterable[_T], objectives: tuple[Objective, ...], limits: Limits) 
     origin = next((row for row in done if row.number == 0), None)
     if origin is None:
         return None
-    figures = {row.number: figures_of(row, objectives) for row in done}
+    figures = {row.number: chosen_by(row, objectives) for row in done}
     baseline = figures[0][objectives[0].metric]
     broken = {n: limits.broken(found, objectives[0], baseline) for n, found in figures.items()}
     fitting = [n for n in figures if not broken[n]]

@@ -50,12 +50,23 @@ GIVEN = "model.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Shop:
-    """A run as a worker sees it: loaded once."""
+    """A run as a worker sees it: loaded once.
+
+    Attributes:
+        recipe: of the run.
+        capsule: the module that its classes are in.
+        capsule_dir: where that lies.
+        data: to train on and to search by.
+        held_out: the same, with rows to validate on that the search does not see; None where
+            there are too few.
+        original: the model that is to become smaller.
+    """
 
     recipe: Recipe
     capsule: ModuleType
     capsule_dir: Path
     data: TrainData
+    held_out: TrainData | None
     original: nn.Module
 
     @property
@@ -73,6 +84,7 @@ def shop_for(context: TaskContext) -> Shop:
 @functools.lru_cache(maxsize=1)
 def _shop(run_folder: Path, home_data: Path, device: str) -> Shop:
     from nbautoml.capsule import import_capsule
+    from nbautoml.compress.rows import split_rows
     from nbautoml.compress.saved import load_module
     from nbautoml.data import open_data
 
@@ -87,11 +99,17 @@ def _shop(run_folder: Path, home_data: Path, device: str) -> Shop:
     for package in recipe.settings["packages"]:  # imported there when it was submitted
         importlib.import_module(package)
     assert recipe.data is not None  # submit refuses a compression without data
+    seen, held_out = split_rows(
+        open_data(recipe.data, home_data, device=device),
+        int(recipe.settings.get("n_held_out", 0)),
+        recipe.seed,
+    )
     return Shop(
         recipe=recipe,
         capsule=capsule,
         capsule_dir=run_folder / "capsule",
-        data=open_data(recipe.data, home_data, device=device),
+        data=seen,
+        held_out=held_out,
         original=load_module(data, vars(capsule)),
     )
 
@@ -132,7 +150,7 @@ def _whole(trial: TrialSpec, task: Task, context: TaskContext) -> TrialEnded:
     bench = bench_for(shop, trial, reporter, context)
     techniques = techniques_of(trial.params, shop.recipe.settings)
     piece = apply_techniques(shop.original, techniques, bench)
-    found = judged(piece, bench, shop.recipe, task.payload.get("original"))
+    found = judged(piece, bench, shop.recipe, task.payload.get("original"), held_out=shop.held_out)
     for note in (*piece.notes, *found.notes):
         context.emit(LogLine(text=note, trial=trial.number))
     values = [found.figures[one.metric] for one in shop.recipe.objectives]

@@ -120,6 +120,17 @@ class Part:
                 raise DataError(f"order asks for row {low if low < 0 else high} of {self.n}")
         return self._batches(batch_size, order, drop_last)
 
+    def take(self, rows: Tensor) -> Part:
+        """Some of these rows, as a part of their own; nothing is copied.
+
+        Args:
+            rows: positions within this part.
+        """
+        # Rows of streamed data are looked up on the CPU.
+        place = self._device if self.on_device else torch.device("cpu")
+        picked = rows.to(place) if self._rows is None else self._rows[rows.to(self._rows.device)]
+        return Part(self._spec, self._sources, picked, self._device, on_device=self.on_device)
+
     def all(self) -> tuple[Inputs, Tensor]:
         """All rows at once.
 

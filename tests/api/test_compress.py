@@ -183,6 +183,19 @@ def test_a_search_in_which_nothing_can_vary_is_refused(data, asked):
         nbautoml.compress(nn.Sequential(nn.Linear(64, 10)), method="prune", trials=5, **asked)
 
 
+def test_with_many_validation_rows_half_of_them_choose_the_model(trained, asked):
+    X = asked["data"][0].repeat(4, 1)
+    y = asked["data"][1].repeat(4)
+    run = nbautoml.compress(
+        trained, method="prune", epochs=1, valid=0.4, **{**asked, "data": (X, y)}
+    )
+    assert run.state == "finished", run.message
+    for number in (0, 1):
+        assert 0 < run.trial(number).metrics["held_out_accuracy"] <= 1
+    assert "(by 480 validation rows that the search did not see)" in run.message
+    assert run.verdicts.about == run.message
+
+
 def test_a_run_brings_its_model_data_and_settings(data, tmp_path):
     home = {"home": tmp_path / "home", "executor": "inline", "wait": True}
     big = nbautoml.train(Net, data=data, epochs=3, lr=0.01, batch_size=64, **home)

@@ -93,6 +93,21 @@ def test_a_model_whose_energy_nobody_measured_does_not_keep_to_a_limit_of_it() -
     assert (found.number, found.broken) == (4, {})
 
 
+def test_rows_that_the_search_did_not_see_decide() -> None:
+    rows = [
+        row(0, 0.98, 1.0, 800, pruning="off"),
+        row(1, 0.975, 0.25, 200, pruning="channels"),
+        row(2, 0.98, 0.2, 100, pruning="channels"),  # lucky
+    ]
+    for one, accuracy in zip(rows, (0.97, 0.965, 0.93), strict=True):
+        one.metrics = {"held_out_accuracy": accuracy}
+    found, text = summary(rows, OBJECTIVES, Limits(max_drop=0.01), n_held_out=1200)
+    assert found is not None
+    assert found.number == 1
+    assert "accuracy 0.97 to 0.965" in text
+    assert text.endswith("(by 1,200 validation rows that the search did not see)")
+
+
 def test_nothing_is_picked_before_the_original_is_measured() -> None:
     assert pick([FAST], OBJECTIVES, Limits()) is None
 
