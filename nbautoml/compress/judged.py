@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from nbautoml.compress.limits import ENERGY
-from nbautoml.compress.rows import held_out_name
+from nbautoml.compress.limits import ENERGY, held_out_name
 from nbautoml.errors import EnergyError, MissingExtraError, ModelError
 from nbautoml.measure import (
     Exported,

@@ -7,11 +7,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from nbautoml.compress.rows import held_out_name
 from nbautoml.errors import RecipeError
 from nbautoml.spec.objective import Objective
 
-__all__ = ["ENERGY", "LATENCY", "SIZE", "Limits", "Picked", "chosen_by", "figures_of", "pick"]
+__all__ = [
+    "ENERGY",
+    "LATENCY",
+    "SIZE",
+    "Limits",
+    "Picked",
+    "chosen_by",
+    "figures_of",
+    "held_out_name",
+    "pick",
+]
 
 LATENCY, SIZE, MEMORY, ENERGY = "latency_ms", "size_bytes", "memory_bytes", "energy_mj"
 _MOST = (LATENCY, SIZE, MEMORY, ENERGY)
@@ -151,6 +160,11 @@ def figures_of(row: _Trial, objectives: Iterable[Objective]) -> dict[str, float]
     """Everything that was measured of a trial, by name."""
     named = dict(zip((one.metric for one in objectives), row.values, strict=False))
     return {**row.metrics, **named}
+
+
+def held_out_name(metric: str) -> str:
+    """Under which name a metric on held out rows stands beside the others."""
+    return f"held_out_{metric}"
 
 
 def chosen_by(row: _Trial, objectives: tuple[Objective, ...]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nbautoml.data import TrainData
 
-__all__ = ["FEWEST", "held_out_name", "n_held_out", "split_rows"]
+__all__ = ["FEWEST", "n_held_out", "split_rows"]
 
 FEWEST = 600
 """Validation rows from which on half of them are held out: 300 tell a drop of two points."""
@@ -30,11 +30,6 @@ def n_held_out(n_valid: int) -> int:
     (0, 5000)
     """
     return n_valid // 2 if n_valid >= FEWEST else 0
-
-
-def held_out_name(metric: str) -> str:
-    """Under which name a metric on held out rows stands beside the others."""
-    return f"held_out_{metric}"
 
 
 def split_rows(data: TrainData, n_held: int, seed: int) -> tuple[TrainData, TrainData | None]:
