@@ -168,16 +168,26 @@ def _opened(folder: RunFolder) -> Iterator[_Session]:
         writer.apply([RunStateChanged(time=time.time(), state="running")])
         try:
             driver = driver_for(recipe)
+            _sweep(folder)
             with folder.reader() as reader:
-                sweep_artifacts(folder, reader.artifacts())
                 first_events = driver.restore(reader)
         except NbAutomlError as error:
             writer.apply([RunStateChanged(time=time.time(), state="failed", message=str(error))])
             raise
         # From here on the loop itself says how the run ended.
         yield _Session(recipe=recipe, writer=writer, driver=driver, first_events=first_events)
+        try:
+            _sweep(folder)  # of workers that died between a file's name and its row
+        except NbAutomlError as error:
+            logger.warning("files that nobody knows may be left: %s", error.message)
     finally:
         writer.close()
+
+
+def _sweep(folder: RunFolder) -> None:
+    """Delete files of ours that no row names; only while no worker writes any."""
+    with folder.reader() as reader:
+        sweep_artifacts(folder, reader.artifacts())
 
 
 def _log_to(path: Path) -> None:

@@ -100,7 +100,8 @@ def make_plain(path: Path) -> bool:
     """Fold the write-ahead log into the file, which then opens anywhere, read-only media too.
 
     Returns:
-        False while a reader is connected: then SQLite keeps the log.
+        False while a reader is connected: then SQLite keeps the log. And where the disk does not
+        let go of it, of which SQLite says nothing.
     """
     connection = sqlite3.connect(_uri(path, "mode=rw"), uri=True, timeout=0, isolation_level=None)
     try:
@@ -109,7 +110,7 @@ def make_plain(path: Path) -> bool:
         return False
     finally:
         connection.close()
-    return str(mode) == "delete"
+    return str(mode) == "delete" and not path.with_name(f"{path.name}-wal").exists()
 
 
 def copy_whole(path: Path, target: Path) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from engine_runs import Runs
+from engine_runs import Runs, family, supervisor_pid
+from fault_kernel import NOTARISED, Kernel, started_kernel
 from fault_runs import Acked, Figures
 
 from nbautoml.engine import client
+from nbautoml.store import Home
 
 SUPPORT = Path(__file__).parents[1] / "support"
 ROOT = Path(__file__).parents[2]
@@ -87,3 +89,38 @@ def acked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Acked:
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runs of this test use no torch: their workers start without it."""
     monkeypatch.setenv("NBAUTOML_TEST_LIGHT", "1")
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials of this test write a checkpoint every 50 ms, so that short ones have some."""
+    monkeypatch.setenv("NBAUTOML_TEST_CHECKPOINT_S", "0.05")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, acked, light) -> Home:
+    """Where the kernels of a test keep their runs."""
+    monkeypatch.setenv("NBAUTOML_PREHEAT", "0")
+    monkeypatch.setenv("NBAUTOML_HOME", str(tmp_path / "home"))
+    return Home()
+
+
+@pytest.fixture
+def kernels(home: Home, tmp_path: Path) -> Iterator[list[Kernel]]:
+    """The kernels of a test; those that live at its end are shut down, their runs killed."""
+    made: list[Kernel] = []
+    yield made
+    for kernel in made:
+        if kernel.manager.is_alive():
+            kernel.shutdown(now=True)
+    for info in home.runs():
+        if info.state in {"running", "paused", "queued"}:
+            processes = family(supervisor_pid(home.find(info.id)))
+            for process in processes:
+                process.kill()
+
+
+@pytest.fixture
+def kernel(kernels, tmp_path) -> Kernel:
+    kernels.append(started_kernel(tmp_path, NOTARISED))
+    return kernels[-1]

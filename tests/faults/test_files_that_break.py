@@ -6,6 +6,9 @@ import errno
 import json
 import os
 import random
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -177,6 +180,32 @@ def test_f23_a_call_that_fails_is_an_error_in_words_and_leaves_nothing_half_made
                 info.problem for info in Home(folder.path.parents[1]).runs() if info.problem
             ]
     assert n_failed > 0
+
+
+SUPPORT = Path(__file__).parents[1] / "support"
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+def test_f23_calls_that_fail_inside_sqlite_lose_nothing_and_are_told_in_words(tmp_path, figures):
+    compiler, library = shutil.which("gcc"), tmp_path / "failing.so"
+    if compiler is None:
+        pytest.skip("gcc builds what makes libc's calls fail")
+    flags = ["-shared", "-fPIC", "-O1", "-o", str(library)]
+    subprocess.run([compiler, *flags, str(SUPPORT / "failing_calls.c"), "-ldl"], check=True)
+    words = [str(SUPPORT / "failing_record.py"), str(tmp_path / "home"), str(library), "F23"]
+    done = subprocess.run(
+        [sys.executable, *words, str(n_points(6))],
+        env={**os.environ, "LD_PRELOAD": str(library)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["wrong"] == []
+    assert min(found["failed"].values()) >= 3
+    assert all(found["said"])
+    figures.add("F23 SQLite", **{f"failed_{k}": v for k, v in found["failed"].items()}, lost=0)
 
 
 # -- clocks that jump -------------------------------------------------------------------------

@@ -12,7 +12,15 @@ from pathlib import Path
 
 import pytest
 from engine_runs import Runs, family, state_of, supervisor_pid, until, wait_for_end
-from fault_runs import OBJECTIVE, check_nothing_lost, objective_words, pause_for, wait_until_gone
+from fault_runs import (
+    OBJECTIVE,
+    check_nothing_lost,
+    n_points,
+    objective_words,
+    pause_for,
+    rng,
+    wait_until_gone,
+)
 
 from nbautoml.engine import client
 from nbautoml.errors import NbAutomlError, StoreError
@@ -20,6 +28,8 @@ from nbautoml.events import Stop
 from nbautoml.spec.recipe import Execution
 from nbautoml.store import Home
 from nbautoml.testing.store_events import tiny_recipe, whole_trial
+
+pytestmark = pytest.mark.timeout(7200 if n_points(0) else 300)
 
 
 class SmallDisk:
@@ -80,7 +90,7 @@ def held_at(folder) -> int:
             return before
 
 
-def test_f22_a_run_waits_while_the_disk_is_full_and_goes_on(runs, disk, acked, light, figures):
+def test_f22_a_run_waits_while_the_disk_is_full_and_goes_on(runs, disk, acked, light):
     folder = runs.submit(OBJECTIVE, **objective_words(60), execution=Execution(n_workers=2))
     until(lambda: n_ended(folder) > 2, what="finished trials")
     disk.fill()
@@ -93,7 +103,35 @@ def test_f22_a_run_waits_while_the_disk_is_full_and_goes_on(runs, disk, acked, l
         told = [line.text for line in reader.logs() if "could not be written" in line.text]
     assert held < 60
     assert told
-    figures.add("F22 run", full=1, lost=0, corrupt=0)
+
+
+@pytest.mark.nightly
+def test_f22_a_disk_that_fills_again_and_again_costs_a_run_nothing(
+    runs, disk, acked, light, figures
+):
+    goal, generator, n_trials = n_points(4), rng("F22"), 20_000
+    folder = runs.submit(OBJECTIVE, **objective_words(n_trials), execution=Execution(n_workers=2))
+    until(lambda: n_ended(folder) > 2, what="finished trials")
+    for _ in range(goal):
+        disk.fill(leave_bytes=4096 * generator.randint(0, 40))
+        pause_for(generator.uniform(0.1, 1.5), lambda: False)
+        disk.free()
+        before = n_ended(folder)
+        until(lambda before=before: n_ended(folder) > before, what="going on")
+    client.send(folder, Stop())
+    assert wait_for_end(folder) == "stopped"
+    rows, told = read_trials(folder), [end["trial"] for end in acked.ends()]
+    assert len(told) == len(set(told))
+    assert [row.number for row in rows] == list(range(len(rows)))
+    assert not [row.number for row in rows if row.state == "running"]
+    for end in acked.ends():
+        row = rows[end["trial"]]
+        assert (row.state, list(row.values)) == (end["state"], end["values"])
+    assert max(row.attempt for row in rows) == 1
+    with folder.reader() as reader:
+        n_held = sum("could not be written" in line.text for line in reader.logs())
+    assert n_held > 0
+    figures.add("F22 run", full=goal, held=n_held, trials=len(told), lost=0, doubled=0, stuck=0)
 
 
 def read_trials(folder):

@@ -80,4 +80,6 @@ def main() -> int:
             "nbautoml.tune.objectives",
             "nbautoml.engine.guard",
         )
+    else:
+        process_pool.PRELOAD += ("eager_worker",)
     return supervisor.main()

@@ -10,14 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from fault_runs import OBJECTIVE
 from jupyter_client.manager import KernelManager
 
-__all__ = ["Kernel", "started_kernel"]
+from nbautoml.store import Home, RunFolder
+
+__all__ = ["NOTARISED", "TUNE", "Kernel", "begin_run", "started_kernel"]
 
 NOTARISED = """
 from nbautoml.engine import client
 client._START = "import sys; from acked_supervisor import main; sys.exit(main())"
 """
+
+
+TUNE = "%%automl tune hills --trials {n} --workers 2 --sampler random --minimize\n"
 
 
 class Kernel:
@@ -87,6 +93,12 @@ def started_kernel(folder: Path, *cells: str) -> Kernel:
     for cell in ("%load_ext nbautoml", *cells):
         kernel.run(cell)
     return kernel
+
+
+def begin_run(kernel: Kernel, home: Home, n: int, flags: str = "") -> RunFolder:
+    """A run of `n` trials of the notarised objective, called "hills"."""
+    kernel.run(TUNE.format(n=n).replace("\n", f" {flags}\n") + OBJECTIVE)
+    return home.find("hills")
 
 
 def our_processes(home: Path, wait_s: float = 0.0) -> list[psutil.Process]:

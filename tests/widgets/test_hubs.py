@@ -325,4 +325,4 @@ def test_run_of_ten_thousand_trials_is_told_in_bounded_messages(home, way, huge_
     hub.add_source(huge_run)
     hub.receive(hello(huge_run.id), way, "s", 0)
     hub.close()
-    assert max(len(json.dumps(message)) for message in way.sent) < 220_000
+    assert max(len(json.dumps(message)) for message in way.sent) < 200_000
