@@ -7,9 +7,10 @@ OUT := out
 CODE := nbautoml tests benchmarks notebooks js hatch_build.py
 PYTHON ?= python3
 POINTS ?= 200
+TIMES_POINTS ?= 20
 SOAK_S ?= 60
 
-.PHONY: setup demo lab check format test test-faults test-soak test-fast bench bench-record bench-gpu bench-tables bench-compress bench-fronts bench-rivals browser clean front help
+.PHONY: setup demo lab check format test test-faults test-faults-times test-soak test-fast bench bench-record bench-gpu bench-tables bench-compress bench-fronts bench-rivals browser clean front help
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -62,6 +63,11 @@ test-faults: setup  ## all that breaks something, POINTS kills a test -> benchma
 	NBAUTOML_FAULTS=all NBAUTOML_FAULT_POINTS=$(POINTS) NBAUTOML_FAULT_OUT=benchmarks/faults.json \
 		$(PY) -m pytest tests/faults --ignore tests/faults/test_soak.py -q
 	$(PY) benchmarks/faults.py --points $(POINTS)
+
+test-faults-times: setup  ## the times alone, for a machine where nothing else runs, into the same table (under four minutes)
+	NBAUTOML_FAULTS=all NBAUTOML_FAULT_POINTS=$(TIMES_POINTS) NBAUTOML_FAULT_QUIET=1 \
+		NBAUTOML_FAULT_OUT=benchmarks/faults.json $(PY) -m pytest tests/faults -m timed -q
+	$(PY) benchmarks/faults.py --alone --points $(TIMES_POINTS)
 
 test-soak: setup  ## 2,000 short trials, then runs started, paused, killed at random for SOAK_S seconds
 	NBAUTOML_FAULTS=all NBAUTOML_SOAK_S=$(SOAK_S) $(PY) -m pytest tests/faults/test_soak.py -q

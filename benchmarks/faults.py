@@ -2,12 +2,13 @@
 
 ::
 
-    python benchmarks/faults.py [--points 60] [--seconds 270] [--out benchmarks]
+    python benchmarks/faults.py [--points 60] [--seconds 270] [--out benchmarks] [--alone]
 
 Reads ``faults.json`` as tests/faults left it, adds the rivals under the same bullets (a process
 that optimises and is killed at seeded moments, with its own log of what `tell` acknowledged), and
 writes it again, with ``faults.md`` beside it. Each rival is killed ``--points`` times, or as often as
-fits into ``--seconds``; the table says how often it was.
+fits into ``--seconds``; the table says how often it was. With ``--alone`` only the times go into the
+table, in rows of their own (``make test-faults-times``: nothing else should run then).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 READY_LIMIT_S = 30.0
+BUSY_LOAD = 4.0  # with two cores; a test itself makes some 2
 WAYS = ("Optuna, RDB on SQLite", "Optuna, journal file")
 
 # What is killed: a loop as in Optuna's own examples; tell is acknowledged in a file of its own.
@@ -148,30 +150,45 @@ def index() -> list[str]:
 def in_order(name: str) -> tuple[str, int, str]:
     """F2 before F10."""
     digits = "".join(itertools.takewhile(str.isdigit, name[1:]))
-    return (name[0], int(digits), name) if digits else ("z", 0, name)
+    return (name[0], int(digits), name) if digits else ("~", 0, name)
 
 
 def table(found: dict[str, dict[str, object]], note: str = "") -> str:
     """All figures as Markdown, with a remark on how they were come by."""
+    quiet = str(support("fault_runs").QUIET)
     lines = [
         "# What was survived",
         "",
         (
-            f"Written by `make test-faults`. {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at "
-            f"the end (`load` in a row: the machine's then; other work shared it where it is over "
-            f"1), Python {sys.version.split()[0]}, Optuna {optuna.__version__}. `kills` is the number "
-            "of points of a test; seeds and method stand in `tests/faults` and "
-            "`benchmarks/faults.py`. Seconds are as measured, with their n, median, p99 and greatest."
+            f"Written by `make test-faults`. {os.cpu_count()} cores, Python {sys.version.split()[0]}, "
+            f"Optuna {optuna.__version__}. `kills` is the number of points of a test; seeds and method "
+            "stand in `tests/faults` and `benchmarks/faults.py`. `load` is the machine's when the row "
+            f"was written; where it is over {BUSY_LOAD} the times are marked *busy*: other work "
+            "shared the cores. Times that count are in the second table."
         ),
         *(["", note] if note else []),
+        *_rows({k: v for k, v in found.items() if not k.endswith(quiet)}, "fault"),
         "",
-        "| fault | figures |",
-        "|---|---|",
+        "## Times, with nothing else running",
+        "",
+        "Written by `make test-faults-times`: fewer points, only what is a time. Seconds.",
+        *_rows(
+            {k.removesuffix(quiet): v for k, v in found.items() if k.endswith(quiet)}, "measured"
+        ),
     ]
-    for name, figures in sorted(found.items(), key=lambda pair: in_order(pair[0])):
-        told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in figures.items())
-        lines.append(f"| {name} | {told} |")
     return "\n".join([*lines, *index(), ""])
+
+
+def _rows(found: dict[str, dict[str, object]], head: str) -> list[str]:
+    lines = ["", f"| {head} | figures |", "|---|---|"]
+    for name, figures in sorted(found.items(), key=lambda pair: in_order(pair[0])):
+        is_busy = float(str(figures.get("load", 0))) > BUSY_LOAD
+        told = ", ".join(
+            f"{key.replace('_', ' ')} {value}" + (" *busy*" if is_busy and "_s_" in key else "")
+            for key, value in figures.items()
+        )
+        lines.append(f"| {name} | {told} |")
+    return lines
 
 
 def main() -> int:
@@ -179,6 +196,7 @@ def main() -> int:
     parser.add_argument("--points", type=int, default=60, help="kills of each rival")
     parser.add_argument("--seconds", type=float, default=270, help="at most, for each rival")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--alone", action="store_true", help="keep the times only, as rows apart")
     parser.add_argument("--note", default="", help="a remark for the table")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -186,7 +204,12 @@ def main() -> int:
     path = asked.out / "faults.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for way in WAYS:
-        found[f"F2 {way}"] = killed(way, asked.points, asked.seconds)
+        row = killed(way, asked.points, asked.seconds)
+        if asked.alone:
+            times = {key: row[key] for key in row if key == "load" or key.startswith("ready_s")}
+            found[f"F2 {way}{support('fault_runs').QUIET}"] = times
+        else:
+            found[f"F2 {way}"] = row
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     text = table(found, asked.note)
     (asked.out / "faults.md").write_text(text, encoding="utf-8")

@@ -109,17 +109,20 @@ def session_for(context: TaskContext) -> Session:
     maxsize=2
 )  # a worker serves one run; the second place eases a change of device
 def _session(run_folder: Path, home_data: Path, device: str) -> Session:
-    from nbautoml.data import open_data
-
     recipe = Recipe.from_json(json.loads((run_folder / "recipe.json").read_text(encoding="utf-8")))
     capsule_dir = run_folder / "capsule"
     if recipe.execution.deterministic and device.startswith("cuda"):
         _choose_deterministic_kernels()
+    data = None
+    if recipe.data is not None:  # with it comes torch, which an objective may have no use for
+        from nbautoml.data import open_data
+
+        data = open_data(recipe.data, home_data, device=device)
     return Session(
         recipe=recipe,
         capsule=import_capsule(capsule_dir),
         capsule_dir=capsule_dir,
-        data=open_data(recipe.data, home_data, device=device) if recipe.data else None,
+        data=data,
     )
 
 

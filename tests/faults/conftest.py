@@ -45,7 +45,8 @@ def settings_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def figures() -> Figures:
     """Where a test leaves its numbers."""
     said = os.environ.get("NBAUTOML_FAULT_OUT")
-    return Figures(Path(said) if said else None)
+    is_quiet = "NBAUTOML_FAULT_QUIET" in os.environ
+    return Figures(Path(said) if said else None, is_quiet=is_quiet)
 
 
 @pytest.fixture

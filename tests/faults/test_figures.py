@@ -11,7 +11,7 @@ from fault_runs import n_points, objective_words
 
 from nbautoml.spec.recipe import Execution
 
-pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.timed, pytest.mark.nightly, pytest.mark.timeout(1800)]
 
 TIMED = """
 def objective(trial):

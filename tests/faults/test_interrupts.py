@@ -115,6 +115,7 @@ def test_f5_an_interrupted_run_inside_the_kernel_is_kept_and_can_go_on(
     figures.add("F5 in a run inside the kernel", prompt_back_s=[seconds], lost=0)
 
 
+@pytest.mark.timed
 def test_f5_interrupts_at_any_moment_of_a_cell_leave_nothing_half_made(
     kernel, home, acked, figures
 ):

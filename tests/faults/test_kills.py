@@ -42,6 +42,7 @@ def running_trials(folder):
     return [row for row in rows_of(folder) if row.state == "running" and row.worker]
 
 
+@pytest.mark.timed
 def test_f2_killed_supervisors_lose_nothing(runs, acked, light, figures):
     goal, generator, n_kills, n_acked, ready = n_points(3), rng("F2"), 0, 0, []
     while n_kills < goal:
@@ -65,6 +66,7 @@ def test_f2_killed_supervisors_lose_nothing(runs, acked, light, figures):
     figures.add("F2", kills=n_kills, trials=n_acked, lost=0, doubled=0, stuck=0, ready_s=ready)
 
 
+@pytest.mark.timed
 @pytest.mark.nightly
 def test_f2_a_warm_supervisor_takes_over_from_a_killed_one(runs, acked, light, figures):
     goal, generator, ready, n_acked = n_points(3), rng("F2 warm"), [], 0

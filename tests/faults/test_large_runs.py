@@ -72,6 +72,7 @@ def hello(run_id: str, client: str) -> dict[str, Any]:
     return {"type": "hello", "v": 1, "client": client, "cid": client, "run": run_id, "have": None}
 
 
+@pytest.mark.timed
 def test_f38_a_panel_of_a_hundred_thousand_trials_gets_small_messages(home, large, figures):
     hub, browser = Hub(Controller(home)), Browser()
     hub.add_source(large)

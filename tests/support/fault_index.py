@@ -25,6 +25,12 @@ def _in(file: str, *names: str) -> tuple[str, ...]:
 
 
 _KILLS, _KERNELS, _CODE = "faults/test_kills", "faults/test_kernels", "faults/test_user_code"
+_WORKERS, _PRESSED, _SERVERS = (
+    "faults/test_killed_workers",
+    "faults/test_interrupts",
+    "faults/test_servers",
+)
+_LARGE, _PROGRAMS = "faults/test_large_runs", "faults/test_exported_programs"
 _DISKS, _THREATS, _FILES = (
     "faults/test_full_disks",
     "faults/test_threats",
@@ -39,7 +45,7 @@ _LAB, _HUBS, _BREAK = (
 INDEX: dict[str, Row] = {
     "F1": Row(
         "a killed worker",
-        _in(_KILLS, "test_f1_killed_workers_lose_nothing")
+        _in(_WORKERS, "test_f1_killed_workers_lose_nothing")
         + _in(
             "engine/test_resumed_trials", "test_a_killed_workers_trial_goes_on_from_its_checkpoint"
         ),
@@ -72,14 +78,23 @@ INDEX: dict[str, Row] = {
     ),
     "F5": Row(
         "an interrupt",
-        _in(_KERNELS, "test_f5_an_interrupt_gives_the_prompt_back_and_the_run_goes_on"),
-        "during the cell's own work (parsing, data, dry run) it is not timed",
+        _in(
+            _PRESSED,
+            "test_f5_an_interrupt_gives_the_prompt_back_and_the_run_goes_on",
+            "test_f5_an_interrupt_of_a_cells_own_work_gives_the_prompt_back",
+            "test_f5_an_interrupted_run_inside_the_kernel_is_kept_and_can_go_on",
+            "test_f5_interrupts_at_any_moment_of_a_cell_leave_nothing_half_made",
+        ),
     ),
     "F6": Row("SIGTERM", _in(_KILLS, "test_f6_sigterm_ends_the_supervisor_in_order")),
     "F7": Row(
         "a process that was asleep",
-        _in(_KILLS, "test_f7_a_supervisor_that_was_asleep_is_not_replaced_and_goes_on"),
-        "of the supervisor; not of a worker",
+        _in(_KILLS, "test_f7_a_supervisor_that_was_asleep_is_not_replaced_and_goes_on")
+        + _in(
+            _WORKERS,
+            "test_f7_a_worker_that_was_asleep_ends_its_trial_once",
+            "test_f7_a_trial_cancelled_while_its_worker_sleeps_is_over",
+        ),
     ),
     "F8": Row("all processes killed", _in(_KILLS, "test_f8_all_processes_of_a_run_killed_at_once")),
     "F9": Row(
@@ -92,8 +107,9 @@ INDEX: dict[str, Row] = {
         ),
     ),
     "F10": Row(
-        "a kill around the end of a trial",
-        _in(_KILLS, "test_f10_a_supervisor_killed_around_the_finish_of_a_trial"),
+        "a kill around the end of a trial, and beside a checkpoint",
+        _in(_KILLS, "test_f10_a_supervisor_killed_around_the_finish_of_a_trial")
+        + _in(_WORKERS, "test_f10_a_worker_killed_between_the_name_of_a_checkpoint_and_its_row"),
     ),
     "F11": Row(
         "NaN and infinity", _in(_CODE, "test_f11_a_trial_that_returns_nan_fails_and_is_never_best")
@@ -179,15 +195,19 @@ INDEX: dict[str, Row] = {
         _in(
             _DISKS,
             "test_f22_a_run_waits_while_the_disk_is_full_and_goes_on",
+            "test_f22_a_disk_that_fills_again_and_again_costs_a_run_nothing",
             "test_f22_a_disk_that_fills_at_each_of_many_writes",
             "test_f22_an_order_to_end_is_obeyed_while_the_disk_is_full",
         ),
     ),
     "F23": Row(
         "calls of the system that fail",
-        _in(_BREAK, "test_f23_a_call_that_fails_is_an_error_in_words_and_leaves_nothing_half_made")
+        _in(
+            _BREAK,
+            "test_f23_a_call_that_fails_is_an_error_in_words_and_leaves_nothing_half_made",
+            "test_f23_calls_that_fail_inside_sqlite_lose_nothing_and_are_told_in_words",
+        )
         + _in(_FILES, "test_disk_that_fills_at_any_size_corrupts_nothing"),
-        "inside SQLite only a file that cannot grow; its other calls are not made to fail",
     ),
     "F24": Row(
         "folders that are read-only or removed",
@@ -255,7 +275,12 @@ INDEX: dict[str, Row] = {
     ),
     "F33": Row(
         "a PostgreSQL server that goes away",
-        open="the store's contract runs on PostgreSQL too; a server that restarts is not tried",
+        _in(
+            _SERVERS,
+            "test_f33_a_server_that_restarts_again_and_again_loses_nothing",
+            "test_f33_connections_that_are_cut_at_any_moment_lose_nothing",
+            "test_f33_a_run_waits_while_its_server_only_reads_and_goes_on",
+        ),
     ),
     "F34": Row(
         "output cleared, shown again",
@@ -286,8 +311,14 @@ INDEX: dict[str, Row] = {
     ),
     "F38": Row(
         "very many trials",
-        _in(_HUBS, "test_run_of_ten_thousand_trials_is_told_in_bounded_messages"),
-        "10,000, not 100,000; frames a second are not counted",
+        _in(
+            _LARGE,
+            "test_f38_a_panel_of_a_hundred_thousand_trials_gets_small_messages",
+            "test_f38_pages_that_come_and_go_leave_the_kernel_as_it_was",
+            "test_f38_a_trial_among_a_hundred_thousand_is_read_by_itself",
+        )
+        + _in(_HUBS, "test_run_of_ten_thousand_trials_is_told_in_bounded_messages"),
+        "frames a second are not counted; the first answer for 100,000 trials takes over 0.5 s",
     ),
     "F39": Row(
         "many panels, many points",
@@ -320,7 +351,14 @@ INDEX: dict[str, Row] = {
             "test_t14_no_module_reads_yaml_pickle_or_runs_text",
         ),
     ),
-    "T3": Row("exported programs", open="no exported program of anybody is loaded"),
+    "T3": Row(
+        "exported programs",
+        _in(
+            _PROGRAMS,
+            "test_t3_no_exported_program_of_torch_is_ever_loaded",
+            "test_t3_an_onnx_file_reads_no_other_file",
+        ),
+    ),
     "T4": Row(
         "a run made by somebody else",
         _in(
@@ -359,8 +397,8 @@ INDEX: dict[str, Row] = {
     ),
     "T13": Row(
         "requests through Jupyter's proxy",
-        _in(_THREATS, "test_t16_a_run_listens_nowhere_that_others_can_reach"),
-        "there is no server extension and no listener",
+        _in(_THREATS, "test_t16_a_run_listens_nowhere_that_others_can_reach")
+        + _in(_PROGRAMS, "test_t13_nothing_of_ours_answers_a_request"),
     ),
     "T14": Row("YAML", _in(_THREATS, "test_t14_no_module_reads_yaml_pickle_or_runs_text")),
     "T15": Row(

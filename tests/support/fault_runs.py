@@ -4,6 +4,7 @@ Environment:
     NBAUTOML_FAULT_POINTS: kills in each kill test (small when not said; ``make test-faults``: 200).
     NBAUTOML_FAULT_SEED: of the points.
     NBAUTOML_FAULT_OUT: a file for the figures, as JSON.
+    NBAUTOML_FAULT_QUIET: keep the times only, in rows of their own (``make test-faults-times``).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from nbautoml.store.peek import peek
 
 __all__ = [
     "OBJECTIVE",
+    "QUIET",
     "Acked",
     "Figures",
     "check_nothing_lost",
@@ -38,6 +40,8 @@ __all__ = [
     "objective_words",
     "rng",
 ]
+
+QUIET = ", alone"  # ends the name of a row of times that were measured where nothing else ran
 
 # Short and steady; what it has computed is written down by the process that computed it.
 OBJECTIVE = """
@@ -153,10 +157,15 @@ def wait_until_gone(processes: Sequence[psutil.Process]) -> None:
 
 
 class Figures:
-    """What was survived, in numbers; written when the session ends."""
+    """What was survived, in numbers; each row is written into the file as soon as it is known.
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
+    Args:
+        path: the file; rows that are not measured now stay in it.
+        is_quiet: keep times only, in rows of their own: measured again where nothing else runs.
+    """
+
+    def __init__(self, path: Path | None, *, is_quiet: bool = False) -> None:
+        self.path, self.is_quiet = path, is_quiet
         self.found: dict[str, dict[str, Any]] = {}
 
     def add(self, fault: str, **numbers: Any) -> None:
@@ -165,13 +174,16 @@ class Figures:
         for name, value in numbers.items():
             if isinstance(value, list):
                 flat |= spread(name, value)
-            else:
+            elif not self.is_quiet:
                 flat[name] = value
-        row = self.found.setdefault(fault, {})
+        if not flat:
+            return
+        row = self.found.setdefault(f"{fault}{QUIET if self.is_quiet else ''}", {})
         row.setdefault("load", round(os.getloadavg()[0], 1))
         row.update(flat)
         if self.path is not None:
-            self.path.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
+            before = json.loads(self.path.read_text("utf-8")) if self.path.exists() else {}
+            self.path.write_text(json.dumps({**before, **self.found}, indent=1), encoding="utf-8")
 
 
 def spread(name: str, values: list[float]) -> dict[str, float | int]:
