@@ -153,39 +153,52 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("out"))
     asked = parser.parse_args()
-    networks: dict[str, Any] = {}
-    load = " to ".join(f"{part:.1f}" for part in (os.getloadavg()[0],))
+    load = os.getloadavg()[0]
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {
+        name: {way: [] for way in WAYS} for name in NETWORKS
+    }
+    about: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
-        for name, kind in NETWORKS.items():
-            model = nbautoml.train(kind, data="digits", epochs=12, lr=0.002, home=home).wait()
-            found: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
-            for seed in range(asked.seeds):
+        models = {
+            name: nbautoml.train(kind, data="digits", epochs=12, lr=0.002, home=home).wait()
+            for name, kind in NETWORKS.items()
+        }
+        for seed in range(asked.seeds):
+            for name, model in models.items():
                 for way in WAYS:
-                    found[way].append(searched(model, way, seed, asked.trials, home))
-                    print(name, seed, way, *(f"{part:.3f}" for part in found[way][-1]), flush=True)
-            chance = [volume for volume, _ in found["random"]]
-            networks[name] = {}
-            for way in WAYS:
-                ratios = [
-                    v / c if c else math.inf for (v, _), c in zip(found[way], chance, strict=True)
-                ]
-                networks[name][way] = {
-                    "ratio": statistics.median(ratios),
-                    "low": min(ratios),
-                    "high": max(ratios),
-                    "volumes": [volume for volume, _ in found[way]],
-                    "seconds": statistics.median(s for _, s in found[way]),
-                }
-    about = {
-        "machine": machine(), "versions": versions(), "load": load, "n_trials": asked.trials,
-        "n_seeds": asked.seeds, "networks": networks,
-    }  # fmt: skip
-    asked.out.mkdir(parents=True, exist_ok=True)
-    (asked.out / "fronts.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    (asked.out / "fronts.md").write_text(page(about) + "\n", encoding="utf-8")
+                    found[name][way].append(searched(model, way, seed, asked.trials, home))
+                    told = (f"{part:.3f}" for part in found[name][way][-1])
+                    print(name, seed, way, *told, flush=True)
+            # After every seed, so that what was measured stays when it is ended early.
+            about = {
+                "machine": machine(), "versions": versions(),
+                "load": f"{load:.1f} to {os.getloadavg()[0]:.1f}", "n_trials": asked.trials,
+                "n_seeds": seed + 1,
+                "networks": {name: summary(each) for name, each in found.items()},
+            }  # fmt: skip
+            asked.out.mkdir(parents=True, exist_ok=True)
+            body = json.dumps(about, indent=1) + "\n"
+            (asked.out / "fronts.json").write_text(body, encoding="utf-8")
+            (asked.out / "fronts.md").write_text(page(about) + "\n", encoding="utf-8")
     print(page(about))
     return 0
+
+
+def summary(found: dict[str, list[tuple[float, float]]]) -> dict[str, Any]:
+    """What the searches of one network came to, by way: ratios to chance with the same seed."""
+    chance = [volume for volume, _ in found["random"]]
+    summed: dict[str, Any] = {}
+    for way, searches in found.items():
+        ratios = [v / c if c else math.inf for (v, _), c in zip(searches, chance, strict=True)]
+        summed[way] = {
+            "ratio": statistics.median(ratios),
+            "low": min(ratios),
+            "high": max(ratios),
+            "volumes": [volume for volume, _ in searches],
+            "seconds": statistics.median(seconds for _, seconds in searches),
+        }
+    return summed
 
 
 if __name__ == "__main__":

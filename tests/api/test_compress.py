@@ -17,6 +17,7 @@ from nbautoml.compress import LowRank, Pruning
 from nbautoml.errors import (
     DataError,
     EnergyError,
+    ModelError,
     NbAutomlError,
     RecipeError,
     StoreError,
@@ -300,6 +301,30 @@ def test_a_compression_is_neither_verified_nor_written_as_a_cell(trained, asked)
         run.verify()
     with pytest.raises(NbAutomlError, match="no short cell repeats"):
         portable_code(run)
+
+
+def test_an_untrained_model_is_compressed_and_its_accuracy_stated(asked):
+    torch.manual_seed(0)
+    run = nbautoml.compress(Net(), method="prune", epochs=1, **asked)
+    assert run.state == "finished", run.message
+    assert run.trial(0).value < 0.3
+    assert f"accuracy {run.trial(0).value:.4g} to" in repr(run.verdicts)
+
+
+class TwoOutputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.other = Net(24), nn.Linear(64, 4)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.net(x), self.other(x)
+
+
+def test_a_model_of_several_outputs_is_refused_with_their_shapes(asked):
+    with pytest.raises(ModelError, match=r"TwoOutputs.forward returned a tuple of .*10.*4") as told:
+        nbautoml.compress(TwoOutputs(), method="prune", **asked)
+    assert "return only what the loss takes" in told.value.hint
+    assert not list(nbautoml.runs(home=asked["home"]))
 
 
 def test_a_class_has_learnt_nothing(asked):

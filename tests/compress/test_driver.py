@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from nbautoml.compress import Technique
 from nbautoml.compress.driver import CompressDriver
-from nbautoml.compress.space import QUANTIZED, space_for
+from nbautoml.compress.space import QUANTIZED, space_for, techniques_of
 from nbautoml.events import PlanChosen, TrialEnded
 from nbautoml.spec import Budget, Objective, Space
 from nbautoml.spec.choice import Choice
@@ -221,3 +224,25 @@ def test_the_front_so_far_travels_with_each_task(is_dominated: bool) -> None:
     front = handout.task.payload["front"]
     assert (values in front) is not is_dominated
     assert all(math.isfinite(value) for one in front for value in one)
+
+
+RECIPES = Path(__file__).parents[1] / "fixtures" / "recipes"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(RECIPES.glob("compress_*.json")), ids=lambda path: path.stem
+)
+def test_a_recipe_of_an_earlier_version_is_played_to_its_end(path: Path) -> None:
+    old = Recipe.from_json(json.loads(path.read_text(encoding="utf-8")))
+    driver = CompressDriver(old)
+    driver.restore(reader())
+    points = played(driver)
+    assert len(points) == old.budget.n_trials
+    assert all(
+        isinstance(technique, Technique)
+        for point in points
+        for technique in techniques_of(point, old.settings)
+    )
+    verdict = driver.verdict(0)
+    assert verdict is not None
+    assert verdict.state == "finished"

@@ -87,10 +87,26 @@ def static(
             chosen,
             [],
             [*STATIC, *_MOVERS, *_JOINS],
-            {"MatMulConstBOnly": True},
+            {
+                "MatMulConstBOnly": True,
+                "TensorQuantOverrides": {
+                    name: [{"quant_type": quantising.QuantType.QInt8}] for name in _tables(model)
+                },
+            },
         )
         work.quantize_model()
     return work.model.model
+
+
+def _tables(model: Any) -> set[str]:
+    """Weights that rows are looked up in and that a product takes, too: they have one scale.
+
+    Rows come with the scale of their table, which must then be the same for all of them.
+    """
+    takers: dict[str, set[str]] = {}
+    for held in weights_of(model):
+        takers.setdefault(held.name, set()).add(held.op_type)
+    return {name for name, kinds in takers.items() if "Gather" in kinds and len(kinds) > 1}
 
 
 def _as_floats(found: Range) -> tuple[Any, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -21,7 +21,7 @@ from nbautoml.compress.quantization.weights import fewer_bits, half_weights
 from nbautoml.compress.techniques import Quantization
 from nbautoml.compress.training import Bench
 from nbautoml.errors import CompressError, ModelError
-from nbautoml.measure import export_onnx, open_onnx, with_rows
+from nbautoml.measure import export_onnx, open_onnx, parts_of, with_rows
 
 __all__ = ["Runtime", "exported_float"]
 
@@ -67,36 +67,58 @@ class Runtime:
         return piece
 
 
-_EXPORTS: WeakKeyDictionary[nn.Module, tuple[str, bytes]] = WeakKeyDictionary()
+# A search quantises the same module in several ways, each time as a copy: the last ones are kept.
+_EXPORTS: OrderedDict[tuple[type, str], bytes] = OrderedDict()
+N_KEPT, MOST_KEPT_BYTES = 4, 64_000_000
 
 
 def exported_float(module: nn.Module, rows: Rows) -> bytes:
-    """A module as a prepared float file; one that has not changed since is not exported again.
+    """A module as a prepared float file; an equal one that was exported before is not again.
 
     Raises:
         CompressError: it cannot be exported.
     """
-    digest = _digest(module)
-    known, data = _EXPORTS.get(module, ("", b""))
-    if known == digest:
-        return data
+    key = (type(module), _digest(module, rows))
+    if key in _EXPORTS:
+        _EXPORTS.move_to_end(key)
+        return _EXPORTS[key]
     try:
         data = prepared(export_onnx(module, with_rows(rows.inputs, 2)))
     except ModelError as error:
         raise CompressError(
             f"it cannot be quantised, and stays as it is: {error.message}", hint=error.hint
         ) from error
-    _EXPORTS[module] = (digest, data)
+    if len(data) <= MOST_KEPT_BYTES:
+        _EXPORTS[key] = data
+    while len(_EXPORTS) > N_KEPT:
+        _EXPORTS.popitem(last=False)
     return data
 
 
-def _digest(module: nn.Module) -> str:
-    """Of a module's layers and numbers."""
+def _digest(module: nn.Module, rows: Rows) -> str:
+    """Of a module's layers and numbers, and of what it takes."""
     found = hashlib.sha256(repr(module).encode())
+    for part in parts_of(rows.inputs):
+        found.update(f"{tuple(part.shape[1:])} {part.dtype}".encode())
+    for layer in module.modules():
+        found.update(_plain(layer).encode())
     for name, tensor in module.state_dict().items():
         found.update(name.encode())
         found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return found.hexdigest()
+
+
+def _plain(layer: nn.Module) -> str:
+    """Attributes that are neither weights nor layers: a forward may read any of them."""
+    kept = {
+        name: value
+        for name, value in vars(layer).items()
+        if name != "training" and not (name.startswith("_") and name in _OF_EVERY_LAYER)
+    }
+    return f"{type(layer).__module__}.{type(layer).__qualname__} {sorted(kept.items(), key=str)}"
+
+
+_OF_EVERY_LAYER = frozenset(vars(nn.Module()))
 
 
 def _maker(
