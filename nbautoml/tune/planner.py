@@ -1,10 +1,15 @@
-"""Which way is faster here: trials one by one, or many as one, and how many? Some real steps tell.
+"""Which way is faster here: trials one by one, or many as one, and how many? Their first steps tell.
 
 ::
 
-    one step alone --> x8 as one --> x32 as one --> the fastest that fits into memory
-         |                 '-- not faster: one by one, nothing wider is tried
-         '-- so slow that stacks would take longer to measure than a plan may cost
+    known from an earlier run of this home? --> (`nbautoml.tune.remembered`) nothing is measured
+    some steps of one trial alone --> is a stack's step short enough to be tried?
+         the stack trains; its first steps are timed --> twice as fast: it goes on, nothing is lost
+                |                                    '-- hardly faster: a narrower one is timed beside
+                '-- slower: its trials are handed back, to be trained one by one
+
+What is timed are steps that count: a stack that is faster has lost nothing but the few steps of a
+trial alone (7 ms for a small model, where measuring all ways beforehand took 150 to 300).
 
 All workers of a run measure at the same time, so that what they take from each other is in the
 figures. A worker of one thread on a CPU is measured by the time that it computes, not by the wall
@@ -23,96 +28,46 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from nbautoml.events import PlanChosen
+from nbautoml.tune.measured import Measured
 
 if TYPE_CHECKING:
     from nbautoml.train.stacked import Member, Ready
     from nbautoml.tune.session import Session
 
-__all__ = ["Measured", "bytes_of_trial", "clock_for", "fitting_width", "measure", "one_by_one"]
+__all__ = [
+    "NARROW",
+    "Contest",
+    "SlowerError",
+    "bytes_of_trial",
+    "clock_for",
+    "fitting_width",
+    "measure_alone",
+    "measure_stack",
+    "step_clock",
+    "why_alone",
+    "why_never",
+]
 
 WARM_STEPS = 2
 LEAST_STEPS = 3
-# A way; a slow step is measured `LEAST_STEPS` times. A whole run of a small model on two cores takes
-# a second: what is measured has to be far shorter.
-SECONDS = 0.03
+ENOUGH_STEPS = 12
+# A way, or `LEAST_STEPS` where a step is slow. A whole run of a small model on two cores takes a
+# second: what is measured has to be far shorter.
+SECONDS = 0.005
+# A stack that takes less than this share of the time alone is far ahead, and nothing else is timed.
+CLEAR = 0.5
+NARROW = 8
 FINE_S = 1e-4  # a clock that ticks less often tells nothing of a step
 # All ways together may take this long, or this share of the run, whichever is more.
 BUDGET_S, BUDGET_SHARE = 1.0, 0.03
-# A stack has to be this much faster: it is the more delicate way.
-GAIN = 0.9
 # This share of the memory that is free may be taken by the workers' stacks.
 MEMORY_SHARE = 0.6
 # Copies of its weights that a trial has in a stack: weights, gradients, two of an optimiser's
 # state, the best epoch's, and what it was built with.
 COPIES = 6
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """Seconds a trial and step, each way.
-
-    Attributes:
-        alone_s: one by one.
-        stacked_s: as one, by the number of trials; empty when it was not tried or cannot be done.
-        reason: why there is nothing to choose, or "".
-    """
-
-    alone_s: float
-    stacked_s: Mapping[int, float] = field(default_factory=dict)
-    reason: str = ""
-
-    @property
-    def width(self) -> int:
-        """The fastest number of trials to train as one; 1 is one by one."""
-        if not self.stacked_s:
-            return 1
-        width = min(self.stacked_s, key=lambda n: self.stacked_s[n])
-        return width if self.stacked_s[width] < GAIN * self.alone_s else 1
-
-    def plan(self, *, n_workers: int, n_steps: int, device: str) -> PlanChosen:
-        """The choice as an event, with what was measured.
-
-        Args:
-            n_workers: that train at the same time.
-            n_steps: of a trial.
-            device: where.
-        """
-        if self.reason:
-            return one_by_one(self.reason, n_workers, device)
-        ways = {1: self.alone_s, **self.stacked_s}
-        rates = {n: n_workers / (seconds * n_steps) for n, seconds in ways.items()}
-        chosen = self.width
-        others = [f"{_way(n)} {rates[n]:.3g}" for n in ways if n != chosen]
-        text = (
-            f"{_way(chosen)} in {_workers(n_workers)} on {device}: about {rates[chosen]:.3g} "
-            "trials/s" + "".join(f"; {other}" for other in others)
-        )
-        details: dict[str, Any] = {
-            "executor": "vectorized" if chosen > 1 else "process",
-            "width": chosen,
-            "alone_s_per_step": self.alone_s,
-            "stacked_s_per_step": {str(n): s for n, s in self.stacked_s.items()},
-        }
-        return PlanChosen(text=text, details=details)
-
-
-def one_by_one(reason: str, n_workers: int, device: str) -> PlanChosen:
-    """The plan where nothing can be stacked."""
-    text = f"one by one in {_workers(n_workers)} on {device}: {reason}"
-    return PlanChosen(text=text, details={"executor": "process", "width": 1, "reason": reason})
-
-
-def _way(width: int) -> str:
-    return "one by one" if width == 1 else f"vectorized x{width}"
-
-
-def _workers(n: int) -> str:
-    return "1 worker" if n == 1 else f"{n} workers"
 
 
 # -- memory ---------------------------------------------------------------------------------
@@ -194,59 +149,114 @@ class _Watch:
         return len(self.began_at) > LEAST_STEPS
 
 
-def measure(
-    members: Sequence[Ready],
-    template: Ready,
-    session: Session,
-    *,
-    device: str,
-    max_width: int,
-    run_steps: int,
-) -> Measured:
-    """Train some steps of one member alone, and of many as one; nothing is recorded.
+class Contest:
+    """Is a stack faster than its trials one by one? Its own first steps are timed.
 
-    Their seeds decide their numbers, so that training them afterwards gives what it would have
-    given.
+    A `StackedFit` calls `start` before an epoch's batches and `tick` after each.
 
     Args:
-        members: of one structure; that in the middle by size is trained alone.
-        template: as wide as the widest.
+        alone_s: seconds a trial and step, one by one.
+        clock: see `clock_for`.
+        try_other: times a stack of another width than the one given: that width, and seconds a
+            trial and step; called where the gain is small.
+        on_decided: is told, once.
+
+    Raises:
+        SlowerError: from `tick`, when another way is faster.
+    """
+
+    def __init__(
+        self,
+        alone_s: float,
+        clock: Callable[[], float],
+        try_other: Callable[[int], tuple[int, float]],
+        on_decided: Callable[[Measured], None],
+    ) -> None:
+        self._alone_s, self._clock = alone_s, clock
+        self._try_other, self._on_decided = try_other, on_decided
+        self._seconds: list[float] = []
+        self._last = 0.0
+        self.is_open = True
+
+    def start(self) -> None:
+        """An epoch's batches begin."""
+        self._last = self._clock()
+
+    def tick(self, width: int) -> None:
+        """A step of as many trials was made."""
+        now = self._clock()
+        self._seconds.append((now - self._last) / width)
+        self._last = now
+        timed = self._seconds[WARM_STEPS:]
+        is_long = sum(timed) * width > SECONDS or len(timed) >= ENOUGH_STEPS
+        if len(timed) >= LEAST_STEPS and is_long:
+            self.is_open = False
+            self._decide(statistics.median(timed), width)
+
+    def _decide(self, stacked_s: float, width: int) -> None:
+        ways, try_other, on_decided = {width: stacked_s}, self._try_other, self._on_decided
+        del self._try_other, self._on_decided  # what they hold is large
+        if stacked_s > CLEAR * self._alone_s:
+            other, seconds = try_other(width)
+            if other != width:
+                ways[other] = seconds
+        measured = Measured(alone_s=self._alone_s, stacked_s=dict(sorted(ways.items())))
+        on_decided(measured)
+        if measured.width < width:
+            raise SlowerError(measured.width)
+
+
+class SlowerError(Exception):
+    """Another way is faster than the stack that was begun: ``width`` trials as one, 1 for one by one."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(f"{width} at a time are faster")
+        self.width = width
+
+
+def measure_alone(members: Sequence[Ready], session: Session, device: str) -> float:
+    """Seconds of a step of one member alone; nothing is recorded, and its seed decides its numbers.
+
+    Args:
+        members: of one structure; that in the middle by size is trained.
         session: of the run.
         device: where.
-        max_width: most trials in a stack; wider ones than there are members are made of copies.
+    """
+    by_size = sorted(members, key=lambda one: sum(t.numel() for t in one.start.values()))
+    return _measure_alone(by_size[len(by_size) // 2].member, session, device)
+
+
+def why_alone(alone_s: float, *, width: int, run_steps: int) -> str:
+    """Why no stack is even tried; "" when it is.
+
+    Args:
+        alone_s: seconds of a step one by one.
+        width: of the stack.
         run_steps: steps that this worker will make in the whole run, for all its trials.
     """
+    if width < 2:
+        return "a second trial does not fit into memory"
+    budget = max(BUDGET_S, BUDGET_SHARE * alone_s * run_steps)
+    if alone_s * width * (WARM_STEPS + LEAST_STEPS + 2) > budget:
+        return f"a step takes {alone_s:.2g} s, which is training and hardly anything else"
+    return ""
+
+
+def why_never(template: Ready, device: str) -> str:
+    """Why trials of this structure are not stacked on a device, whatever they take; "" if they are.
+
+    Convolutions on a CPU, each time it was measured: 210 ms a trial stacked against 150 (small CNN,
+    8 wide). Measuring it again cost a run of 8 s a half, and noise then chose the slower way.
+    """
     if device == "cpu" and _has_convolutions(template):
-        # Each time it was measured: 210 ms a trial stacked against 150 (small CNN, 8 wide). Measuring
-        # it again cost a run of 8 s a half, and noise then chose the slower way.
-        return Measured(alone_s=0.0, reason="convolutions train faster one by one on a CPU")
-    by_size = sorted(members, key=lambda one: sum(t.numel() for t in one.start.values()))
-    alone = _measure_alone(by_size[len(by_size) // 2].member, session, device)
-    budget = max(BUDGET_S, BUDGET_SHARE * alone * run_steps)
-    stacked: dict[int, float] = {}
-    clock = _clock(device)
-    for width in sorted({min(len(members), max_width), max_width}):
-        expected = min([alone, *stacked.values()]) * width * (WARM_STEPS + LEAST_STEPS + 2)
-        if width < 2 or expected > budget:
-            break
-        began = clock()
-        try:
-            stacked[width] = _measure_stack(members, template, session, device, width)
-        except Exception as error:  # noqa: BLE001  whatever it is, one by one will tell it properly
-            return Measured(alone_s=alone, reason=_reason(error))
-        budget -= clock() - began
-        if stacked[width] > alone:  # wider ones are as bad
-            break
-    if not stacked:
-        text = f"a step takes {alone:.2g} s, which is training and hardly anything else"
-        return Measured(alone_s=alone, reason=text)
-    return Measured(alone_s=alone, stacked_s=stacked)
+        return "convolutions train faster one by one on a CPU"
+    return ""
 
 
 def _measure_alone(member: Member, session: Session, device: str) -> float:
     from nbautoml.train import TrialCancelled, fit
 
-    watch = _Watch(_clock(device))
+    watch = _Watch(step_clock(device))
     with contextlib.suppress(TrialCancelled):  # enough was seen
         fit(
             member.build,
@@ -261,9 +271,10 @@ def _measure_alone(member: Member, session: Session, device: str) -> float:
     return watch.seconds_per_step
 
 
-def _measure_stack(
-    members: Sequence[Ready], template: Ready, session: Session, device: str, width: int
+def measure_stack(
+    members: Sequence[Ready], template: Ready, session: Session, *, device: str, width: int
 ) -> float:
+    """Seconds a trial and step of a stack that is thrown away."""
     from nbautoml.train.stacked import StackedFit
 
     stack = StackedFit(
@@ -273,7 +284,7 @@ def _measure_stack(
         width=width,
         loss=session.loss,
     )
-    watches = [_Watch(_clock(device)) for _ in range(width)]
+    watches = [_Watch(step_clock(device)) for _ in range(width)]
     stack.shape_by(template)
     for one, watch in zip(itertools.cycle(members), watches, strict=False):
         member = dataclasses.replace(
@@ -285,18 +296,22 @@ def _measure_stack(
     return watches[0].seconds_per_step / width
 
 
-def _clock(device: str) -> Callable[[], float]:
+def step_clock(device: str) -> Callable[[], float]:
+    """`clock_for` this process; on a GPU, once what was begun there is done."""
     import torch
 
-    return clock_for(device, torch.get_num_threads())
+    clock = clock_for(device, torch.get_num_threads())
+    if not device.startswith("cuda"):
+        return clock
+
+    def when_done() -> float:
+        torch.cuda.synchronize(device)
+        return clock()
+
+    return when_done
 
 
 def _has_convolutions(template: Ready) -> bool:
     from nbautoml.train.stacked.tape import name_of
 
     return any(".conv" in name_of(op.function) for op in template.tape.ops)
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).partition("\n")[0] or type(error).__name__
-    return text if len(text) <= 160 else f"{text[:157]}..."

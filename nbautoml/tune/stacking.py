@@ -1,7 +1,8 @@
 """How many trials a task gets: whether a run's trials may be trained as one, and how wide.
 
-The first tasks are short ones whose handlers measure each way (`nbautoml.tune.planner`), all at the
-same time; the first tells by a `PlanChosen` which is fastest, and from then on all tasks follow.
+Handlers find out what is faster while the first stacks train (`nbautoml.tune.planner`), all at the same
+time; the first tells by a `PlanChosen`, and from then on all tasks follow. With a sampler that
+learns the first tasks are small: were they trained one by one after all, too many would be drawn blindly.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ STACK_HANDLER = "nbautoml.tune.stacks:train_stacks"
 # Wider stacks leave a CPU's caches: 64 and 128 were no faster than 32. What a GPU takes at once was
 # not measured; its memory and the planner decide below this.
 MAX_WIDTH = {"cpu": 32, "mps": 32, "cuda": 256}
-# What the first tasks get, which measure: enough to see what a stack gains.
+# What the first tasks get, where the sampler learns: enough to see what a stack gains.
 FIRST = 8
 # A sampler that learns has seen nothing of the trials that run: a stack may hold this share of all.
 LEARNING_SHARE = 8
@@ -36,6 +37,7 @@ class Stacking:
     Attributes:
         width: most trials in a stack; 1 trains one by one.
         is_asked: the user asked for stacks; else the first tasks measure.
+        is_blind: nothing is learnt from the trials that came before.
         is_decided: what is faster is known.
         n_workers: workers that share the trials.
         is_fixed: every task gets as many trials, however many workers there are.
@@ -45,6 +47,7 @@ class Stacking:
 
     width: int
     is_asked: bool = False
+    is_blind: bool = False
     is_decided: bool = False
     n_workers: int = 1
     is_fixed: bool = False
@@ -78,6 +81,7 @@ class Stacking:
         return cls(
             width=width,
             is_asked=executor == "vectorized",
+            is_blind=sampler in BLIND,
             is_decided=width == 1,
             is_fixed=round_size is not None,
             n_trials=n_trials,
@@ -94,7 +98,8 @@ class Stacking:
 
     def share(self, n_left: float, n_free: int) -> int:
         """How many trials the next task gets, so that all workers have about the same."""
-        width = self.width if self.is_decided or self.is_asked else min(self.width, FIRST)
+        is_whole = self.is_decided or self.is_asked or self.is_blind
+        width = self.width if is_whole else min(self.width, FIRST)
         if n_left == math.inf or self.is_fixed:
             return width
         return max(1, min(width, math.ceil(n_left / max(1, n_free))))

@@ -19,9 +19,9 @@ from nbautoml.events import LogLine, Task, TaskContext, TrialRequeued, TrialRest
 from nbautoml.spec.fit import FitSettings
 from nbautoml.train.failures import cancelled, failed
 from nbautoml.tune.checkpoints import Checkpoints
-from nbautoml.tune.planner import fitting_width, measure, one_by_one
+from nbautoml.tune.chooser import Chooser
+from nbautoml.tune.planner import SlowerError
 from nbautoml.tune.session import Session, session_for
-from nbautoml.tune.stacking import MAX_WIDTH
 from nbautoml.tune.work import Reporter, ended_well, make_builder, train_one
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class _Worker:
     def __init__(self, task: Task, context: TaskContext) -> None:
         self._task, self._context = task, context
         self._session: Session = session_for(context)
+        self._chooser = Chooser(task, self._session, context)
         self._best = task.payload.get("best")
         self._reporters: dict[int, Reporter] = {}
         self._specs: dict[int, TrialSpec] = {}
@@ -66,7 +67,7 @@ class _Worker:
         while groups:
             key, members = groups.popitem()
             others = self._train_group(key, members)
-            self._hand_back([*self._lone(others), *self._choose(others)])
+            self._hand_back([*self._lone(others), *(self._choose(others) if others else ())])
             for other, late in others.items():
                 groups.setdefault(other, []).extend(late)
         if alone and len(alone) == len(self._task.trials):
@@ -159,41 +160,14 @@ class _Worker:
         return found if found.loose_key == largest.loose_key else largest
 
     def _choose(self, groups: Groups) -> list[TrialSpec]:
-        """Measure both ways on a group that is new here; take out those that are faster alone.
-
-        The first group of a run decides how it is executed, and the run is told. A group of
-        another structure that comes later is measured too, by each worker for itself.
-        """
-        payload, widths = self._task.payload, self._session.widths
-        if payload["measure"] and not groups and not widths:
-            reason = "the trials differ in their layers"
-            self._context.emit(one_by_one(reason, payload["n_workers"], self._context.device))
-        if not payload["measure"]:
-            return []
+        """Take out those that are known to be faster one by one."""
+        if not groups:
+            self._chooser.note_no_groups()
         slow: list[TrialSpec] = []
         for key, members in sorted(groups.items(), key=lambda pair: -len(pair[1])):
-            if key not in widths:
-                is_first = not widths and payload["is_open"]
-                widths[key] = self._measured_width(members, is_told=is_first)
-            if widths[key] == 1:
+            if self._chooser.trains_alone(key, members):
                 slow += [self._specs[one.member.number] for one in groups.pop(key)]
         return slow
-
-    def _measured_width(self, members: list[Ready], *, is_told: bool) -> int:
-        payload, settings = self._task.payload, members[0].member.settings
-        device, n_workers = self._context.device, payload["n_workers"]
-        template = self._template(members)
-        n_batches = -(-self._session.opened_data.train.n // settings.batch_size)
-        n_steps = settings.epochs * n_batches
-        fitting = fitting_width(template, n_workers=n_workers, device=device)
-        found = measure(
-            members, template, self._session, device=device,
-            max_width=min(payload["width"], fitting, MAX_WIDTH[device.partition(":")[0]]),
-            run_steps=n_steps * (payload["n_trials"] or len(members)) // n_workers,
-        )  # fmt: skip
-        if is_told:
-            self._context.emit(found.plan(n_workers=n_workers, n_steps=n_steps, device=device))
-        return found.width
 
     # -- training -----------------------------------------------------------------------------
 
@@ -229,16 +203,26 @@ class _Worker:
         from nbautoml.train import free_memory, is_out_of_memory, one_line, release_frames
         from nbautoml.train.stacked import StackedFit
 
+        if self._chooser.trains_alone(key, members):
+            self._hand_back(self._specs[member.member.number] for member in members)
+            return []
+        template = self._template(members)
+        try:
+            timer = self._chooser.contest(key, members, template)
+        except SlowerError:
+            self._hand_back(self._specs[member.member.number] for member in members)
+            return []
         stack = StackedFit(
             self._session.opened_data,
             objective=self._session.recipe.objectives[0],
             metrics=self._session.metric_names,
             device=self._context.device,
-            width=self._session.widths.get(key, self._task.payload["width"]),
+            width=self._chooser.width(key),
             loss=self._session.loss,
+            timer=timer,
         )
         try:
-            stack.shape_by(self._template(members))
+            stack.shape_by(template)
             while members or stack.numbers:
                 while members and stack.n_free:
                     self._let_in(stack, members.pop(0), others)
@@ -247,6 +231,8 @@ class _Worker:
                 if not members and stack.n_free and self._has_more:
                     members = self._take_more(stack.n_free, key, others)
             return []
+        except SlowerError as error:
+            return self._split(key, stack.numbers, error, others) + members
         except Exception as error:  # noqa: BLE001  it concerns all of them
             numbers, device = stack.numbers, torch.device(self._context.device)
             if not is_out_of_memory(error) or len(numbers) < 2 * LEAST_WIDTH:
@@ -257,14 +243,23 @@ class _Worker:
         # The stack and what the error held are gone from here on.
         del stack
         free_memory(device)
-        return self._narrowed(key, numbers, reason, others) + members
-
-    def _narrowed(
-        self, key: Hashable, numbers: Sequence[int], reason: str, others: Groups
-    ) -> list[Ready]:
-        """Members once more, from their checkpoints, for a stack of half the width."""
         width = self._session.widths[key] = len(numbers) // 2
         text = f"a stack of {len(numbers)} ran out of memory ({reason}): {width} at a time instead"
+        return self._again(key, numbers, text, others) + members
+
+    def _split(
+        self, key: Hashable, numbers: Sequence[int], error: SlowerError, others: Groups
+    ) -> list[Ready]:
+        """A stack whose first steps were slower than another way's: that way, from the start."""
+        if error.width > 1:
+            return self._again(key, numbers, f"a stack of {len(numbers)}: {error}", others)
+        self._hand_back((self._specs[number] for number in numbers), "one by one it is faster")
+        return []
+
+    def _again(
+        self, key: Hashable, numbers: Sequence[int], text: str, others: Groups
+    ) -> list[Ready]:
+        """Members once more, from their checkpoints, for a narrower stack."""
         for number in numbers:
             epoch, step = self._checkpoints[number].start
             restarted = TrialRestarted(trial=number, reason=text, epoch=epoch, step=step)

@@ -89,6 +89,24 @@ def test_plan_says_what_was_measured(runs):
     assert all(row.state == "complete" for row in trials_of(folder))
 
 
+def test_the_same_cell_once_more_is_not_measured_again(runs):
+    # Of two workers each measures, and the later one is remembered.
+    one = Execution(n_workers=1)
+    asked = {"space": LR, "fixed": {"epochs": 5}, "budget": Budget(n_trials=24), "execution": one}
+    first = runs.submit(DROPOUT, name="digits", **asked)
+    assert wait_for_end(first) == "finished"
+    again = runs.submit(DROPOUT, name="digits", **asked)
+    assert wait_for_end(again) == "finished"
+    before, now = plan_of(first), plan_of(again)
+    assert f"measured in run digits ({first.id})" in now.plan
+    assert "measured in" not in before.plan
+    for name in ("width", "alone_s_per_step", "stacked_s_per_step"):
+        assert now.plan_details[name] == before.plan_details[name]
+    assert [row.value for row in trials_of(again)] == pytest.approx(
+        [row.value for row in trials_of(first)], abs=0.006
+    )
+
+
 def test_trials_of_several_structures_form_groups(runs):
     space = Space({"hidden": Choice(8, 16, 24), "lr": Float(1e-3, 1e-2)})
     folder = runs.submit(DROPOUT, space=space, budget=Budget(n_trials=18), execution=STACKED)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
 import nbautoml
-from nbautoml.events import RunControl, Task, TrialEnded, TrialSpec
+from nbautoml.events import (
+    PlanChosen,
+    RunControl,
+    StepsDone,
+    Task,
+    TrialEnded,
+    TrialRequeued,
+    TrialSpec,
+)
 from nbautoml.spec import Float, Objective, Space
 from nbautoml.store import Home
 from nbautoml.study import Study
+from nbautoml.tune.measured import Measured
+from nbautoml.tune.planner import Contest
 from nbautoml.tune.stacks import train_stacks
 
 WIDTH, N_TRIALS, EPOCHS = 6, 30, 9
@@ -74,6 +86,62 @@ class StudyContext:
 
     def retire(self):
         raise AssertionError("nothing was wrong")
+
+
+class Heard(StudyContext):
+    """Notes all that is said."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        super().__init__(folder, home)
+        self.events = []
+
+    def emit(self, event):
+        self.events.append(event)
+        super().emit(event)
+
+    def of(self, kind):
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@pytest.fixture
+def heard(tmp_path):
+    nbautoml.tune(
+        Small, data="digits", space={"lr": nbautoml.Float(1e-5, 3e-2, log=True)}, trials=1,
+        epochs=EPOCHS, executor="inline", home=tmp_path, name="halving",
+    )  # fmt: skip
+    n_threads = torch.get_num_threads()
+    yield Heard(next(tmp_path.rglob("recipe.json")).parent, tmp_path)
+    torch.set_num_threads(n_threads)
+
+
+MEASURING = {
+    "width": WIDTH, "measure": True, "is_open": True, "n_workers": 1, "n_trials": N_TRIALS,
+    "best": None,
+}  # fmt: skip
+
+
+def test_a_stack_that_is_slower_hands_its_trials_back(heard, monkeypatch):
+    monkeypatch.setattr(sys.modules[Measured.__module__], "GAIN", 0.0)  # nothing is fast enough
+    trials = heard.more(WIDTH)
+    train_stacks(Task(handler="", trials=trials, payload=MEASURING), heard)
+    assert {event.trial for event in heard.of(TrialRequeued)} == set(range(WIDTH))
+    assert not heard.ended
+    (plan,) = heard.of(PlanChosen)
+    assert plan.details["width"] == 1
+    assert plan.text.startswith("one by one in 1 worker on cpu")
+
+
+def test_a_stack_that_is_faster_goes_on_from_the_steps_that_were_timed(heard, monkeypatch):
+    monkeypatch.setattr(sys.modules[Measured.__module__], "GAIN", 1e9)  # anything is
+    monkeypatch.setattr(sys.modules[Contest.__module__], "CLEAR", 1e9)
+    trials = heard.more(WIDTH)
+    train_stacks(Task(handler="", trials=trials, payload=MEASURING), heard)
+    assert not heard.of(TrialRequeued)
+    assert len(heard.ended) == N_TRIALS
+    (plan,) = heard.of(PlanChosen)
+    assert plan.details["width"] == WIDTH
+    steps = [step for event in heard.of(StepsDone) if event.trial == 0 for step in event.steps]
+    assert steps == list(range(1, len(steps) + 1))
 
 
 def test_a_stack_stays_full_as_long_as_there_are_trials(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import dataclasses
+import itertools
+import math
 
 import psutil
 import pytest
@@ -13,7 +15,17 @@ from nbautoml.data import load_named, open_data, snapshot
 from nbautoml.spec.fit import FitSettings
 from nbautoml.train import Silent
 from nbautoml.train.stacked import Member, ready
-from nbautoml.tune.planner import COPIES, Measured, bytes_of_trial, fitting_width, measure
+from nbautoml.tune.measured import Measured
+from nbautoml.tune.planner import (
+    COPIES,
+    Contest,
+    SlowerError,
+    bytes_of_trial,
+    fitting_width,
+    why_alone,
+    why_never,
+)
+from nbautoml.tune.remembered import KEPT, Remembered
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +79,107 @@ def test_convolutions_are_not_stacked_on_a_cpu(digits):
         number=0, build=lambda: nn.Sequential(*layers), settings=settings, seed=0, listener=Silent()
     )
     one = ready(member, digits, torch.device("cpu"), None)
-    session = SimpleNamespace(opened_data=digits)
-    found = measure([one], one, session, device="cpu", max_width=8, run_steps=100)
-    assert found.width == 1
-    assert "convolutions" in found.reason
+    assert "convolutions" in why_never(one, "cpu")
+    assert why_never(one, "cuda:0") == ""
+    assert why_never(template(digits, 10), "cpu") == ""
+
+
+def test_a_step_that_is_long_is_not_tried_in_a_stack():
+    assert why_alone(1e-4, width=32, run_steps=1000) == ""
+    assert "0.5 s" in why_alone(0.5, width=32, run_steps=100)
+    assert why_alone(0.5, width=32, run_steps=100_000) == ""  # it has a day
+
+
+def contest(alone_s, stacked_s, other=lambda width: (width, math.inf)):
+    """A contest whose stack's steps take as long as is said; it, and what it decided."""
+    decided, now = [], itertools.count(1)
+    made = Contest(alone_s, lambda: next(now) * stacked_s, other, decided.append)
+    made.start()
+    return made, decided
+
+
+def until_decided(made, width):
+    while made.is_open:
+        made.tick(width)
+
+
+def test_a_stack_that_is_far_ahead_goes_on_and_no_other_is_timed():
+    def other(width):
+        raise AssertionError("nothing else is to be timed")
+
+    made, decided = contest(alone_s=1.0, stacked_s=8.0, other=other)
+    until_decided(made, 32)
+    assert decided[0].stacked_s == {32: pytest.approx(0.25)}
+    assert decided[0].width == 32
+
+
+def test_a_stack_that_is_slower_ends():
+    made, decided = contest(alone_s=1.0, stacked_s=40.0)
+    with pytest.raises(SlowerError) as caught:
+        until_decided(made, 32)
+    assert caught.value.width == 1
+    assert decided[0].stacked_s == {32: pytest.approx(1.25)}
+    assert not made.is_open
+
+
+def test_a_narrower_stack_that_is_faster_takes_its_place():
+    made, _ = contest(alone_s=1.0, stacked_s=25.0, other=lambda width: (8, 0.3))
+    with pytest.raises(SlowerError) as caught:
+        until_decided(made, 32)
+    assert caught.value.width == 8
+
+
+def test_a_stack_that_is_not_full_yet_is_judged_by_the_width_that_it_may_have():
+    made, decided = contest(alone_s=1.0, stacked_s=3.0, other=lambda width: (32, 0.2))
+    until_decided(made, 2)
+    assert decided[0].width == 32
+
+
+def test_a_stack_timed_before_it_was_full_is_no_narrower_for_it():
+    found = Measured(alone_s=1e-3, stacked_s={5: 2.5e-4}, limit=25)
+    assert found.stack_width == 25
+    plan = found.plan(n_workers=2, n_steps=200, device="cpu")
+    assert plan.text == (
+        "vectorized x25 in 2 workers on cpu: about 40 trials/s at x5; one by one 10"
+    )
+    assert plan.details["width"] == 25
+    assert Measured(alone_s=1.0, stacked_s={8: 0.2, 32: 0.4}, limit=32).stack_width == 8
+
+
+MEASURED = Measured(alone_s=1e-3, stacked_s={32: 2.5e-4})
+
+
+def test_what_was_measured_is_remembered_under_the_same_facts_only(tmp_path):
+    plans = Remembered(tmp_path / "plans", "digits (20261125-0000)", "facts")
+    assert plans.recall(("layers", 1)) is None
+    plans.keep(("layers", 1), MEASURED)
+    found = plans.recall(("layers", 1))
+    assert found == dataclasses.replace(MEASURED, earlier_run="digits (20261125-0000)")
+    assert plans.recall(("layers", 2)) is None
+    assert dataclasses.replace(plans, facts="other data").recall(("layers", 1)) is None
+    plan = found.plan(n_workers=2, n_steps=200, device="cpu")
+    assert plan.text.endswith("measured in run digits (20261125-0000)")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"alone_s": 1}', "\xff", '{"alone_s": 1, "stacked_s": {"1": 2}, "reason": "", "run": ""}',
+     '{"alone_s": NaN, "stacked_s": {}, "reason": "", "run": ""}'],
+)  # fmt: skip
+def test_a_plan_that_cannot_be_read_is_measured_anew(tmp_path, content):
+    plans = Remembered(tmp_path, "digits", "facts")
+    plans.keep("layers", MEASURED)
+    (file,) = tmp_path.glob("*.json")
+    file.write_text(content)
+    assert plans.recall("layers") is None
+
+
+def test_only_the_latest_plans_are_kept(tmp_path):
+    plans = Remembered(tmp_path, "digits", "facts")
+    for at in range(KEPT + 3):
+        plans.keep(at, MEASURED)
+    assert len(list(tmp_path.glob("*.json"))) == KEPT
+    assert plans.recall(KEPT + 2) is not None
 
 
 def test_width_is_what_fits_into_free_memory(digits):

@@ -35,7 +35,7 @@ from nbautoml.train.stacked.noise import Draws, Noise
 from nbautoml.train.stacked.optimizers import Updater
 from nbautoml.train.stacked.reasons import CannotStack
 from nbautoml.train.stacked.shares import Shares
-from nbautoml.train.stacked.slots import Epoch, Slot
+from nbautoml.train.stacked.slots import Epoch, Slot, Timer
 from nbautoml.train.stacked.states import entered, keep_if_due
 from nbautoml.train.stacked.tape import tensors_of
 from nbautoml.train.stacked.weights import Entering, Weights
@@ -60,6 +60,8 @@ class StackedFit:
         metrics: names to measure each epoch; None for the usual ones.
         width: most members at a time. On a CPU some 16 small models keep the caches' speed.
         loss: the user's own loss for one trial, if any.
+        timer: is told of steps, until it is no more open: `start` before an epoch's batches, `tick`
+            with the number of trials after each. What it raises ends the stack.
         has_exact_dropout: dropout drops what it would drop were the trial trained on its own. False:
             what follows from the trial's seed by a hash, drawn for all trials at once.
 
@@ -77,11 +79,13 @@ class StackedFit:
         width: int,
         loss: Loss | None = None,
         has_exact_dropout: bool = True,
+        timer: Timer | None = None,
     ) -> None:
         if data.valid.n == 0:
             raise DataError("there are no validation rows", hint="give some, or a split above 0")
         self.width, self.has_exact_dropout = width, has_exact_dropout
         self._data, self._objective, self._loss = data, objective, loss
+        self._timer = timer
         self._device = torch.device(device)
         self._names = metric_names(data.task, objective, metrics)
         self._group: Group | None = None
@@ -238,6 +242,9 @@ class StackedFit:
         part, n = self._data.train, len(self._slots)
         size = setup.batch_sizes[0]
         order = self._order(size, should_drop=setup.should_drop_last)
+        timer = self._timer if self._timer is not None and self._timer.is_open else None
+        if timer is not None:
+            timer.start()
         for at, (inputs, target) in enumerate(part.batches(n * size, order=order)):
             self._ask(epoch)
             shares.check()
@@ -250,6 +257,8 @@ class StackedFit:
                 output = program(stacked, values, draws)
                 losses = epoch.loss(output, _by_trial(target, n))
             self._update(epoch, losses, at)
+            if timer is not None and timer.is_open:
+                timer.tick(n)
         self._flush(epoch)
 
     def _update(self, epoch: Epoch, losses: Tensor, at: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from torch import Tensor
 
@@ -16,7 +17,21 @@ from nbautoml.train.stacked.padding import Shapes, Strided
 from nbautoml.train.stacked.weights import Entering
 from nbautoml.train.steplog import StepLog
 
-__all__ = ["Epoch", "Slot"]
+__all__ = ["Epoch", "Slot", "Timer"]
+
+
+class Timer(Protocol):
+    """Whoever wants to know how long a stack's steps take."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it wants to know more."""
+
+    def start(self) -> None:
+        """An epoch's batches begin."""
+
+    def tick(self, width: int) -> None:
+        """A step of as many trials was made."""
 
 
 @dataclass(kw_only=True)
