@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.api.ask import Ask
-from nbautoml.api.methods import layer_groups, read_space, with_method
+from nbautoml.api.methods import declared_of, layer_groups, read_space, with_method
 from nbautoml.api.namespace import namespace_for, sources_for
 from nbautoml.api.submit import (
     Submitted,
@@ -89,7 +89,7 @@ def submit_compression(ask: Ask) -> Submitted:
             loss=loss_name,
         ),
         data=data,
-        space=read_space(ask, module, data, n_epochs),
+        space=read_space(ask, module, run, data, n_epochs),
         fixed=fixed,
         objectives=(objective, Objective(LATENCY, "minimize"), Objective(SIZE, "minimize")),
         budget=read_budget(ask),
@@ -105,6 +105,7 @@ def submit_compression(ask: Ask) -> Submitted:
             "sha256": hashlib.sha256(given).hexdigest(),
             "symbols": symbols,
             "packages": packages_of(module, names),
+            "student": declared_of(module, run)[1],
             "from_run": run.id if run is not None else "",
         },
     )

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.api.ask import Ask
 from nbautoml.compress.space import ORIGINAL, QUANTIZED, SEARCHED, space_for
+from nbautoml.compress.students import declared
 from nbautoml.compress.table import techniques_from, work_of
-from nbautoml.errors import RecipeError
-from nbautoml.spec import Choice, Space
+from nbautoml.errors import RecipeError, SpaceError
+from nbautoml.spec import SETTING_NAMES, Choice, Dimension, Space
+from nbautoml.spec.signature import read_parameters
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from nbautoml.api.run import Run
     from nbautoml.spec.data import DataSpec
 
-__all__ = ["layer_groups", "read_space", "with_method"]
+__all__ = ["declared_of", "layer_groups", "read_space", "with_method"]
 
 
 def with_method(ask: Ask) -> Ask:
@@ -60,7 +64,9 @@ def check_searched(words: Iterable[str]) -> None:
             )
 
 
-def read_space(ask: Ask, module: nn.Module, data: DataSpec, n_epochs: int) -> Space:
+def read_space(
+    ask: Ask, module: nn.Module, run: Run | None, data: DataSpec, n_epochs: int
+) -> Space:
     """What the search varies; with techniques to be applied only which of the two models it is.
 
     Raises:
@@ -75,6 +81,7 @@ def read_space(ask: Ask, module: nn.Module, data: DataSpec, n_epochs: int) -> Sp
         forms=_forms(),
         among=among,
         has_blocks="distill" in among and _has_blocks(module, ask, data),
+        own=declared_of(module, run)[0],
     )
     if list(space) == ["epochs"]:
         raise RecipeError(
@@ -82,6 +89,30 @@ def read_space(ask: Ask, module: nn.Module, data: DataSpec, n_epochs: int) -> Sp
             hint=f"name more techniques, of {', '.join(SEARCHED)}, or say auto",
         )
     return space
+
+
+def declared_of(module: nn.Module, run: Run | None) -> tuple[dict[str, Dimension], dict[str, Any]]:
+    """What the model's class declares that may vary, and its arguments; of a run's model alone.
+
+    Of a module that was given as it is nobody knows what it was made with.
+    """
+    if run is None or run.kind == "compress" or run.recipe.target.role != "module":
+        return {}, {}
+    if type(module).__name__ != run.recipe.target.symbol:
+        return {}, {}  # a function made it
+    try:
+        taken = read_parameters(type(module))
+        found = run.recipe.space.resolve({**run.recipe.fixed, **run.best.params})
+        arguments = {
+            name: value
+            for name, value in {**taken.defaults, **found}.items()
+            if name in taken.names and name not in SETTING_NAMES
+        }
+        inspect.signature(type(module)).bind(**arguments)
+        # A single fit has no space; what its class declares stands in the signature all the same.
+        return declared(Space({**taken.dimensions, **run.recipe.space}), arguments)
+    except (SpaceError, TypeError):
+        return {}, {}  # a choice of a class, or arguments that are not all known
 
 
 def _has_blocks(module: nn.Module, ask: Ask, data: DataSpec) -> bool:

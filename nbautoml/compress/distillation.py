@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
 
 from nbautoml.compress.layers import example_of
 from nbautoml.compress.shallower import shallower
 from nbautoml.compress.structured import narrowed
+from nbautoml.compress.students import own_student
 from nbautoml.compress.training import Teaching, tune_module
-from nbautoml.measure.counting import count_weights
+from nbautoml.errors import CompressError
+from nbautoml.measure.counting import call, count_weights
 
 if TYPE_CHECKING:
     from nbautoml.compress.piece import Piece
@@ -27,12 +32,15 @@ def distill(piece: Piece, config: Distillation, bench: Bench) -> Piece:
     few epochs that it has it gets further; a shallower one with the blocks that do most.
 
     Raises:
-        CompressError: no such student can be made, or there is nothing inside to transfer.
+        CompressError: no such student can be made, it answers in another shape, or there is nothing inside to transfer.
     """
     if config.student != "same":
         before = count_weights(piece.module).value
         example = example_of(bench)
-        if config.student == "shallow":
+        if config.student == "own":
+            piece.module = own_student(piece.original, config.arguments, bench.seed)
+            _check_answers(piece.module, piece.original, example)
+        elif config.student == "shallow":
             piece.module = shallower(piece.module, example)
         else:
             piece.module = narrowed(piece.module, example, WIDTHS[config.student])
@@ -46,3 +54,20 @@ def distill(piece: Piece, config: Distillation, bench: Bench) -> Piece:
     )
     tune_module(piece.module, bench, epochs=config.epochs, lr=config.lr, teaching=teaching)
     return piece
+
+
+def _check_answers(student: nn.Module, teacher: nn.Module, example: Any) -> None:
+    """Refuse a student that does not answer as its teacher does."""
+    with torch.no_grad():
+        theirs = call(teacher, example).shape
+        try:
+            ours = call(student.eval(), example).shape
+        except Exception as error:
+            raise CompressError(
+                f"the student {type(student).__name__} does not take its teacher's inputs: {error}"
+            ) from error
+    if ours != theirs:
+        raise CompressError(
+            f"the student answers with shape {tuple(ours)}, and its teacher with {tuple(theirs)}",
+            hint="keep the arguments that decide the outputs",
+        )

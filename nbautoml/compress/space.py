@@ -14,6 +14,7 @@ Where techniques were named, only theirs vary.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ QUANTIZED = ("int8_static", "int8_dynamic", "int8_weights", "int4_weights", "fp1
 NOT_FIRST = "int4_weights"  # 8 bits say enough of weights alone
 SEARCHED = ("prune", "factorize", "distill", "quantize")
 """Words of techniques that a search varies."""
+STUDENT = "student_"
+"""Before the name of an argument of a student of the model's own class."""
 MAX_GROUPS = 4
 
 
@@ -44,6 +47,7 @@ def space_for(
     forms: Sequence[str],
     among: Iterable[str] = SEARCHED,
     has_blocks: bool = False,
+    own: Mapping[str, Dimension] | None = None,
 ) -> Space:
     """The space of a search.
 
@@ -54,6 +58,7 @@ def space_for(
         forms: ways to quantise that this machine can run.
         among: words of the techniques that it searches among.
         has_blocks: whether a student may have fewer blocks.
+        own: arguments of the model's class that vary in a student of its own.
     """
     among = set(among)
     found: dict[str, Any] = {}
@@ -69,7 +74,7 @@ def space_for(
         found["low_rank"] = Choice("off", "on")
         found["energy"] = Float(0.5, 0.99, when=("low_rank", "on"))
     if "distill" in among:
-        found |= _taught(found, has_groups=bool(groups), has_blocks=has_blocks)
+        found |= _taught(found, has_groups=bool(groups), has_blocks=has_blocks, own=own or {})
     forms = forms if "quantize" in among else ()
     if forms:
         found["quantization"] = Choice("off", *forms)
@@ -82,17 +87,32 @@ def space_for(
 
 
 def _taught(
-    others: Mapping[str, Any], *, has_groups: bool, has_blocks: bool
+    others: Mapping[str, Any], *, has_groups: bool, has_blocks: bool, own: Mapping[str, Dimension]
 ) -> dict[str, Dimension]:
     when = ("distillation", "on")
     found: dict[str, Dimension] = {"distillation": Choice("off", "on")}
     found["temperature"] = Float(1.0, 10.0, log=True, when=when)
-    students = [*(["half"] if has_groups else []), *(["shallow"] if has_blocks else [])]
+    kinds = {"half": has_groups, "shallow": has_blocks, "own": bool(own)}
+    students = [name for name, is_there in kinds.items() if is_there]
     if students:
         found["student"] = Choice("same", *students, when=when)
+    for name, dimension in own.items():
+        parent = dimension.when[0] if dimension.when is not None else ""
+        within: Any = ("student", "own")
+        if dimension.when is not None and parent in own:
+            within = (f"{STUDENT}{parent}", dimension.when[1])
+        found[f"{STUDENT}{name}"] = _under(dimension, within)
     if others:
         found["taught"] = Choice("last", "first", when=when)
     return found
+
+
+def _under(dimension: Dimension, when: Any) -> Dimension:
+    """The dimension under another condition."""
+    if isinstance(dimension, Choice):
+        return Choice(*dimension.options, when=when)
+    assert isinstance(dimension, (Int, Float))
+    return dataclasses.replace(dimension, when=when)
 
 
 def original_point(space: Space) -> dict[str, Any]:
@@ -141,7 +161,9 @@ def presets(space: Space, n_epochs: int) -> list[dict[str, Any]]:
 def _students(space: Space) -> list[str]:
     listed = space.get("student")
     return (
-        [str(one) for one in listed.options if one != "same"] if isinstance(listed, Choice) else []
+        [str(one) for one in listed.options if one not in {"same", "own"}]
+        if isinstance(listed, Choice)
+        else []
     )
 
 
@@ -150,7 +172,8 @@ def techniques_of(params: Mapping[str, Any], settings: Mapping[str, Any]) -> tup
 
     Args:
         params: a point of `space_for`, or ``{"version": ...}`` where the techniques were given.
-        settings: the recipe's: "techniques" (given ones) and "groups" (layers by group).
+        settings: the recipe's: "techniques" (given ones), "groups" (layers by group) and "student"
+            (arguments of the original's class).
     """
     if "version" in params:
         is_origin = params["version"] == ORIGINAL
@@ -158,19 +181,37 @@ def techniques_of(params: Mapping[str, Any], settings: Mapping[str, Any]) -> tup
     epochs = int(params.get("epochs", 0))
     steps = [*_shrinking(params, settings["groups"], epochs)]
     if params.get("distillation") == "on" and epochs:
-        student = str(params.get("student", "same"))
-        if params.get("taught") == "first" and steps and epochs > 1:
+        said = {"student": str(params.get("student", "same")), **_arguments(params, settings)}
+        is_own = said["student"] == "own"
+        if is_own:  # its layers may have other names: each loses the mean share
+            steps = [_changed(s, ratios={}) if isinstance(s, Pruning) else s for s in steps]
+        is_first = params.get("taught") == "first" or is_own
+        if is_first and steps and epochs > 1:
             # It learns first, and what that made is shrunk: the passes are shared between the two.
             half = epochs // 2
             steps = [_with_epochs(step, epochs - half) if _epochs(step) else step for step in steps]
-            steps.insert(0, Distillation(params["temperature"], epochs=half, student=student))
+            steps.insert(0, Distillation(params["temperature"], epochs=half, **said))
         else:
             # The fine-tuning is the teacher's; pruning alone need not train twice.
             steps = [_without_epochs(step) for step in steps]
-            steps.append(Distillation(params["temperature"], epochs=epochs, student=student))
+            taught = Distillation(params["temperature"], epochs=epochs, **said)
+            # One of its own class knows nothing of what was shrunk before.
+            steps = [taught, *steps] if is_own else [*steps, taught]
     if params.get("quantization", "off") != "off":
         steps.append(_quantization(params))
     return tuple(steps)
+
+
+def _arguments(params: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a student of the model's own class is made with."""
+    if params.get("student") != "own":
+        return {}
+    varied = {
+        name.removeprefix(STUDENT): value
+        for name, value in params.items()
+        if name.startswith(STUDENT)
+    }
+    return {"arguments": {**settings["student"], **varied}}
 
 
 def _shrinking(
@@ -207,9 +248,11 @@ def _without_epochs(step: Technique) -> Technique:
 
 
 def _with_epochs(step: Technique, epochs: int) -> Technique:
-    if isinstance(step, (Pruning, LowRank)):
-        return technique_from_json({**step.to_json(), "epochs": epochs})
-    return step
+    return _changed(step, epochs=epochs) if isinstance(step, (Pruning, LowRank)) else step
+
+
+def _changed(step: Technique, **changes: Any) -> Technique:
+    return technique_from_json({**step.to_json(), **changes})
 
 
 def _quantization(params: Mapping[str, Any]) -> Quantization:

@@ -181,8 +181,10 @@ class Distillation(Technique):
         transfer: what else is taught: "none", "hints" (outputs of layers inside) or "attention"
             (where they are large).
         student: "same" (the module itself, as it has become); one of a share of its width, made
-            of its most important channels: "half", "quarter"; or "shallow", without half of the
-            blocks inside that hand on the shape that they get.
+            of its most important channels: "half", "quarter"; "shallow", without half of the
+            blocks inside that hand on the shape that they get; or "own", a new module of the
+            original's class, which learns from nothing.
+        arguments: that the own student is made with: ``{"hidden": 16}``.
         epochs: passes over the data.
         lr: of these passes.
 
@@ -195,6 +197,7 @@ class Distillation(Technique):
     weight: float = 0.7
     transfer: str = "none"
     student: str = "same"
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     epochs: int = 5
     lr: float | None = None
 
@@ -205,7 +208,12 @@ class Distillation(Technique):
             )
         between("weight", self.weight, 0, 1.0000001)
         one_of("transfer", self.transfer, ("none", "hints", "attention"))
-        one_of("student", self.student, ("same", "half", "quarter", "shallow"))
+        one_of("student", self.student, ("same", "half", "quarter", "shallow", "own"))
+        if bool(self.arguments) != (self.student == "own"):
+            raise RecipeError(
+                f"student is {self.student!r}, and its arguments are {dict(self.arguments)!r}",
+                hint='write student="own", arguments={"hidden": 16}: they are of its __init__',
+            )
         at_least("epochs", self.epochs, 1)
         rate(self.lr)
 

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import nbautoml
-from nbautoml.compress import LowRank, Pruning
+from nbautoml.compress import Distillation, LowRank, Pruning
 from nbautoml.errors import (
     DataError,
     EnergyError,
@@ -204,6 +204,48 @@ def test_a_run_brings_its_model_data_and_settings(data, tmp_path):
     assert run.recipe.data == big.recipe.data
     assert run.recipe.fixed["batch_size"] == 64
     assert run.trial(0).value == pytest.approx(big.best.value)
+
+
+class Declared(nn.Module):
+    """Its author says what it may be."""
+
+    def __init__(
+        self, hidden: nbautoml.Int(4, 64) = 48, depth: nbautoml.Int(0, 3) = 2, act: str = "relu"
+    ) -> None:
+        super().__init__()
+        self.first = nn.Linear(64, hidden)
+        self.inside = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(depth))
+        self.last = nn.Linear(hidden, 10)
+        self.act = act
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        act = getattr(torch, self.act)
+        x = act(self.first(x))
+        for layer in self.inside:
+            x = act(layer(x))
+        return self.last(x)
+
+
+def test_students_are_sought_among_what_the_class_declares(data, tmp_path):
+    home = {"home": tmp_path / "home", "executor": "inline", "wait": True}
+    big = nbautoml.train(Declared, data=data, epochs=8, lr=0.01, params={"hidden": 48}, **home)
+    run = nbautoml.compress(big, method="distill", trials=4, epochs=4, max_drop=1.0, **home)
+    assert run.state == "finished", run.message
+    space = run.recipe.space
+    assert (space["student_hidden"].high, space["student_depth"].high) == (48, 2)
+    assert run.recipe.settings["student"]["hidden"] == 48
+
+
+def test_a_student_of_the_models_own_class_is_taught_and_comes_back(data, tmp_path):
+    home = {"home": tmp_path / "home", "executor": "inline", "wait": True}
+    big = nbautoml.train(Declared, data=data, epochs=8, lr=0.01, params={"hidden": 48}, **home)
+    small = Distillation(student="own", arguments={"hidden": 12, "depth": 1}, epochs=12)
+    run = nbautoml.compress(big, method=[small], lr=0.02, max_drop=1.0, **home)
+    assert run.state == "finished", run.message
+    model = run.model(1)
+    assert (model.first.out_features, len(model.inside)) == (12, 1)
+    assert run.trial(1).value > 0.7
+    assert run.trial(1).metrics["weights"] < 0.4 * run.trial(0).metrics["weights"]
 
 
 def test_a_module_whose_classes_are_all_torchs_needs_no_code(data, asked):

@@ -15,6 +15,7 @@ from nbautoml.compress.space import (
 )
 from nbautoml.compress.table import TECHNIQUES, technique_from_json, techniques_from
 from nbautoml.errors import RecipeError
+from nbautoml.spec import Float, Int
 
 GROUPS = [["conv1"], ["conv2", "fc1"]]
 SPACE = space_for(GROUPS, n_epochs=8, forms=QUANTIZED)
@@ -106,6 +107,32 @@ def test_a_teacher_may_come_first_and_shares_the_passes() -> None:
     assert taught == Distillation(2.0, epochs=2, student="shallow")
     assert isinstance(pruning, Pruning)
     assert pruning.epochs == 3
+
+
+OWN = {"hidden": Int(8, 64), "depth": Int(1, 3), "drop": Float(0.0, 0.5, when=("depth", 3))}
+
+
+def test_a_student_of_the_models_own_class_varies_in_what_its_author_declared() -> None:
+    space = space_for(GROUPS, n_epochs=8, forms=(), own=OWN)
+    assert "own" in space["student"].options
+    assert space["student_hidden"].when == ("student", ("own",))
+    assert space["student_drop"].when == ("student_depth", (3,))
+    assert all(space.explain(point) == "" for point in presets(space, 8))
+
+
+def test_a_student_of_its_own_class_comes_first_and_is_then_pruned_by_the_mean_share() -> None:
+    params = {
+        "pruning": "channels", "criterion": "l2", "sparsity_1": 0.2, "sparsity_2": 0.5,
+        "distillation": "on", "temperature": 2.0, "student": "own", "student_hidden": 16,
+        "taught": "last", "epochs": 6,
+    }  # fmt: skip
+    settings = {**SETTINGS, "student": {"hidden": 64, "depth": 2}}
+    taught, pruning = techniques_of(params, settings)
+    assert taught == Distillation(
+        2.0, epochs=3, student="own", arguments={"hidden": 16, "depth": 2}
+    )
+    assert isinstance(pruning, Pruning)
+    assert (pruning.sparsity, pruning.ratios, pruning.epochs) == (pytest.approx(0.4), {}, 3)
 
 
 @pytest.mark.parametrize("has_blocks", [True, False])
