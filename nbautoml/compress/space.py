@@ -32,7 +32,7 @@ __all__ = ["ORIGINAL", "SEARCHED", "original_point", "presets", "space_for", "te
 
 ORIGINAL = "original"
 QUANTIZED = ("int8_static", "int8_dynamic", "int8_weights", "int4_weights", "fp16")
-NOT_FIRST = "int4_weights"  # 8 bits say enough of weights alone
+FIRST_FORMS = ("int8_static", "int8_dynamic", "int8_weights")  # alone, before anything else
 SEARCHED = ("prune", "factorize", "distill", "quantize")
 """Words of techniques that a search varies."""
 STUDENT = "student_"
@@ -128,43 +128,51 @@ def presets(space: Space, n_epochs: int) -> list[dict[str, Any]]:
     """Points that are tried first: each technique alone, then the usual company."""
     origin = {**original_point(space), "epochs": n_epochs}
     shares = [name for name in space if name.startswith("sparsity_")]
-    taught = {"distillation": "on", "temperature": 4.0, "student": "same", "taught": "last"}
+    forms, students = _options(space, "quantization"), _options(space, "student")
     static = {"quantization": "int8_static", "calibration": "minmax", "per": "channel"}
-    listed = space.get("quantization")
-    forms = listed.options[1:] if isinstance(listed, Choice) else ()
-    can_teach = "distillation" in space
 
     def pruned(share: float) -> dict[str, Any]:
         said = {"pruning": "channels", "criterion": "l2", "first": "prune"}
         return {**said, **dict.fromkeys(shares, share)}
 
+    def taught(student: str = "same") -> dict[str, Any]:
+        said = {"distillation": "on", "temperature": 4.0, "student": student, "taught": "last"}
+        return said if "distillation" in space else {}
+
+    def weights(bits: int) -> dict[str, Any]:
+        form = f"int{bits}_weights"
+        return {"quantization": form} if form in forms else {}
+
     wanted: list[dict[str, Any]] = []
     for form in forms:
-        if form == NOT_FIRST:
-            continue
-        said = static if form == "int8_static" else {"quantization": form}
-        wanted.append({**said, "epochs": 0})
+        if form in FIRST_FORMS:
+            said = static if form == "int8_static" else {"quantization": form}
+            wanted.append({**said, "epochs": 0})
     if shares:
-        wanted += [pruned(0.5), {**pruned(0.75), **(taught if can_teach else {})}]
-    elif can_teach:
-        wanted += [{**taught, "student": student} for student in _students(space)]
+        wanted += [pruned(0.5), {**pruned(0.75), **taught(), **weights(8)}]
     if "low_rank" in space:
         wanted.append({"low_rank": "on", "energy": 0.9})
-    if shares and "int8_static" in forms:
-        wanted.append({**pruned(0.5), **(taught if can_teach else {}), **static})
-    return [
+    # A wide one in 4 bits against a narrow one in 8: it is measured which is better.
+    wanted += [
+        {**taught(student), **weights(8 if student == "shallow" else 4)}
+        for student in [one for one in students if one in {"half", "shallow"}] or ["same"]
+        if "distillation" in space
+    ]
+    if shares:
+        wanted.append({**pruned(0.85), **taught(), **weights(4)})
+        if "int8_static" in forms:
+            wanted.append({**pruned(0.5), **taught(), **static})
+    points = [
         {name: value for name, value in {**origin, **point}.items() if name in space}
         for point in wanted
     ]
+    return [point for at, point in enumerate(points) if point not in points[:at]]
 
 
-def _students(space: Space) -> list[str]:
-    listed = space.get("student")
-    return (
-        [str(one) for one in listed.options if one not in {"same", "own"}]
-        if isinstance(listed, Choice)
-        else []
-    )
+def _options(space: Space, name: str) -> tuple[Any, ...]:
+    """What a choice offers; nothing where it is not in the space."""
+    listed = space.get(name)
+    return listed.options if isinstance(listed, Choice) else ()
 
 
 def techniques_of(params: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Technique, ...]:
@@ -182,10 +190,11 @@ def techniques_of(params: Mapping[str, Any], settings: Mapping[str, Any]) -> tup
     steps = [*_shrinking(params, settings["groups"], epochs)]
     if params.get("distillation") == "on" and epochs:
         said = {"student": str(params.get("student", "same")), **_arguments(params, settings)}
-        is_own = said["student"] == "own"
-        if is_own:  # its layers may have other names: each loses the mean share
+        # What is shrunk has no blocks any more that may go, and a new module knows nothing of it.
+        is_new = said["student"] in {"own", "shallow"}
+        if is_new:  # it may lack some layers: each that it has loses the mean share
             steps = [_changed(s, ratios={}) if isinstance(s, Pruning) else s for s in steps]
-        is_first = params.get("taught") == "first" or is_own
+        is_first = params.get("taught") == "first" or is_new
         if is_first and steps and epochs > 1:
             # It learns first, and what that made is shrunk: the passes are shared between the two.
             half = epochs // 2
@@ -195,8 +204,7 @@ def techniques_of(params: Mapping[str, Any], settings: Mapping[str, Any]) -> tup
             # The fine-tuning is the teacher's; pruning alone need not train twice.
             steps = [_without_epochs(step) for step in steps]
             taught = Distillation(params["temperature"], epochs=epochs, **said)
-            # One of its own class knows nothing of what was shrunk before.
-            steps = [taught, *steps] if is_own else [*steps, taught]
+            steps = [taught, *steps] if is_new else [*steps, taught]
     if params.get("quantization", "off") != "off":
         steps.append(_quantization(params))
     return tuple(steps)

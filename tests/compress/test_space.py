@@ -135,6 +135,27 @@ def test_a_student_of_its_own_class_comes_first_and_is_then_pruned_by_the_mean_s
     assert (pruning.sparsity, pruning.ratios, pruning.epochs) == (pytest.approx(0.4), {}, 3)
 
 
+@pytest.mark.parametrize("taught", ["first", "last"])
+def test_a_shallower_student_is_made_before_anything_is_cut(taught: str) -> None:
+    params = {
+        "pruning": "channels", "criterion": "l2", "sparsity_1": 0.2, "sparsity_2": 0.5,
+        "distillation": "on", "temperature": 2.0, "student": "shallow", "taught": taught,
+        "epochs": 1,
+    }  # fmt: skip
+    student, pruning = techniques_of(params, SETTINGS)
+    assert student == Distillation(2.0, epochs=1, student="shallow")
+    assert isinstance(pruning, Pruning)
+    assert (pruning.ratios, pruning.epochs) == ({}, 0)
+
+
+def test_the_presets_differ_and_try_every_kind_of_student() -> None:
+    points = presets(space_for(GROUPS, n_epochs=8, forms=QUANTIZED, has_blocks=True), 8)
+    assert len({repr(sorted(point.items())) for point in points}) == len(points)
+    assert {point["student"] for point in points if "student" in point} == {
+        "same", "half", "shallow",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("has_blocks", [True, False])
 def test_a_shallower_student_is_sought_where_the_model_has_blocks(has_blocks: bool) -> None:
     space = space_for(GROUPS, n_epochs=8, forms=(), has_blocks=has_blocks)
