@@ -71,7 +71,9 @@ def verdicts(
 
 
 def _parts(params: Mapping[str, object]) -> set[str]:
-    return {
+    student = params.get("student", "same")
+    is_other = params.get("distillation") == "on" and student != "same"
+    return ({f"{student}_student"} if is_other else set()) | {
         str(params[name]) if params[name] != "on" else name
         for name in _SWITCHES
         if params.get(name, "off") != "off"

@@ -129,6 +129,13 @@ def test_slower_quantisation_is_said_to_be_slower() -> None:
     assert texts["int8_static"].text.endswith("not kept, slower here")
 
 
+def test_a_student_of_another_shape_is_named_beside_its_teacher() -> None:
+    half = row(4, 0.98, 0.2, 90, distillation="on", student="half", pruning="off")
+    texts = {v.name: v.text for v in verdicts([ORIGIN, half], OBJECTIVES, Limits())}
+    assert texts["half_student"].startswith("half_student with distillation: 5x faster")
+    assert "same_student" not in texts
+
+
 def test_a_technique_that_failed_says_why() -> None:
     failed = SimpleNamespace(
         number=4, state="failed", values=(), metrics={}, params={"low_rank": "on"}, error="no layer"
