@@ -6,6 +6,7 @@ import { parseFilter, shownRows } from '../src/state/filter';
 import {
   cloudOf,
   type FrontPoint,
+  inView,
   isWithin,
   lineOf,
   scaleAround,
@@ -81,6 +82,24 @@ describe('a run with several objectives', () => {
     const state = fromSnapshot(fixture<Snapshot>('snapshot'));
     expect(fieldsOf(state).map(({ id }) => id)).not.toContain('front');
     expect(state.rows.cells.front).toBeUndefined();
+  });
+});
+
+describe('what a view holds', () => {
+  const good = [0.94, 0.95, 0.95, 0.96, 0.97];
+
+  it('leaves out a broken model, which would squeeze all others into a corner', () => {
+    expect(Math.min(...inView([...good, 0.1], [], false))).toBe(0.94);
+    expect(Math.max(...inView([1, 1.1, 1.2, 1.3, 1.4, 90], [], true))).toBeCloseTo(1.4);
+  });
+
+  it('leaves out nothing that it is told to keep, and nothing for a little', () => {
+    expect(inView([...good, 0.1], [0.1], false)).toContain(0.1);
+    expect(inView([...good, 0.93], [], false)).toContain(0.93);
+  });
+
+  it('holds all of few', () => {
+    expect(inView([0.9, 0.91, 0.1], [], false)).toEqual([0.9, 0.91, 0.1]);
   });
 });
 

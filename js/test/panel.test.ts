@@ -188,6 +188,25 @@ describe('the panel', () => {
     expect(plot().getAttribute('aria-label')).toContain('accuracy 对 latency_ms');
   });
 
+  it('marks a broken model at the edge, and shows all when asked', async () => {
+    await show('snapshot_front', 'en', undefined, (snapshot) => {
+      const value = [...snapshot.trials.value];
+      value[9] = 0.1;
+      return { ...snapshot, trials: { ...snapshot.trials, value } };
+    });
+    expect(node.querySelectorAll('.nba-drawing .nba-beyond')).toHaveLength(1);
+    expect(node.querySelector('.nba-legend')?.textContent).toContain('1 far off');
+    const button = () => node.querySelector<HTMLElement>('.nba-legend button')!;
+    button().click();
+    await expect.poll(() => node.querySelectorAll('.nba-drawing .nba-beyond').length).toBe(0);
+    expect(button().textContent).toBe('Cut outliers');
+  });
+
+  it('calls what a compression picked by its name', async () => {
+    const text = (await show('snapshot_front')).querySelector('.nba-best-label')?.textContent;
+    expect(text).toBe('The pick: accuracy');
+  });
+
   it('says that no trial of a compression keeps to the limits', async () => {
     await show('snapshot_front', 'en', undefined, (snapshot) => ({
       ...snapshot,

@@ -217,7 +217,7 @@ class Plot:
         radius: float = 4.0,
         is_open: bool = False,
     ) -> None:
-        """A "diamond", "square" or "cross" at values of the axes: told apart without colours."""
+        """A "diamond", "square", "triangle" or "cross" at values of the axes: told apart without colours."""
         a, b, r = self._x(x), self._y(y), radius
         if kind == "cross":
             for sign in (-1, 1):
@@ -227,6 +227,8 @@ class Plot:
         corners = [(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)]
         if kind == "diamond":
             corners = [(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)]
+        if kind == "triangle":
+            corners = [(0.0, -1.2), (1.2, 1.0), (-1.2, 1.0)]
         self._add(
             "polygon",
             points=" ".join(f"{a + dx * r:.1f},{b + dy * r:.1f}" for dx, dy in corners),

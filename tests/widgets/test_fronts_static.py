@@ -50,6 +50,17 @@ def test_html_has_the_marks_and_a_picture_that_says_what_it_shows(snapshot):
     assert len(html) < 40_000
 
 
+def test_one_broken_model_does_not_squeeze_the_picture_but_stands_at_its_edge(snapshot):
+    trials, broken = snapshot["trials"], 9  # stopped early, and on no front
+    trials["value"][broken] = 0.1
+    picture = front_picture(snapshot)
+    texts = [text.text for text in marks(picture, "text")]
+    assert "0.2" not in texts
+    assert "0.96" in texts
+    at_edge = [mark for mark in marks(picture, "polygon") if len(mark.get("points").split()) == 3]
+    assert len(at_edge) == 1
+
+
 def test_picture_joins_what_no_other_beats_on_its_axes_and_marks_the_rest_of_the_front(snapshot):
     picture = front_picture(snapshot)
     assert len(polygons(picture, is_open=False)) == 6

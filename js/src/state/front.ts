@@ -136,6 +136,36 @@ export function isWithin(value: number, { least, most }: Aim): boolean {
   return !(least !== null && value < least) && !(most !== null && value > most);
 }
 
+/** So many quartile distances beyond the middle half a value counts as far off. */
+const REACH = 3;
+/** Fewer values have no middle half. */
+const MIN_VALUES = 5;
+
+/**
+ * The values that a view has to hold: `kept`, and those that are not far off.
+ *
+ * One broken model would squeeze all others into a corner; but for a little nothing is left out.
+ */
+export function inView(values: readonly number[], kept: readonly number[], isLog: boolean): number[] {
+  const usable = values.filter((value) => Number.isFinite(value) && (!isLog || value > 0));
+  if (usable.length < MIN_VALUES) return [...usable, ...kept];
+  const [place, back] = isLog ? [Math.log, Math.exp] : [(v: number) => v, (v: number) => v];
+  const sorted = usable.map(place).sort((a, b) => a - b);
+  const [first, third] = [0.25, 0.75].map((share) => sorted[Math.round(share * (sorted.length - 1))]!) as [
+    number,
+    number,
+  ];
+  const reach = REACH * (third - first);
+  const near = sorted.filter((value) => value >= first - reach && value <= third + reach).map(back);
+  const found = [...near, ...kept];
+  const span = (some: readonly number[]) => {
+    const [low, high] = [some.reduce((a, b) => Math.min(a, b)), some.reduce((a, b) => Math.max(a, b))];
+    return place(high) - place(low);
+  };
+  const all = [...usable, ...kept.filter((value) => !isLog || value > 0)];
+  return span(found.filter((value) => !isLog || value > 0)) < 0.6 * span(all) ? found : all;
+}
+
 export interface Scale {
   readonly low: number;
   readonly high: number;

@@ -2,13 +2,13 @@
 
 import { useComputed, useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import { plainQuantity, plainValue } from '../format';
 import type { Aim } from '../protocol';
 import { cellsOf } from '../state/fields';
 import { type Axes, aimField, cloudOf, type FrontPoint, isWithin, ON_FRONT } from '../state/front';
 import { numberAt, rowOf, textAt } from '../state/rows';
-import { Before, Dots, Frame, Legend, Limits, layoutOf, Marks, type Place } from './FrontMarks';
+import { Before, Beyond, Dots, Frame, Legend, Limits, layoutOf, Marks, type Place } from './FrontMarks';
 import type { FrontAxes, PanelModel } from './model';
 
 type Props = { model: PanelModel; aims: readonly Aim[]; switcher: JSX.Element };
@@ -46,7 +46,7 @@ export function Front({ model, aims, switcher }: Props): JSX.Element {
     const chosen = { x: aims[now.x]!, y: aims[now.y]!, size: aims[now.size] ?? null };
     return cloudOf(model.state.value, model.rows.value, chosen);
   }).value;
-  const layout = layoutOf(cloud, axes, size.value, model.isFrontLog.value);
+  const layout = layoutOf(cloud, axes, size.value, model.isFrontLog.value, model.isFrontWhole.value);
   const nFront = cloud.points.filter(({ isFront }) => isFront).length;
   const active = cloud.points.find(({ trial }) => trial === model.active.value);
   const hovered = cloud.points.find(({ trial }) => trial === model.hovered.value);
@@ -91,6 +91,7 @@ export function Front({ model, aims, switcher }: Props): JSX.Element {
           <Limits layout={layout} axes={axes} />
           <Dots points={cloud.points} layout={layout} />
           <Marks model={model} points={cloud.points} layout={layout} axes={axes} />
+          <Beyond points={cloud.points} layout={layout} />
           <Before model={model} layout={layout} axes={axes} />
         </svg>
         {cloud.total === 0 && <div class="nba-nothing">{t('front.none')}</div>}
@@ -174,10 +175,10 @@ function AxesChoice({ model, aims, places, isLog }: ChoiceProps): JSX.Element {
         {t('curves.log')}
       </button>
       {aims.length > 2 && (
-        <>
+        <span class="nba-pair">
           <span class="nba-faint">{t('front.sized')}</span>
           {select('size')}
-        </>
+        </span>
       )}
     </div>
   );
@@ -211,7 +212,25 @@ interface TipProps {
   model: PanelModel;
   aims: readonly Aim[];
   point: FrontPoint;
-  at: Place & { isRight: boolean; isLow: boolean };
+  at: Place;
+}
+
+/** Between the pointer and a hint, and between a hint and the edge. */
+const GAP_PX = 12;
+
+/** Where a hint goes: beside its mark on the side with more room, and never over the panel's edges. */
+function putBeside(node: HTMLElement, { left, top }: Place): void {
+  const [host, panel] = [node.parentElement, node.closest('.nba-panel')];
+  if (!host || !panel) return;
+  const [ours, bounds] = [host.getBoundingClientRect(), panel.getBoundingClientRect()];
+  const { offsetWidth: width, offsetHeight: height } = node;
+  const within = (wanted: number, low: number, high: number) => Math.max(low, Math.min(wanted, high));
+  const isRight = ours.left + left > (bounds.left + bounds.right) / 2;
+  const x = left + (isRight ? -GAP_PX - width : GAP_PX);
+  const y = top - height / 2;
+  const room = { x: bounds.left - ours.left + 2, y: bounds.top - ours.top + 2 };
+  node.style.left = `${within(x, room.x, room.x + bounds.width - width - 4)}px`;
+  node.style.top = `${within(y, room.y, room.y + bounds.height - height - 4)}px`;
 }
 
 function Tip({ model, aims, point, at }: TipProps): JSX.Element {
@@ -224,12 +243,12 @@ function Tip({ model, aims, point, at }: TipProps): JSX.Element {
     .filter(([, value]) => value !== null && !Number.isNaN(value))
     .slice(0, 5);
   const error = row < 0 ? null : textAt(rows, 'error', row);
+  const hint = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
+    if (hint.current) putBeside(hint.current, at);
+  });
   return (
-    <div
-      class={`nba-tip ${at.isRight ? 'nba-tip-left' : ''} ${at.isLow ? 'nba-tip-up' : ''}`}
-      aria-hidden="true"
-      style={{ '--nba-left': `${at.left}px`, '--nba-top': `${at.top}px` }}
-    >
+    <div class="nba-tip" aria-hidden="true" ref={hint}>
       <div>
         <b>#{point.trial}</b> <span class="nba-faint">{t(point.isFront ? 'front.on' : 'front.others')}</span>
       </div>

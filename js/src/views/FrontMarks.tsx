@@ -7,7 +7,9 @@ import {
   type Axes,
   type Cloud,
   type FrontPoint,
+  inView,
   isWide,
+  isWithin,
   lineOf,
   N_SIZES,
   type Scale,
@@ -29,7 +31,10 @@ export interface Layout {
   readonly height: number;
   across(value: number): number;
   up(value: number): number;
-  placeOf(point: FrontPoint): Place & { isRight: boolean; isLow: boolean };
+  /** Where its mark is: at the edge for a point beyond it. */
+  placeOf(point: FrontPoint): Place;
+  /** Whether a point lies beyond the edge, where a mark stands for it. */
+  isBeyond(point: FrontPoint): boolean;
   nearest(place: Place, reach: number): FrontPoint | null;
 }
 
@@ -39,20 +44,38 @@ const MARGIN = { left: 62, right: 16, top: 20, bottom: 32 } as const;
 const surroundings = ({ least, most, before }: Aim): number[] =>
   [least, most, before].filter((value) => value !== null);
 
+/** The front and what is not far off; all points where `isWhole`. */
+function scalesOf(points: readonly FrontPoint[], { x, y }: Axes, askedLog: boolean | null, isWhole: boolean) {
+  const kept = points.filter(
+    (point) => isWhole || (point.isFront && isWithin(point.x, x) && isWithin(point.y, y)),
+  );
+  const [xs, ys] = [points.map((point) => point.x), points.map((point) => point.y)];
+  const keptX = [...kept.map((point) => point.x), ...surroundings(x)];
+  const keptY = [...kept.map((point) => point.y), ...surroundings(y)];
+  const inPlain = inView(xs, keptX, false);
+  const [low, high] = inPlain.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
+  const isLog = askedLog ?? isWide(low, high);
+  return {
+    x: scaleAround(isLog ? inView(xs, keptX, true) : inPlain, isLog),
+    y: scaleAround(inView(ys, keptY, false), false),
+  };
+}
+
 export function layoutOf(
   { points }: Cloud,
   axes: Axes,
   { width, height }: { width: number; height: number },
   askedLog: boolean | null,
+  isWhole = false,
 ): Layout {
-  const xs = [...points.map((point) => point.x), ...surroundings(axes.x)];
-  const ys = [...points.map((point) => point.y), ...surroundings(axes.y)];
-  const [low, high] = xs.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
-  const x = scaleAround(xs, askedLog ?? isWide(low, high));
-  const y = scaleAround(ys, false);
+  const { x, y } = scalesOf(points, axes, askedLog, isWhole);
   const [right, bottom] = [width - MARGIN.right, height - MARGIN.bottom];
   const across = (value: number) => MARGIN.left + shareOf(x, value) * (right - MARGIN.left);
   const up = (value: number) => bottom - shareOf(y, value) * (bottom - MARGIN.top);
+  const placeOf = (point: FrontPoint): Place => ({
+    left: Math.min(right, Math.max(MARGIN.left, across(point.x))),
+    top: Math.min(bottom, Math.max(MARGIN.top, up(point.y))),
+  });
   return {
     x,
     y,
@@ -60,16 +83,15 @@ export function layoutOf(
     height,
     across,
     up,
-    placeOf: (point) => {
-      const [left, top] = [across(point.x), up(point.y)];
-      return { left, top, isRight: left > width / 2, isLow: top > height / 2 };
-    },
+    isBeyond: (point) => point.x < x.low || point.x > x.high || point.y < y.low || point.y > y.high,
+    placeOf,
     nearest: ({ left, top }, reach) => {
       let best: FrontPoint | null = null;
       let least = reach;
       for (const point of points) {
+        const place = placeOf(point);
         // Marks of the front lie on top, and are what is meant where marks are crowded.
-        const distance = Math.hypot(across(point.x) - left, up(point.y) - top) - (point.isFront ? 3 : 0);
+        const distance = Math.hypot(place.left - left, place.top - top) - (point.isFront ? 3 : 0);
         if (distance <= least) [best, least] = [point, distance];
       }
       return best;
@@ -193,7 +215,7 @@ export function Dots({ points, layout }: { points: readonly FrontPoint[]; layout
   const whole = Array.from({ length: N_SIZES }, () => '');
   let early = '';
   for (const point of points) {
-    if (point.isFront) continue;
+    if (point.isFront || layout.isBeyond(point)) continue;
     const [left, top] = [layout.across(point.x), layout.up(point.y)];
     if (!Number.isFinite(left)) continue;
     const place = `${left.toFixed(1)} ${top.toFixed(1)}`;
@@ -211,6 +233,27 @@ export function Dots({ points, layout }: { points: readonly FrontPoint[]; layout
   );
 }
 
+/** An arrow head at the edge for each trial that lies beyond it, pointing to where it lies. */
+export function Beyond({ points, layout }: { points: readonly FrontPoint[]; layout: Layout }): JSX.Element {
+  return (
+    <>
+      {points.filter(layout.isBeyond).map((point) => {
+        const { left, top } = layout.placeOf(point);
+        const angle = Math.atan2(layout.up(point.y) - top, layout.across(point.x) - left);
+        return Number.isFinite(angle) ? (
+          <path
+            key={point.trial}
+            class={`nba-beyond ${point.isFront ? 'nba-diamond' : ''}`}
+            data-point={point.trial}
+            d="M0 0L-9 -5V5Z"
+            transform={`translate(${left} ${top}) rotate(${(angle * 180) / Math.PI})`}
+          />
+        ) : null;
+      })}
+    </>
+  );
+}
+
 /** The front as steps (what is reached for sure between two of its trials), its marks, what is picked or hovered. */
 export function Marks({
   model,
@@ -218,8 +261,10 @@ export function Marks({
   layout,
   axes,
 }: PartProps & { points: readonly FrontPoint[] }): JSX.Element {
-  const { across, up } = layout;
-  const line = lineOf(points, axes.x, axes.y).filter(({ x }) => Number.isFinite(across(x)));
+  const { across, up, isBeyond } = layout;
+  const line = lineOf(points, axes.x, axes.y).filter(
+    (point) => Number.isFinite(across(point.x)) && !isBeyond(point),
+  );
   const onLine = new Set(line);
   let steps = '';
   for (const [i, point] of line.entries()) {
@@ -233,7 +278,7 @@ export function Marks({
     <>
       <path class="nba-front-line" d={steps} />
       {points
-        .filter(({ isFront, x }) => isFront && Number.isFinite(across(x)))
+        .filter((point) => point.isFront && Number.isFinite(across(point.x)) && !isBeyond(point))
         .map((point) => (
           <path
             key={point.trial}
@@ -245,7 +290,8 @@ export function Marks({
       {points
         .filter(({ trial }) => picked.has(trial) || trial === hovered)
         .map((point) => {
-          const [left, top, radius] = [across(point.x), up(point.y), radiusOf(point.size) + 5];
+          const { left, top } = layout.placeOf(point);
+          const radius = radiusOf(point.size) + 5;
           const colour = picked.get(point.trial);
           const isRight = left > layout.width - 60;
           return Number.isFinite(left) ? (
@@ -276,6 +322,7 @@ export function Legend({
   const { points, sizes } = cloud;
   const hasLimit = [axes.x, axes.y].some(({ least, most }) => least !== null || most !== null);
   const hasBefore = axes.x.before !== null && axes.y.before !== null;
+  const nBeyond = points.filter(layout.isBeyond).length;
   const item = (key: string, mark: JSX.Element, text: string) => (
     <span key={key} class="nba-count">
       <svg class="nba-key" viewBox="0 0 20 16" aria-hidden="true" focusable="false">
@@ -287,7 +334,7 @@ export function Legend({
   return (
     <div class="nba-legend nba-faint">
       {item('front', <path class="nba-diamond" d={diamond(10, 8, 3)} />, t('front.on'))}
-      {points.some(({ isFront, isWhole }) => !isFront && isWhole) &&
+      {points.some((point) => !point.isFront && point.isWhole && !layout.isBeyond(point)) &&
         item('others', <path class="nba-dots" d="M10 8h0" stroke-width={7} />, t('front.others'))}
       {points.some(({ isFront, isWhole }) => !isFront && !isWhole) &&
         item('early', <path class="nba-early" d="M7 5l6 6m0-6l-6 6" />, t('front.early'))}
@@ -307,7 +354,20 @@ export function Legend({
           </g>,
           t('front.limit'),
         )}
-      {axes.size && sizes && layout && (
+      {nBeyond > 0 &&
+        item('beyond', <path class="nba-beyond" d="M14 8L5 3V13Z" />, t('front.beyond', { count: nBeyond }))}
+      {(nBeyond > 0 || model.isFrontWhole.value) && (
+        <button
+          type="button"
+          class="nba-button nba-plain"
+          onClick={() => {
+            model.isFrontWhole.value = !model.isFrontWhole.value;
+          }}
+        >
+          {t(model.isFrontWhole.value ? 'curves.cut-hide' : 'curves.cut-show')}
+        </button>
+      )}
+      {axes.size && sizes && (
         <span class="nba-count">
           {`${axes.size.label}:`}
           <svg class="nba-key" viewBox="0 0 20 16" aria-hidden="true" focusable="false">

@@ -162,10 +162,13 @@ function Best({ model }: Props): JSX.Element {
   const { header } = model.state.value;
   const { best } = header;
   // Of a compression the best is one that keeps to the limits.
-  const isLimited = header.kind === 'compress' && header.counts.complete > 0;
+  const isCompression = header.kind === 'compress';
+  const isLimited = isCompression && header.counts.complete > 0;
   return (
     <div class="nba-best">
-      <span class="nba-best-label">{t('best.title', { metric: header.metric })}</span>
+      <span class="nba-best-label">
+        {t(isCompression ? 'best.pick' : 'best.title', { metric: header.metric })}
+      </span>
       {best === null ? (
         <span class="nba-faint">{t(isLimited ? 'best.none-within' : 'best.none')}</span>
       ) : (

@@ -55,6 +55,8 @@ export class PanelModel {
   readonly chosenAxes = signal<FrontAxes | null>(null);
   /** Whether the horizontal axis of the front is logarithmic; null for what suits the values. */
   readonly isFrontLog = signal<boolean | null>(null);
+  /** Whether the front's picture reaches to those that are far off. */
+  readonly isFrontWhole = signal(false);
   /** The quantity that the chart shows; null for the objective. */
   readonly chosenName = signal<string | null>(null);
   readonly name: ReadonlySignal<string>;
