@@ -83,14 +83,13 @@ def test_t1_a_hostile_notebook_runs_and_fetches_nothing(lab, opened):
     }
     path.write_text(json.dumps(notebook))
     page = opened("hostile.ipynb")
-    asked, dialogs = [], []
+    asked = []
     page.page.on("request", lambda request: asked.append(request.url))
-    page.page.on("dialog", lambda dialog: (dialogs.append(dialog.type), dialog.accept()))
     page.page.reload(wait_until="domcontentloaded", timeout=WAIT_MS)
     expect(page.panel).to_be_visible(timeout=WAIT_MS)
     page.page.wait_for_load_state("networkidle")
     assert not page.page.evaluate("() => window.__ran || 0")
-    assert set(dialogs) <= {"beforeunload"}  # Lab's own question about an unsaved page
+    assert set(page.dialogs) <= {"beforeunload"}  # Lab's own question about an unsaved page
     assert [url for url in asked if "canary" in url] == []
     assert page.panel.locator("script, img, iframe, a").count() == 0
     assert "<script>" in page.panel.inner_text()

@@ -27,6 +27,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "only-for-this-test"
 WAIT_MS = 60_000
 SETUP = """\
@@ -86,6 +87,11 @@ class Lab:
             "NBAUTOML_HOME": "home",
         }
         env = {**os.environ, **{name: str(path / folder) for name, folder in places.items()}}
+        # The front end of this checkout, whichever is linked into the environment.
+        extensions = path / "ours" / "labextensions"
+        extensions.mkdir(parents=True)
+        (extensions / "nbautoml").symlink_to(ROOT / "nbautoml" / "labextension")
+        env["JUPYTER_PATH"] = str(path / "ours")
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser"]
         options = {
             "ip": "127.0.0.1",
@@ -167,15 +173,17 @@ class Notebook:
     def __init__(self, page: Page, lab: Lab, name: str, *, app: str = "lab") -> None:
         self.page, self.lab, self.path = page, lab, lab.work / name
         self.complaints: list[str] = []
+        self.dialogs: list[str] = []
         page.on("pageerror", self._note_error)
         page.on("console", self._note)
+        # Once for all: a question that nobody answers, or that two answer, holds the page up for ever.
+        page.on("dialog", self._answer)
         self._url = lab.url(f"doc/tree/{name}?reset" if app == "lab" else f"notebooks/{name}")
         page.goto(self._url, wait_until="domcontentloaded")
         self._wait_for_cells()
 
     def reload(self) -> None:
-        """As the user's F5 does; questions about unsaved changes are answered with yes."""
-        self.page.on("dialog", lambda dialog: dialog.accept())
+        """As the user's F5 does."""
         self.page.goto(self._url, wait_until="domcontentloaded")
         self._wait_for_cells()
 
@@ -230,6 +238,10 @@ class Notebook:
     def _note_error(self, error: Any) -> None:
         if "nbautoml" in f"{error} {error.stack}":
             self.complaints.append(str(error))
+
+    def _answer(self, dialog: Any) -> None:
+        self.dialogs.append(dialog.type)
+        dialog.accept()
 
     def _wait_for_cells(self) -> None:
         expect(self.page.locator(".jp-Notebook .jp-Cell").first).to_be_visible(timeout=WAIT_MS)
