@@ -51,13 +51,10 @@ check: setup  ## format, lint, types, layers, generated files
 browser:
 	@$(PY) tests/browser/install_browser.py
 
-# What computes and starts no processes of its own: a core each. The rest has both cores to itself.
-COMPUTING := $(addprefix tests/,architecture capsule compress data measure study train train_stacked) nbautoml
-
+# A file a core. Threads that wait sleep: those of the tests' own runs would spin where cores are few.
 test: setup browser  ## every test
 	$(PY) js/build.py --test
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -q $(COMPUTING)
-	$(PY) -m pytest $(addprefix --ignore=,$(COMPUTING))
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n 2 --dist loadfile -q
 
 test-faults: setup  ## all that breaks something, POINTS kills a test -> benchmarks/faults.json and .md (hours on two cores)
 	NBAUTOML_FAULTS=all NBAUTOML_FAULT_POINTS=$(POINTS) NBAUTOML_FAULT_OUT=benchmarks/faults.json \

@@ -87,6 +87,27 @@ def asked(data, tmp_path):
     return {"data": data, "home": tmp_path / "home", "executor": "inline", "wait": True}
 
 
+@pytest.fixture(scope="module")
+def weights_before(trained) -> list[torch.Tensor]:
+    return [weight.detach().clone() for weight in trained.parameters()]
+
+
+@pytest.fixture(scope="module")
+def pruned(weights_before, trained, data, tmp_path_factory):
+    """A finished compression of the trained model, to be looked at; each takes seconds."""
+    return nbautoml.compress(
+        trained,
+        method="prune",
+        epochs=1,
+        max_drop=0.5,
+        max_latency="2ms",
+        data=data,
+        home=tmp_path_factory.mktemp("pruned") / "home",
+        executor="inline",
+        wait=True,
+    )
+
+
 def test_named_techniques_make_one_smaller_model(trained, data, asked):
     run = nbautoml.compress(
         trained,
@@ -107,10 +128,10 @@ def test_named_techniques_make_one_smaller_model(trained, data, asked):
     assert sum(weight.numel() for weight in model.parameters()) == small.metrics["weights"]
 
 
-def test_the_model_is_left_as_it_was(trained, data, asked):
-    before = [weight.clone() for weight in trained.parameters()]
-    nbautoml.compress(trained, method="prune", epochs=1, **asked)
-    assert all(torch.equal(a, b) for a, b in zip(before, trained.parameters(), strict=True))
+def test_the_model_is_left_as_it_was(weights_before, pruned, trained):
+    assert pruned.state == "finished"
+    after = trained.parameters()
+    assert all(torch.equal(a, b) for a, b in zip(weights_before, after, strict=True))
 
 
 def test_each_technique_gets_a_sentence(trained, asked):
@@ -121,12 +142,11 @@ def test_each_technique_gets_a_sentence(trained, asked):
     assert run.best.number in set(run.trials["number"])
 
 
-def test_limits_and_the_original_stand_in_the_plan(trained, asked):
-    run = nbautoml.compress(trained, method="prune", epochs=1, max_latency="2ms", **asked)
-    with run.folder.reader() as reader:
+def test_limits_and_the_original_stand_in_the_plan(pruned):
+    with pruned.folder.reader() as reader:
         details = reader.run().plan_details
     assert details["limits"]["latency_ms"] == {"max": 2.0}
-    assert details["baseline"]["accuracy"] == run.trial(0).value
+    assert details["baseline"]["accuracy"] == pruned.trial(0).value
 
 
 def test_a_limit_that_nothing_meets_is_named(trained, asked):
@@ -257,14 +277,14 @@ def test_a_module_whose_classes_are_all_torchs_needs_no_code(data, asked):
     assert isinstance(again.model(1), nn.Sequential)
 
 
-def test_a_model_loads_in_a_fresh_process(trained, data, asked, tmp_path):
-    run = nbautoml.compress(trained, method="prune", epochs=1, max_drop=0.5, **asked)
+def test_a_model_loads_in_a_fresh_process(pruned, data, tmp_path):
+    run = pruned
     with torch.no_grad():
         here = run.best_model(data[0][:4])
     torch.save(data[0][:4], tmp_path / "rows.pt")
     code = (
         "import torch, nbautoml\n"
-        f"run = nbautoml.load({run.name!r}, home={str(asked['home'])!r})\n"
+        f"run = nbautoml.load({run.name!r}, home={str(run.home.path)!r})\n"
         "model = run.model(run_code=True)\n"
         f"print(model(torch.load({str(tmp_path / 'rows.pt')!r})).tolist())\n"
     )
@@ -272,9 +292,8 @@ def test_a_model_loads_in_a_fresh_process(trained, data, asked, tmp_path):
     assert torch.allclose(torch.tensor(eval(found.stdout)), here, atol=1e-6)
 
 
-def test_another_process_is_not_given_the_code_unasked(trained, asked):
-    run = nbautoml.compress(trained, method="prune", epochs=1, **asked)
-    again = nbautoml.load(run.name, home=asked["home"])
+def test_another_process_is_not_given_the_code_unasked(pruned):
+    again = nbautoml.load(pruned.name, home=pruned.home.path)
     with pytest.raises(NbAutomlError, match="submitted by another process"):
         again.model(1)
 
@@ -288,16 +307,17 @@ def test_control_flow_is_measured_eagerly_and_said_so(data, asked):
     assert any("those of the eager module" in text for text in texts)
 
 
-def test_a_changed_model_file_is_refused(trained, asked):
-    run = nbautoml.compress(trained, method="prune", epochs=1, max_drop=0.5, **asked)
-    with run.folder.reader() as reader:
+def test_a_changed_model_file_is_refused(pruned):
+    with pruned.folder.reader() as reader:
         path = next(a.path for a in reader.artifacts(1) if a.kind == "model")
-    file = run.folder.artifacts_dir / path
-    body = bytearray(file.read_bytes())
-    body[-1] ^= 1
-    file.write_bytes(bytes(body))
-    with pytest.raises(StoreError, match="not what was written"):
-        run.model(1)
+    file = pruned.folder.artifacts_dir / path
+    body = file.read_bytes()
+    file.write_bytes(body[:-1] + bytes([body[-1] ^ 1]))
+    try:
+        with pytest.raises(StoreError, match="not what was written"):
+            pruned.model(1)
+    finally:
+        file.write_bytes(body)
 
 
 @pytest.mark.parametrize(
@@ -335,14 +355,13 @@ def test_what_is_quantised_cannot_be_changed_again(trained, asked):
         nbautoml.compress(model, name="two", **asked)
 
 
-def test_a_compression_is_neither_verified_nor_written_as_a_cell(trained, asked):
+def test_a_compression_is_neither_verified_nor_written_as_a_cell(pruned):
     from nbautoml.api.portable import portable_code
 
-    run = nbautoml.compress(trained, method="prune", epochs=1, **asked)
     with pytest.raises(NbAutomlError, match="times differ"):
-        run.verify()
+        pruned.verify()
     with pytest.raises(NbAutomlError, match="no short cell repeats"):
-        portable_code(run)
+        portable_code(pruned)
 
 
 def test_an_untrained_model_is_compressed_and_its_accuracy_stated(asked):
@@ -387,9 +406,9 @@ def test_only_a_compression_has_verdicts(data, tmp_path):
         _ = run.verdicts
 
 
-def test_an_exported_run_takes_its_model_along(trained, asked, tmp_path: Path):
-    run = nbautoml.compress(trained, method="prune", epochs=1, **asked)
-    archive = nbautoml.export(run, tmp_path / "small.zip", home=asked["home"])
+def test_an_exported_run_takes_its_model_along(pruned, tmp_path: Path):
+    run = pruned
+    archive = nbautoml.export(run, tmp_path / "small.zip", home=run.home.path)
     again = nbautoml.import_run(archive, home=tmp_path / "other")
     name = "model.safetensors"
     assert (again.folder.given_dir / name).read_bytes() == (

@@ -5,29 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
-from engine_runs import Runs
-
-from nbautoml.engine import client
+from engine_runs import Runs, watched
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Iterator[Runs]:
     """Fails when a process of the test's runs is left behind."""
-    made = Runs(tmp_path)
-    yield made
-    client.forget_warm()
-    ours = [p for p in psutil.Process().children(recursive=True) if "nbautoml" in _line(p)]
-    _, alive = psutil.wait_procs(ours, timeout=15)
-    for process in alive:
-        process.kill()
-    client.forget_warm()
-    assert not alive, f"left behind: {[_line(p) for p in alive]}"
+    with watched(tmp_path) as made:
+        yield made
 
 
-def _line(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """Runs that tests of a file only read: a cold start costs seconds of processor time."""
+    with watched(tmp_path_factory.mktemp("shared")) as made:
+        yield made

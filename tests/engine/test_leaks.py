@@ -39,10 +39,16 @@ def train(runs, executor):
     client.forget_warm()
 
 
+@pytest.fixture(scope="module")
+def warmed_up(shared):
+    """All is loaded here that is loaded once: for training, and for watching others train."""
+    for executor in ("inline", "process"):
+        train(shared, executor)
+
+
 @pytest.mark.skipif(not hasattr(psutil.Process, "num_fds"), reason="files are counted on POSIX")
 @pytest.mark.parametrize("executor", ["inline", "process", "vectorized"])
-def test_a_run_leaves_no_thread_process_or_open_file(runs, executor):
-    train(runs, executor)  # loads what is loaded once
+def test_a_run_leaves_no_thread_process_or_open_file(warmed_up, runs, executor):
     before = held()
     train(runs, executor)
     assert held() == before

@@ -7,25 +7,25 @@ import signal
 
 import psutil
 import pytest
-from engine_runs import END_STATES, family, kill, state_of, supervisor_pid, until, wait_for_end
+from engine_runs import (
+    END_STATES,
+    family,
+    kill,
+    n_points,
+    state_of,
+    supervisor_pid,
+    trials_of,
+    until,
+    wait_for_end,
+)  # fmt: skip
 
 from nbautoml.engine import client
 from nbautoml.errors import EngineError
-from nbautoml.events import CancelTrial, Enqueue, Interrupt, Pause, Resume, Stop
-from nbautoml.spec import Budget, Objective, Space
+from nbautoml.events import Interrupt
+from nbautoml.spec import Budget, Choice, Objective, Space
 from nbautoml.spec.recipe import Execution, Target
 
 SLOW = {"epochs": 4000}
-
-
-def trials_of(folder):
-    with folder.reader() as reader:
-        return reader.trials()
-
-
-def n_points(folder):
-    with folder.reader() as reader:
-        return len(reader.points().values)
 
 
 def logs_of(folder):
@@ -33,37 +33,43 @@ def logs_of(folder):
         return [line.text for line in reader.logs()]
 
 
-def test_all_trials_complete_with_values_and_curves(runs):
-    folder = runs.submit()
+INLINE = Execution(executor="inline")
+
+
+@pytest.fixture(scope="module")
+def finished(shared):
+    """Four trials by two workers."""
+    folder = shared.submit(execution=Execution(n_workers=2))
     assert wait_for_end(folder) == "finished"
-    rows = trials_of(folder)
+    return folder
+
+
+def test_all_trials_complete_with_values_and_curves(finished):
+    rows = trials_of(finished)
     assert [row.number for row in rows] == [0, 1, 2, 3]
     assert all(row.state == "complete" and row.value > 0.3 for row in rows)
-    with folder.reader() as reader:
+    with finished.reader() as reader:
         for row in rows:
             assert reader.points(trial=row.number, name="accuracy").epochs == [1, 2]
 
 
-def test_inline_gives_the_numbers_that_processes_give(runs):
-    apart = runs.submit()
-    inline = runs.submit(execution=Execution(executor="inline"))
-    assert wait_for_end(apart) == wait_for_end(inline) == "finished"
-    values = [[row.value for row in trials_of(folder)] for folder in (apart, inline)]
+def test_inline_gives_the_numbers_that_processes_give(finished, runs):
+    inline = runs.submit(execution=INLINE)
+    assert wait_for_end(inline) == "finished"
+    values = [[row.value for row in trials_of(folder)] for folder in (finished, inline)]
     assert values[0] == pytest.approx(values[1], abs=1e-9)
 
 
-def test_one_worker_and_two_give_the_same_trials(runs):
-    one, two = (runs.submit(execution=Execution(n_workers=n)) for n in (1, 2))
-    assert wait_for_end(one) == wait_for_end(two) == "finished"
-    found = [{row.number: (row.params, row.value) for row in trials_of(f)} for f in (one, two)]
+def test_one_worker_and_two_give_the_same_trials(finished, runs):
+    one = runs.submit(execution=Execution(n_workers=1))
+    assert wait_for_end(one) == "finished"
+    found = [{row.number: (row.params, row.value) for row in trials_of(f)} for f in (one, finished)]
     assert found[0] == found[1]
 
 
-def test_weights_of_the_best_trial_are_kept_and_verified(runs):
-    folder = runs.submit()
-    wait_for_end(folder)
-    best = max(trials_of(folder), key=lambda row: row.value)
-    with folder.reader() as reader:
+def test_weights_of_the_best_trial_are_kept_and_verified(finished):
+    best = max(trials_of(finished), key=lambda row: row.value)
+    with finished.reader() as reader:
         kept = [row for row in reader.artifacts(trial=best.number) if row.kind == "weights"]
     from safetensors.torch import load
 
@@ -72,71 +78,15 @@ def test_weights_of_the_best_trial_are_kept_and_verified(runs):
     assert "layers.0.weight" in load(load_artifact(kept[0]))
 
 
-def test_pause_holds_the_trials_and_resume_lets_them_go_on(runs):
-    folder = runs.submit(fixed=SLOW)
-    until(lambda: n_points(folder) > 0, what="a first point")
-    client.send(folder, Pause())
-    until(lambda: state_of(folder) == "paused", what="the pause")
-    until(lambda: n_points(folder) == n_points(folder), what="a look")
-    client.send(folder, Resume())
-    until(lambda: state_of(folder) == "running", what="going on")
-    held = n_points(folder)
-    until(lambda: n_points(folder) > held, what="more points")
-    client.send(folder, Stop())
-    assert wait_for_end(folder) == "stopped"
-
-
-def test_stop_ends_the_run_and_keeps_the_curves(runs):
-    folder = runs.submit(fixed=SLOW)
-    until(lambda: n_points(folder) > 0, what="a first point")
-    processes = family(supervisor_pid(folder))
-    client.send(folder, Stop())
-    assert wait_for_end(folder) == "stopped"
-    assert {row.state for row in trials_of(folder)} <= {"cancelled", "complete"}
-    assert n_points(folder) > 0
-    _, alive = psutil.wait_procs(processes, timeout=15)
-    assert not alive
-
-
-def test_cancel_ends_one_trial_and_the_run_goes_on(runs):
-    folder = runs.submit(fixed=SLOW, budget=Budget(n_trials=2), execution=Execution(n_workers=1))
-    until(lambda: n_points(folder) > 0, what="a first point")
-    client.send(folder, CancelTrial(trial=0))
-    until(lambda: trials_of(folder)[0].state == "cancelled", what="the cancelled trial")
-    until(lambda: len(trials_of(folder)) == 2, what="the next trial")
-    client.send(folder, Stop())
-    assert wait_for_end(folder) == "stopped"
-
-
-def test_cancelling_a_trial_that_does_not_run_is_refused(runs):
-    folder = runs.submit(fixed=SLOW, budget=Budget(n_trials=1))
-    until(lambda: n_points(folder) > 0, what="a first point")
-    asked = client.send(folder, CancelTrial(trial=77))
-
-    def refusal():
-        with folder.reader() as reader:
-            return [c.refusal for c in reader.commands() if c.command_id == asked]
-
-    assert "not running" in until(refusal, what="the answer")[0]
-    client.send(folder, Stop())
-    wait_for_end(folder)
-
-
-def test_an_enqueued_point_is_tried_next(runs):
-    folder = runs.submit(fixed=SLOW, budget=Budget(n_trials=2), execution=Execution(n_workers=1))
-    until(lambda: n_points(folder) > 0, what="a first point")
-    client.send(folder, Enqueue(params={"hidden": 9, "lr": 0.005}))
-    client.send(folder, CancelTrial(trial=0))
-    until(lambda: len(trials_of(folder)) == 2, what="the enqueued trial")
-    assert trials_of(folder)[1].params == {"hidden": 9, "lr": 0.005}
-    client.send(folder, Stop())
-    wait_for_end(folder)
+def test_a_finished_run_is_not_resumed(finished, shared):
+    with pytest.raises(EngineError, match="nothing to resume"):
+        client.resume(shared.home, finished)
 
 
 def test_interrupted_run_resumes_and_finishes_every_trial_once(runs):
     # One by one: in a stack all of them would end at about the same time.
     folder = runs.submit(
-        fixed={"epochs": 60}, budget=Budget(n_trials=6), execution=Execution(executor="process")
+        fixed={"epochs": 60}, budget=Budget(n_trials=4), execution=Execution(executor="process")
     )
     until(lambda: any(row.state == "complete" for row in trials_of(folder)), what="a trial")
     client.send(folder, Interrupt())
@@ -145,20 +95,15 @@ def test_interrupted_run_resumes_and_finishes_every_trial_once(runs):
     client.resume(runs.home, folder)
     until(lambda: state_of(folder) == "finished", what="the end")
     after = {row.number: row.value for row in trials_of(folder)}
-    assert sorted(after) == list(range(6))
+    assert sorted(after) == list(range(4))
     assert before.items() <= after.items()
-
-
-def test_a_finished_run_is_not_resumed(runs):
-    folder = runs.submit(budget=Budget(n_trials=1))
-    wait_for_end(folder)
-    with pytest.raises(EngineError, match="nothing to resume"):
-        client.resume(runs.home, folder)
 
 
 def test_killed_worker_costs_a_new_attempt_not_the_trial(runs):
     folder = runs.submit(
-        fixed={"epochs": 300}, budget=Budget(n_trials=1), execution=Execution(n_workers=1)
+        fixed={"epochs": 100, "batch_size": 128},
+        budget=Budget(n_trials=1),
+        execution=Execution(n_workers=1),
     )
     until(lambda: n_points(folder) > 0, what="a first point")
     row = trials_of(folder)[0]
@@ -167,12 +112,12 @@ def test_killed_worker_costs_a_new_attempt_not_the_trial(runs):
     row = trials_of(folder)[0]
     assert (row.state, row.attempt) == ("complete", 2)
     with folder.reader() as reader:
-        assert reader.points(trial=0, name="accuracy").epochs == list(range(1, 301))
+        assert reader.points(trial=0, name="accuracy").epochs == list(range(1, 101))
 
 
 def test_killed_supervisor_leaves_an_interrupted_run_that_resumes(runs):
     folder = runs.submit(
-        fixed={"epochs": 60}, budget=Budget(n_trials=6), execution=Execution(executor="process")
+        fixed={"epochs": 60}, budget=Budget(n_trials=4), execution=Execution(executor="process")
     )
     until(lambda: any(row.state == "complete" for row in trials_of(folder)), what="a trial")
     processes = family(supervisor_pid(folder))
@@ -182,7 +127,7 @@ def test_killed_supervisor_leaves_an_interrupted_run_that_resumes(runs):
     assert state_of(folder) == "interrupted"
     client.resume(runs.home, folder)
     until(lambda: state_of(folder) == "finished", what="the end")
-    assert sorted(row.number for row in trials_of(folder)) == list(range(6))
+    assert sorted(row.number for row in trials_of(folder)) == list(range(4))
     assert all(row.state == "complete" for row in trials_of(folder))
 
 
@@ -194,30 +139,45 @@ def test_sigterm_leaves_a_run_that_resumes(runs):
     assert {row.state for row in trials_of(folder)} <= {"waiting", "complete"}
 
 
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("raise ValueError('no good')", "ValueError: no good"),
-        ("import sys; sys.exit(3)", "SystemExit: 3"),
-        ("import os; os._exit(3)", "exit code 3"),
-        ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
-    ],
-)
-def test_a_model_that_misbehaves_fails_its_trial_with_the_reason(runs, line, said):
-    source = f"""
+SAID = {
+    "raises": "ValueError: no good",
+    "exits": "SystemExit: 3",
+    "ends its process": "exit code 3",
+    "crashes": "SIGSEGV",
+}
+
+
+def test_a_model_that_misbehaves_fails_its_trial_with_the_reason(runs):
+    source = """
+    import ctypes, os, sys
     from torch import nn
 
     class Net(nn.Module):
-        def __init__(self, hidden=4):
+        def __init__(self, how):
             super().__init__()
-            self.layer = nn.Linear(64, 10)
+            self.how, self.layer = how, nn.Linear(64, 10)
 
         def forward(self, x):
-            {line}
+            if self.how == "raises":
+                raise ValueError("no good")
+            if self.how == "exits":
+                sys.exit(3)
+            if self.how == "ends its process":
+                os._exit(3)
+            ctypes.string_at(0)
     """
-    folder = runs.submit(source, budget=Budget(n_trials=2), execution=Execution(n_workers=1))
+    folder = runs.submit(
+        source,
+        space=Space({"how": Choice(*SAID)}),
+        sampler="brute",
+        budget=Budget(n_trials=len(SAID)),
+        execution=Execution(n_workers=1),
+    )
     assert wait_for_end(folder) == "failed"
-    assert said in trials_of(folder)[0].error
+    errors = {row.params["how"]: row.error for row in trials_of(folder)}
+    assert errors.keys() == SAID.keys()
+    for how, said in SAID.items():
+        assert said in errors[how]
 
 
 def test_the_same_error_three_times_ends_the_run_with_one_message(runs):

@@ -66,11 +66,23 @@ def values(folder, name):
         return reader.points(trial=0, name=name).values
 
 
+ONE = {**ALONE, "fixed": {"batch_size": 64, "epochs": 2}, "budget": Budget(n_trials=1)}
+
+
+@pytest.fixture(scope="module")
+def whole(shared):
+    """A trial that fits."""
+    folder = shared.submit(greedy(64), **{**ONE, "execution": Execution(executor="inline")})
+    assert wait_for_end(folder) == "finished"
+    return folder
+
+
 @pytest.mark.parametrize("error", [OUT, CPU], ids=["device", "host"])
-def test_a_trial_that_runs_out_of_memory_is_trained_in_halves_with_the_same_updates(runs, error):
-    more = {**ALONE, "fixed": {"batch_size": 64, "epochs": 2}, "budget": Budget(n_trials=1)}
-    whole, halves = (runs.submit(greedy(limit, error), **more) for limit in (64, 32))
-    assert wait_for_end(whole) == wait_for_end(halves) == "finished"
+def test_a_trial_that_runs_out_of_memory_is_trained_in_halves_with_the_same_updates(
+    runs, whole, error
+):
+    halves = runs.submit(greedy(32, error), **ONE)
+    assert wait_for_end(halves) == "finished"
     assert [row.attempt for row in trials_of(whole) + trials_of(halves)] == [1, 2]
     assert values(halves, "step_loss") == pytest.approx(values(whole, "step_loss"), rel=1e-4)
     assert values(halves, "loss") == pytest.approx(values(whole, "loss"), rel=1e-4)

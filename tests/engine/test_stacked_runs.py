@@ -44,7 +44,7 @@ def curve(folder, trial, name):
 
 def test_stacked_trials_have_the_numbers_of_trials_alone(runs):
     more = {"space": LR, "fixed": {"epochs": 3}, "budget": Budget(n_trials=12)}
-    alone = runs.submit(DROPOUT, **more, execution=Execution(executor="process"))
+    alone = runs.submit(DROPOUT, **more, execution=Execution(executor="inline"))
     stacked = runs.submit(DROPOUT, **more, execution=STACKED)
     narrow = runs.submit(DROPOUT, **more, execution=Execution(executor="vectorized", n_workers=1))
     for folder in (alone, stacked, narrow):
@@ -62,7 +62,7 @@ def test_trials_of_other_widths_share_a_stack_and_keep_their_numbers(runs):
     more = {"space": space, "fixed": {"epochs": 3}, "budget": Budget(n_trials=14)}
     # A bias before a norm has no gradient but rounding, which Adam would make steps of.
     source = DROPOUT.replace("nn.BatchNorm1d(hidden), ", "")
-    alone = runs.submit(source, **more, sampler="random", execution=Execution(executor="process"))
+    alone = runs.submit(source, **more, sampler="random", execution=Execution(executor="inline"))
     stacked = runs.submit(source, **more, sampler="random", execution=STACKED)
     for folder in (alone, stacked):
         assert wait_for_end(folder) == "finished"

@@ -45,6 +45,14 @@ def finished(runs, source=DROPOUT, n_trials=4, **changes):
     return Run(folder, runs.home)
 
 
+@pytest.fixture(scope="module")
+def short(shared):
+    """Two trials, trained in this process."""
+    return finished(
+        shared, MLP, n_trials=2, fixed={"epochs": 2}, execution=Execution(executor="inline")
+    )
+
+
 def contents(folder):
     """Every file of a run with what it holds."""
     files = (path for path in folder.path.rglob("*") if path.is_file())
@@ -91,10 +99,10 @@ def test_stacked_trials_agree_to_rounding_and_that_is_expected(runs):
     assert found.reasons == ("trained in stacks, and now one by one: expect rounding",)
 
 
-def test_a_number_that_is_not_the_trials_own_is_found(runs, capsys):
-    run = finished(runs, MLP, n_trials=2)
+def test_a_number_that_is_not_the_trials_own_is_found(short, capsys):
+    run = short
     recipe = dataclasses.replace(run.recipe, name="told", run_id="")
-    told = runs.home.create_run(recipe, Capsule.load(run.folder.capsule_dir))
+    told = run.home.create_run(recipe, Capsule.load(run.folder.capsule_dir))
     with run.folder.reader() as reader:
         good, better = reader.trials()
     with closing(told.writer(Owner.this_process())) as writer:
@@ -110,7 +118,7 @@ def test_a_number_that_is_not_the_trials_own_is_found(runs, capsys):
                 ]
             )
         writer.apply([RunStateChanged(state="finished")])
-    words = ["verify", "told", "--trials", "0,1", "--json", "--home", str(runs.home.path)]
+    words = ["verify", "told", "--trials", "0,1", "--json", "--home", str(run.home.path)]
     assert main(words) == 1
     found = json.loads(capsys.readouterr().out)
     checks = [
@@ -147,31 +155,31 @@ def test_estimators_are_cross_validated_again(runs):
 
 
 def test_data_that_is_gone_is_told(runs):
-    run = finished(runs, MLP, n_trials=1)
+    run = finished(runs, MLP, n_trials=1, execution=Execution(executor="inline"))
     digest = run.recipe.data.digest
     (runs.home.data_dir / digest).rename(runs.home.data_dir / "elsewhere")
     with pytest.raises(NbAutomlError, match=digest[:8]):
         run.verify()
 
 
-def test_who_loses_interest_leaves_no_process(runs):
-    run = finished(runs, MLP, n_trials=1, fixed={"epochs": 2})
+def test_who_loses_interest_leaves_no_process(short):
+    run = short
     before = {process.pid for process in psutil.Process().children(recursive=True)}
-    events = again(runs.home, run.folder, [Repeated(number=0, params=run.best.params)])
+    events = again(run.home, run.folder, [Repeated(number=0, params=run.trial(0).params)])
     next(events)
     events.close()
     left = [p for p in psutil.Process().children(recursive=True) if p.pid not in before]
     assert not psutil.wait_procs(left, timeout=10)[1]
 
 
-def test_process_ends_when_who_asked_is_killed(runs, tmp_path):
-    run = finished(runs, MLP, n_trials=1, fixed={"epochs": 2})
+def test_process_ends_when_who_asked_is_killed(short):
+    run = short
     code = (
         "import sys; from pathlib import Path\n"
         "from nbautoml.engine.again import Repeated, again\n"
         "from nbautoml.store import Home, RunFolder\n"
-        f"events = again(Home(Path({str(runs.home.path)!r})), RunFolder(Path({str(run.folder.path)!r})),\n"
-        f"               [Repeated(number=0, params={run.best.params!r})])\n"
+        f"events = again(Home(Path({str(run.home.path)!r})), RunFolder(Path({str(run.folder.path)!r})),\n"
+        f"               [Repeated(number=0, params={run.trial(0).params!r})])\n"
         "next(events); print('going', flush=True); import time; time.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as asker:

@@ -89,8 +89,9 @@ def test_a_good_model_is_found(executed):
     assert float(found[1]) > 0.95
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_passes_under_nbval(path, tmp_path):
+def test_quickstart_passes_under_nbval(tmp_path):
+    """As authors of courses run it. The shipped notebooks hold no outputs, so that nothing is compared: one is enough."""
+    path = ROOT / "notebooks" / "00_quickstart.ipynb"
     shutil.copy(path, tmp_path)
     environment = {
         **os.environ,

@@ -8,7 +8,8 @@ import signal
 import textwrap
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -19,7 +20,7 @@ from nbautoml.data import load_named, snapshot
 from nbautoml.engine import client
 from nbautoml.spec import Budget, Float, Int, Space, objective_for
 from nbautoml.spec.recipe import Recipe, Target
-from nbautoml.store import Home, RunFolder
+from nbautoml.store import Home, RunFolder, TrialRow
 from nbautoml.store.home import new_run_id
 
 MLP = """
@@ -81,6 +82,26 @@ class Runs:
         return client.submit(self.home, dataclasses.replace(recipe, target=target), capsule)
 
 
+@contextmanager
+def watched(path: Path) -> Iterator[Runs]:
+    """Runs, of which no process may be left behind when the block ends."""
+    yield Runs(path)
+    client.forget_warm()
+    ours = [p for p in psutil.Process().children(recursive=True) if "nbautoml" in _line(p)]
+    _, alive = psutil.wait_procs(ours, timeout=60)
+    for process in alive:
+        process.kill()
+    client.forget_warm()
+    assert not alive, f"left behind: {[_line(p) for p in alive]}"
+
+
+def _line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def until(condition: Callable[[], object], *, what: str, wait_s: float = WAIT_S) -> object:
     """Poll for a condition; fails with what was waited for."""
     limit = time.monotonic() + wait_s
@@ -95,6 +116,16 @@ def until(condition: Callable[[], object], *, what: str, wait_s: float = WAIT_S)
 def state_of(folder: RunFolder) -> str:
     with folder.reader() as reader:
         return reader.run().state
+
+
+def trials_of(folder: RunFolder) -> list[TrialRow]:
+    with folder.reader() as reader:
+        return reader.trials()
+
+
+def n_points(folder: RunFolder) -> int:
+    with folder.reader() as reader:
+        return len(reader.points().values)
 
 
 def wait_for_end(folder: RunFolder) -> str:
