@@ -10,7 +10,7 @@ POINTS ?= 200
 TIMES_POINTS ?= 20
 SOAK_S ?= 60
 
-.PHONY: setup demo lab check format test test-faults test-faults-times test-soak test-fast bench bench-record bench-gpu bench-tables bench-compress bench-fronts bench-rivals browser clean front help
+.PHONY: setup demo lab check format test test-faults test-faults-times test-soak test-fast bench bench-record bench-gpu bench-tables bench-compress bench-fronts bench-rivals browser screenshots clean front help
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -96,6 +96,9 @@ bench-rivals: setup $(VENV)/.bench  ## smaller networks beside Torch-Pruning, to
 
 bench-tables: setup $(VENV)/.bench  ## quality of the search on tables of real trainings (an hour)
 	$(PY) benchmarks/tables.py --out $(OUT)
+
+screenshots: setup browser  ## the README's pictures of the panel -> docs/panel-*.png
+	$(PY) notebooks/make_screenshots.py
 
 clean:
 	rm -rf $(VENV) $(OUT) nbautoml/static nbautoml/labextension js/node_modules

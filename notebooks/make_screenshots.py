@@ -2,7 +2,7 @@
 
 ::
 
-    .venv/bin/python notebooks/make_screenshots.py      writes docs/panel-light.png and panel-dark.png
+    make screenshots      writes docs/panel-light.png and panel-dark.png
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
             notebook.run()
             notebook.run(wait=False)
             finished = notebook.panel.locator(".nba-badge.nba-run-finished")
-            expect(finished).to_be_visible(timeout=120_000)
+            expect(finished).to_be_visible(timeout=600_000)
             notebook.panel.locator(".nba-best .nba-chip").click()
             cell = page.locator(".jp-CodeCell").nth(1)
             cell.scroll_into_view_if_needed()

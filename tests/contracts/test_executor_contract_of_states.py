@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from nbautoml.testing.executor_contract import ExecutorContract
 from nbautoml.testing.small_modules import KINDS
+
+pytestmark = pytest.mark.slow
 
 
 class TestOurExecutors(ExecutorContract):
