@@ -85,6 +85,25 @@ def test_single_precision_stays_as_close(name):
         torch.testing.assert_close(found[row], expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.5)])
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-6)])
+def test_rows_that_are_alike_in_one_call(name, betas, dtype, tolerance):
+    settings = [
+        FitSettings(
+            optimizer=name, lr=lr, weight_decay=decay, betas=betas, clip=clip, schedule=schedule
+        )
+        for lr in (1e-4, 1e-2)
+        for decay, clip, schedule in ((0.0, None, None), (0.01, None, "cosine"), (0.1, 0.7, None))
+    ]
+    grads = gradients(len(settings), dtype)
+    start = torch.randn(len(settings), N_WEIGHTS, dtype=dtype)
+    found = our_way(settings, start, grads, epochs=5)
+    for row, item in enumerate(settings):
+        expected = torchs_way(item, start[row], grads[:, row])
+        torch.testing.assert_close(found[row], expected, rtol=tolerance, atol=tolerance)
+
+
 def test_all_families_in_one_matrix():
     settings = [item for name in OPTIMIZERS for item in settings_of(name)[:2]]
     grads = gradients(len(settings), torch.float64)

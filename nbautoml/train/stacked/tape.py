@@ -22,6 +22,7 @@ import hashlib
 import random
 from collections.abc import Callable, Hashable, Iterator, Sized
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -322,6 +323,7 @@ def _shape_of_noise(short: str, x: torch.Tensor) -> tuple[tuple[int, ...], tuple
     return (*x.shape[:2], *ones), (x.shape[1], 1, *ones)
 
 
+@lru_cache(maxsize=2000)
 def name_of(function: Callable[..., Any]) -> str:
     """A function's name, the same in every process."""
     found = resolve_name(function)
