@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import torch
-from pages import machine, versions
+from pages import grid, machine, versions
 from torch import nn
 
 import nbautoml
@@ -134,16 +134,16 @@ def page(about: dict[str, Any]) -> str:
             f"same seed; median of {about['n_seeds']} seeds (lowest to highest), and seconds a search."
         ),
         "",
-        "| network | " + " | ".join(WAYS) + " |",
-        "|---|" + "---|" * len(WAYS),
     ]
-    for name, row in about["networks"].items():
-        cells = [
+    rows = {
+        name: [
             f"{row[way]['ratio']:.2f} ({row[way]['low']:.2f} to {row[way]['high']:.2f}), "
             f"{row[way]['seconds']:.0f} s"
             for way in WAYS
         ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        for name, row in about["networks"].items()
+    }
+    lines += grid("network", list(WAYS), rows)
     return "\n".join([*lines, "", f"{about['machine']}; load {about['load']}."])
 
 

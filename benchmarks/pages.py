@@ -87,6 +87,16 @@ def page(about: Mapping[str, Any]) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
+def grid(corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> list[str]:
+    """A table in Markdown, by lines.
+
+    >>> grid("way", ["a", "b"], {"x": ["1", "2"]})
+    ['| way | a | b |', '|---|---|---|', '| x | 1 | 2 |']
+    """
+    head = ["| " + " | ".join([corner, *columns]) + " |", "|---|" + "---|" * len(columns)]
+    return [*head, *("| " + " | ".join([name, *cells]) + " |" for name, cells in rows.items())]
+
+
 def _conditions(about: Mapping[str, Any]) -> str:
     listed = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     load = " and ".join(f"{value:.1f}" for value in about["load"])

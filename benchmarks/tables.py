@@ -38,6 +38,7 @@ from typing import Any, Protocol
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
 from figures import machine, versions
+from pages import grid
 
 # Only these: the package's others are kept for judging what was developed on these.
 TABLES: Mapping[str, tuple[str, str]] = {
@@ -311,18 +312,17 @@ def page(about: Mapping[str, Any]) -> str:
             f"encoding: {about['encoding']}."
         ),
         "",
-        "| table | " + " | ".join(ways) + " |",
-        "|---|" + "---|" * len(ways),
     ]
-    for name, row in about["tables"].items():
-        cells = [
+    rows = {
+        name: [
             f"{row[way]['mean_regret']:.3g} ({row[way]['standard_error']:.1g}), "
             f"{row[way]['simulated_hours']:.3g} h"
             for way in ways
         ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    ranked = [f"{about['mean_rank'][way]:.2f}" for way in ways]
-    return "\n".join([*lines, "| mean rank | " + " | ".join(ranked) + " |"])
+        for name, row in about["tables"].items()
+    }
+    rows["mean rank"] = [f"{about['mean_rank'][way]:.2f}" for way in ways]
+    return "\n".join([*lines, *grid("table", ways, rows)])
 
 
 def main() -> int:

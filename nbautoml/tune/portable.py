@@ -111,8 +111,7 @@ def portable_code(
         RecipeError: a value that cannot be written as code.
     """
     _check_words(data, objective, device)
-    code = without_nbautoml(source).strip("\n")
-    _check_names(code, symbol, loss)
+    _check_names(code := without_nbautoml(source).strip("\n"), symbol, loss)
     loop = Loop(
         source=code,
         build=_call(symbol, arguments or {}, expressions or {}),
@@ -125,8 +124,8 @@ def portable_code(
         device=device,
     )
     loading = data_code(data, data_text, meta, device)
-    last = f"model = train(*{load_call(data, data_text, meta)})"
-    return _put_together(loop, loading, last, n_threads, title, captured)
+    args = load_call(data, data_text, meta)
+    return _put_together(loop, loading, f"model = train(*{args})", n_threads, title, captured)
 
 
 def _put_together(

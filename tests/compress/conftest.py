@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from fits import one_thread  # noqa: F401  a fixture
 from torch import nn
 
 from nbautoml.compress import Bench
@@ -16,14 +17,6 @@ from nbautoml.measure.counting import call
 from nbautoml.spec.fit import FitSettings
 from nbautoml.spec.objective import Objective
 from nbautoml.testing.small_networks import NETWORKS, Network
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

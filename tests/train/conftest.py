@@ -8,21 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from fits import Ear, one_thread  # noqa: F401  a fixture
 from torch import nn
 
 from nbautoml.data import load_named, open_data, snapshot
 from nbautoml.spec.fit import FitSettings
 from nbautoml.spec.objective import Objective
 from nbautoml.train import FitResult, Silent, fit
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -109,23 +101,6 @@ def run_fit():
         return found
 
     return run
-
-
-class Ear(Silent):
-    """Keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.steps: list[int] = []
-        self.losses: list[float] = []
-        self.epochs: list[tuple[int, int, dict[str, float]]] = []
-
-    def on_steps(self, steps, losses):
-        self.steps += steps
-        self.losses += losses
-
-    def on_epoch(self, epoch, step, metrics):
-        self.epochs.append((epoch, step, metrics))
-        return False
 
 
 @pytest.fixture
