@@ -47,6 +47,8 @@ __all__ = ["CompressDriver"]
 
 HANDLER = "nbautoml.compress.work:compress_models"
 SAME_ERROR_LIMIT = 5
+TRAINED = ("pruning", "low_rank", "distillation")  # quantisation alone trains nothing
+MENDABLE = 8.0  # times the allowed drop, beyond it: what few passes lost and all may win back
 CHEAP_SHARE = 0.65  # of the trials; the others are near the front and get all their passes
 
 
@@ -177,6 +179,7 @@ class CompressDriver:
             if row.number
             and 0 < row.params["epochs"] < self._n_epochs
             and _key(row.params) not in self._promoted
+            and any(row.params.get(name, "off") != "off" for name in TRAINED)
         ]
         if not waiting:
             return None
@@ -184,12 +187,17 @@ class CompressDriver:
         objective = self._recipe.objectives[0]
         front = set(self._front())
 
+        # More passes mend a drop of the metric, not a model that is too large. So the smallest
+        # that may be mended, and the smallest that keeps to the limits, take turns.
+        is_bold = len(self._promoted) % 2 == 0
+
         def order(row: _Done) -> tuple[float, bool, float]:
             figures = figures_of(row, self._recipe.objectives)
-            broken = sum(self._limits.broken(figures, objective, base).values())
+            broken = self._limits.broken(figures, objective, base)
+            if is_bold and broken.get(objective.metric, 0.0) <= MENDABLE:
+                broken.pop(objective.metric, None)
             size = sum(math.log(max(value, 1e-12)) for value in row.values[1:])
-            # More passes mend a drop of the metric, not a model that is too large.
-            return (round(broken, 1), row.number not in front, size)
+            return (round(sum(broken.values()), 1), row.number not in front, size)
 
         chosen = min(waiting, key=order)
         self._promoted.add(_key(chosen.params))

@@ -136,6 +136,29 @@ def test_a_point_is_promoted_once() -> None:
     assert len(whole) == len(set(whole))
 
 
+def test_more_passes_go_to_what_they_can_change() -> None:
+    points = played(started(n_trials=24))[16:]
+    assert all(
+        any(point[name] != "off" for name in ("pruning", "low_rank", "distillation"))
+        for point in points
+        if point["epochs"] == 8
+    )
+
+
+def test_a_small_model_that_lost_too_much_gets_all_passes_first() -> None:
+    driver = started(n_trials=24)
+    points = played(driver)
+    first = next(at for at, point in enumerate(points) if point["epochs"] == 8)
+    before = [
+        figures(point)[1] * figures(point)[2]
+        for point in points[1:first]
+        if point["epochs"] > 0
+        and any(point[name] != "off" for name in ("pruning", "low_rank", "distillation"))
+    ]
+    promoted = {**points[first], "epochs": 2}
+    assert figures(promoted)[1] * figures(promoted)[2] == min(before)
+
+
 def test_a_named_sampler_draws_from_the_whole_space() -> None:
     points = played(started(n_trials=30, is_staged=False))
     assert len({point["epochs"] for point in points[1:]}) > 4
