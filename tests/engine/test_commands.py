@@ -53,6 +53,7 @@ def test_pause_holds_the_trials_and_resume_lets_them_go_on(going):
     until(lambda: state_of(going) == "running", what="going on")
     held = n_points(going)
     until(lambda: n_points(going) > held, what="more points")
+    assert running(going).attempt == 1
 
 
 def test_cancel_ends_one_trial_and_the_run_goes_on(going):

@@ -61,6 +61,8 @@ def contents(folder):
 
 def test_trials_are_equal_and_the_run_is_as_it_was(runs):
     run = finished(runs, execution=Execution(executor="process", n_workers=2))
+    # The supervisor's last line in its log comes after the run's last state.
+    psutil.wait_procs(psutil.Process().children(), timeout=20)
     run.trials  # noqa: B018  a first look opens the record
     before = contents(run.folder)
     found = run.verify()
