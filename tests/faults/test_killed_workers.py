@@ -79,7 +79,7 @@ class Hunt:
             n, before = self._struck[row.number]
             if kept[row.number] > before:
                 self._struck[row.number] = (0, kept[row.number])
-            elif n > 1:
+            elif n > 0:
                 return False
         return True
 

@@ -12,7 +12,7 @@ import pytest
 from nbautoml.events import RunStateChanged
 from nbautoml.spec import Budget
 from nbautoml.store import Home, Owner, RunFolder
-from nbautoml.testing.store_contract import tiny_recipe, whole_trial
+from nbautoml.testing.store_events import tiny_recipe, whole_trial
 from nbautoml.widgets.hub import Hub
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800)]

@@ -19,7 +19,7 @@ from typing import Any
 from nbautoml.errors import NbAutomlError
 from nbautoml.events import RunStateChanged
 from nbautoml.store import Home, Owner, RunFolder
-from nbautoml.testing.store_contract import tiny_recipe, whole_trial
+from nbautoml.testing.store_events import tiny_recipe, whole_trial
 
 CALLS = ("pwrite", "fsync", "ftruncate", "open", "unlink", "pread")
 ERRORS = ("EIO", "EDQUOT", "ENOSPC")
