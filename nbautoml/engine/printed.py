@@ -12,11 +12,15 @@ READ_BYTES = 65536
 MAX_READS = 16
 MAX_LINE = 2000
 BURST = 200  # lines that may come at once
-LINES_PER_S = 20.0  # and for how long soever
+LINES_PER_S = 20.0
+N_CHATTY = 2000  # lines at that rate; who prints on and on for a night would fill the disk
+LINES_PER_S_THEN = 0.1
 
 
 class PrintedLines:
     """Lines of one worker; those over the rate are counted and not kept.
+
+    The rate is 20 a second for the first 2,000 lines that are kept and six a minute from then on.
 
     Args:
         descriptor: the reading end of the pipe that is the worker's stdout and stderr; it must
@@ -27,6 +31,7 @@ class PrintedLines:
     def __init__(self, descriptor: int, now: Callable[[], float] = time.monotonic) -> None:
         self._descriptor, self._now = descriptor, now
         self._credit, self._credited_at = float(BURST), now()
+        self._n_kept = 0
         self._partial = b""
         self._lines: list[str] = []
         self._n_left_out = 0
@@ -68,9 +73,11 @@ class PrintedLines:
 
     def _may_keep(self) -> bool:
         now = self._now()
-        self._credit = min(BURST, self._credit + (now - self._credited_at) * LINES_PER_S)
+        rate = LINES_PER_S if self._n_kept < N_CHATTY else LINES_PER_S_THEN
+        self._credit = min(BURST, self._credit + (now - self._credited_at) * rate)
         self._credited_at = now
         if self._credit < 1.0:
             return False
         self._credit -= 1.0
+        self._n_kept += 1
         return True

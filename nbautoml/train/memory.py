@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nbautoml.train.batches import Inputs
+from nbautoml.train.frames import one_line
 
 if TYPE_CHECKING:
     from nbautoml.train.setup import Setup
@@ -37,10 +38,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and any(
-        words in text for words in (*_SAID, *_ALLOC_FAILED)
-    )
+    if not isinstance(error, RuntimeError):
+        return False  # its text is the user's, and asking for it may raise
+    text = one_line(error)
+    return any(words in text for words in (*_SAID, *_ALLOC_FAILED))
 
 
 def is_device_lost(error: BaseException) -> bool:
@@ -49,7 +50,7 @@ def is_device_lost(error: BaseException) -> bool:
     >>> is_device_lost(RuntimeError("CUDA error: device-side assert triggered"))
     True
     """
-    return isinstance(error, RuntimeError) and "CUDA error" in str(error)
+    return isinstance(error, RuntimeError) and "CUDA error" in one_line(error)
 
 
 def free_memory(device: torch.device) -> None:

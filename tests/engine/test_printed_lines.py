@@ -6,7 +6,13 @@ import os
 
 import pytest
 
-from nbautoml.engine.printed import BURST, LINES_PER_S, PrintedLines
+from nbautoml.engine.printed import (
+    BURST,
+    LINES_PER_S,
+    LINES_PER_S_THEN,
+    N_CHATTY,
+    PrintedLines,
+)
 
 
 @pytest.fixture
@@ -58,6 +64,18 @@ def test_the_rate_lets_lines_through_again_later(pipe):
     printed.read()
     lines, _ = printed.take()
     assert lines == ["later"] * 10
+
+
+def test_who_prints_all_night_is_kept_at_a_lower_rate_from_some_line_on(pipe):
+    writing, printed, clock = pipe
+    kept = 0
+    for _ in range(2 * 3600):  # every ten seconds, twenty hours
+        clock[0] += 10
+        os.write(writing, b"line\n" * (BURST + 100))
+        printed.read()
+        kept += len(printed.take()[0])
+    expected = N_CHATTY + BURST + (clock[0] - N_CHATTY / LINES_PER_S) * LINES_PER_S_THEN
+    assert 0.8 * expected < kept <= expected
 
 
 def test_bytes_that_are_no_text_are_shown_as_such(pipe):

@@ -56,7 +56,8 @@ def test_f28_ten_runs_at_once_lose_no_point(runs, acked, light, figures):
         runs.submit(source, **objective_words(1, execution=Execution(n_workers=1)))
         for _ in range(10)
     ]
-    assert {wait_for_end(folder) for folder in folders} == {"finished"}
+    wait_s = 240 + 2 * n_reports * 0.01
+    assert {wait_for_end(folder, wait_s=wait_s) for folder in folders} == {"finished"}
     for folder in folders:
         with folder.reader() as reader:
             assert reader.points(trial=0).epochs == list(range(1, n_reports + 1))

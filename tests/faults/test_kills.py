@@ -76,7 +76,7 @@ def test_f2_a_warm_supervisor_takes_over_from_a_killed_one(runs, acked, light, f
         folder = runs.submit(
             OBJECTIVE, **objective_words(n_trials), execution=Execution(n_workers=2)
         )
-        for _ in range(min(100, goal - len(ready))):
+        for _ in range(min(40, goal - len(ready))):
             client.preheat(runs.home)  # as %load_ext does
             processes = family(supervisor_pid(folder))
             wait_until_idle(psutil.Process(client._started.warm.pid))
@@ -222,6 +222,7 @@ def test_f8_all_processes_of_a_run_killed_at_once(runs, acked, light, figures):
         assert state_of(folder) == "interrupted"
         n_kills += 1
         client.resume(runs.home, folder)
+        until(lambda: state_of(folder) != "interrupted", what="going on")
     until(lambda: state_of(folder) == "finished", what="the end")
     check_nothing_lost(folder, acked, 400)
     assert n_kills == goal

@@ -128,9 +128,9 @@ def n_points(folder: RunFolder) -> int:
         return len(reader.points().values)
 
 
-def wait_for_end(folder: RunFolder) -> str:
+def wait_for_end(folder: RunFolder, *, wait_s: float = WAIT_S) -> str:
     """The run's last state."""
-    until(lambda: state_of(folder) in END_STATES, what=f"the end of {folder.id}")
+    until(lambda: state_of(folder) in END_STATES, what=f"the end of {folder.id}", wait_s=wait_s)
     return state_of(folder)
 
 
