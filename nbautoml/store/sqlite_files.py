@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -101,15 +102,20 @@ def make_plain(path: Path) -> bool:
 
     Returns:
         False while a reader is connected: then SQLite keeps the log. And where the disk does not
-        let go of it, of which SQLite says nothing.
+        let go of it, of which SQLite says nothing, or fails.
+
+    Raises:
+        StoreError: what was read there is no record.
     """
-    connection = sqlite3.connect(_uri(path, "mode=rw"), uri=True, timeout=0, isolation_level=None)
     try:
-        (mode,) = connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+        with contextlib.closing(
+            sqlite3.connect(_uri(path, "mode=rw"), uri=True, timeout=0, isolation_level=None)
+        ) as connection:
+            (mode,) = connection.execute("PRAGMA journal_mode=DELETE").fetchone()
     except sqlite3.OperationalError:
         return False
-    finally:
-        connection.close()
+    except SQLITE_ERRORS as error:
+        raise sqlite_store_error(error, path) from error
     return str(mode) == "delete" and not path.with_name(f"{path.name}-wal").exists()
 
 

@@ -18,7 +18,7 @@ import pytest
 from nbautoml.errors import StoreError
 from nbautoml.events import EpochEnded, LogLine, RunStateChanged, StepsDone, TrialEnded
 from nbautoml.store import Home, Owner, RunFolder
-from nbautoml.store.seal import seal_path
+from nbautoml.store.seal import put_seal, seal_path
 from nbautoml.testing.store_events import started, tiny_recipe, whole_trial
 
 
@@ -55,6 +55,16 @@ def test_finished_run_is_one_plain_sealed_file(folder):
     fill(folder)
     names = {path.name for path in folder.path.iterdir() if path.name.startswith("record")}
     assert names == {"record.db", "record.db.sha256"}
+
+
+def test_what_became_no_record_is_not_sealed_and_the_error_is_ours(folder):
+    fill(folder)
+    seal_path(record_of(folder)).unlink()
+    record_of(folder).write_bytes(b"no record at all" * 400)
+    with pytest.raises(StoreError, match="record.db") as caught:
+        put_seal(record_of(folder))
+    assert caught.value.hint
+    assert not seal_path(record_of(folder)).exists()
 
 
 def test_copy_of_a_finished_run_opens_elsewhere(folder, tmp_path):
