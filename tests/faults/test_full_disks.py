@@ -56,10 +56,10 @@ class SmallDisk:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    """A tmpfs of 8 MB."""
+    """A tmpfs of 64 MB: a record of thousands of trials does not fill it itself."""
     place = tmp_path / "disk"
     place.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", str(place)]
+    words = ["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "tmpfs", str(place)]
     if shutil.which("mount") is None or subprocess.run(words, capture_output=True).returncode:
         pytest.skip("only root can mount a small disk (the store's tests fill one in another way)")
     yield SmallDisk(place)
