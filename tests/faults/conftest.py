@@ -56,7 +56,7 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
     yield made
     client.forget_warm()
     ours = [p for p in psutil.Process().children(recursive=True) if "supervisor" in _line(p)]
-    _, alive = psutil.wait_procs(ours, timeout=20)
+    _, alive = psutil.wait_procs(ours, timeout=60)
     for process in alive:
         for child in process.children(recursive=True):
             child.kill()
