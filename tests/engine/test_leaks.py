@@ -7,7 +7,7 @@ import threading
 
 import psutil
 import pytest
-from engine_runs import wait_for_end
+from engine_runs import our_processes, wait_for_end
 
 from nbautoml.engine import client
 from nbautoml.spec import Budget, Float, Space
@@ -17,17 +17,18 @@ SPACE = Space({"lr": Float(1e-3, 1e-2, log=True)})
 
 
 def held() -> dict[str, int]:
-    """Threads, processes and open files of this process."""
+    """Threads and open files of this process, and processes of runs under it."""
     own = psutil.Process()
     gc.collect()
     return {
         "threads": len(threading.enumerate()),
-        "processes": len(own.children(recursive=True)),
+        "processes": len(our_processes()),
         "files": own.num_fds(),
     }
 
 
 def train(runs, executor):
+    before = our_processes()
     folder = runs.submit(
         space=SPACE,
         fixed={"epochs": 1},
@@ -35,7 +36,8 @@ def train(runs, executor):
         execution=Execution(executor=executor, n_workers=1),
     )
     assert wait_for_end(folder) == "finished"
-    psutil.wait_procs(psutil.Process().children(recursive=True), timeout=30)
+    client.forget_warm()
+    psutil.wait_procs([p for p in our_processes() if p not in before], timeout=60)
     client.forget_warm()
 
 

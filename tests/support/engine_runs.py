@@ -85,14 +85,20 @@ class Runs:
 @contextmanager
 def watched(path: Path) -> Iterator[Runs]:
     """Runs, of which no process may be left behind when the block ends."""
+    before = set(psutil.Process().children(recursive=True))  # of other tests: a server to fork from
     yield Runs(path)
     client.forget_warm()
-    ours = [p for p in psutil.Process().children(recursive=True) if "nbautoml" in _line(p)]
+    ours = [process for process in our_processes() if process not in before]
     _, alive = psutil.wait_procs(ours, timeout=60)
     for process in alive:
         process.kill()
     client.forget_warm()
     assert not alive, f"left behind: {[_line(p) for p in alive]}"
+
+
+def our_processes() -> list[psutil.Process]:
+    """Supervisors and their workers among this process's children; no browser, no database."""
+    return [p for p in psutil.Process().children(recursive=True) if "nbautoml" in _line(p)]
 
 
 def _line(process: psutil.Process) -> str:
