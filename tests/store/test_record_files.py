@@ -61,7 +61,7 @@ def test_what_became_no_record_is_not_sealed_and_the_error_is_ours(folder):
     fill(folder)
     seal_path(record_of(folder)).unlink()
     record_of(folder).write_bytes(b"no record at all" * 400)
-    with pytest.raises(StoreError, match="record.db") as caught:
+    with pytest.raises(StoreError, match=r"record\.db") as caught:
         put_seal(record_of(folder))
     assert caught.value.hint
     assert not seal_path(record_of(folder)).exists()
