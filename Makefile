@@ -61,7 +61,7 @@ test-faults: setup  ## all that breaks something, POINTS kills a test -> benchma
 		$(PY) -m pytest tests/faults --ignore tests/faults/test_soak.py -q
 	$(PY) benchmarks/faults.py --points $(POINTS)
 
-test-faults-times: setup  ## the times alone, for a machine where nothing else runs, into the same table (under four minutes)
+test-faults-times: setup  ## the times alone, for a machine where nothing else runs, into the same table (not timed as a whole)
 	NBAUTOML_FAULTS=all NBAUTOML_FAULT_POINTS=$(TIMES_POINTS) NBAUTOML_FAULT_QUIET=1 \
 		NBAUTOML_FAULT_OUT=benchmarks/faults.json $(PY) -m pytest tests/faults -m timed -q
 	$(PY) benchmarks/faults.py --alone --points $(TIMES_POINTS)
@@ -91,7 +91,7 @@ bench-compress: setup  ## how small LeNet-300-100 and LeNet-5 become on MNIST wi
 bench-fronts: setup  ## the front of compressions beside random search and NSGA-II -> out/fronts.md (a quarter of an hour)
 	$(PY) benchmarks/fronts.py --out $(OUT)
 
-bench-rivals: setup $(VENV)/.bench  ## smaller networks beside Torch-Pruning, torchao, ONNX Runtime alone -> out/rivals.md (25 minutes)
+bench-rivals: setup $(VENV)/.bench  ## smaller networks beside Torch-Pruning, torchao, ONNX Runtime alone -> out/rivals.md (not timed as a whole)
 	$(PY) benchmarks/rivals.py --out $(OUT)
 
 bench-tables: setup $(VENV)/.bench  ## quality of the search on tables of real trainings (an hour)

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import io
 import logging
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from nbautoml.compress.training import Bench, tune_module
-from nbautoml.measure.exported import export_onnx, open_onnx
+from nbautoml.measure.exported import export_onnx, open_onnx, quiet
 from nbautoml.measure.timing import as_callable
 
 __all__ = ["BATCH", "WAYS", "Candidate", "Job", "compiled", "exported", "hushed"]
@@ -86,10 +84,8 @@ def hushed() -> Iterator[None]:
     """Libraries warn about themselves; figures are what is wanted here."""
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            with contextlib.redirect_stderr(io.StringIO()):
-                yield
+        with quiet():
+            yield
     finally:
         logging.disable(logging.NOTSET)
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from nbautoml.errors import UsageError
-from nbautoml.measure import Exported, call, open_onnx
+from nbautoml.measure import Exported, call, evaluating, open_onnx
 
 __all__ = ["OnnxModule"]
 
@@ -98,11 +98,6 @@ class OnnxModule(nn.Module):
 
 def layout_of(module: nn.Module, example: Any) -> str:
     """How a module's outputs lie, as text."""
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            _, spec = pytree.tree_flatten(call(module, example))
-    finally:
-        module.train(was_training)
+    with evaluating(module), torch.no_grad():
+        _, spec = pytree.tree_flatten(call(module, example))
     return pytree.treespec_dumps(spec)

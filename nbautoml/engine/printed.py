@@ -13,14 +13,14 @@ MAX_READS = 16
 MAX_LINE = 2000
 BURST = 200  # lines that may come at once
 LINES_PER_S = 20.0
-N_CHATTY = 2000  # lines at that rate; who prints on and on for a night would fill the disk
+N_CHATTY = 1000  # lines at that rate; who prints on and on for a night would fill the disk
 LINES_PER_S_THEN = 0.1
 
 
 class PrintedLines:
     """Lines of one worker; those over the rate are counted and not kept.
 
-    The rate is 20 a second for the first 2,000 lines that are kept and six a minute from then on.
+    The rate is 20 a second for the first 1,000 lines that are kept and six a minute from then on.
 
     Args:
         descriptor: the reading end of the pipe that is the worker's stdout and stderr; it must

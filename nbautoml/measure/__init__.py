@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         count_macs,
         count_nonzero,
         count_weights,
+        evaluating,
         peak_memory,
         weight_bytes,
     )
@@ -38,6 +39,7 @@ _HOMES = {
     "count_macs": "counting",
     "count_nonzero": "counting",
     "count_weights": "counting",
+    "evaluating": "counting",
     "peak_memory": "counting",
     "weight_bytes": "counting",
     "Meter": "energy",
@@ -76,6 +78,7 @@ __all__ = [
     "count_nonzero",
     "count_weights",
     "energies",
+    "evaluating",
     "export_onnx",
     "extra",
     "fixed_threads",

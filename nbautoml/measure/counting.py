@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,7 +15,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nbautoml.measure.measurement import Measurement
 
-__all__ = ["call", "count_macs", "count_nonzero", "count_weights", "peak_memory", "weight_bytes"]
+__all__ = [
+    "call",
+    "count_macs",
+    "count_nonzero",
+    "count_weights",
+    "evaluating",
+    "peak_memory",
+    "weight_bytes",
+]
 
 
 def call(module: nn.Module, example: Any) -> Any:
@@ -22,6 +31,26 @@ def call(module: nn.Module, example: Any) -> Any:
     if isinstance(example, dict):
         return module(**example)
     return module(*example) if isinstance(example, tuple) else module(example)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """A module in evaluation mode for a while; afterwards each of its parts is as it was.
+
+    >>> net = nn.Sequential(nn.BatchNorm1d(2).eval(), nn.Linear(2, 2))
+    >>> with evaluating(net):
+    ...     net.training
+    False
+    >>> net.training, net[0].training
+    (True, False)
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 def count_weights(module: nn.Module) -> Measurement:
@@ -60,13 +89,8 @@ def count_macs(module: nn.Module, example: Any) -> Measurement:
     >>> count_macs(nn.Linear(4, 3), torch.zeros(2, 4)).value
     24
     """
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            call(module, example)
-    finally:
-        module.train(was_training)
+    with evaluating(module), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        call(module, example)
     return Measurement(
         value=counter.get_total_flops() // 2,
         unit="MACs",
@@ -112,15 +136,10 @@ def peak_memory(module: nn.Module, example: Any) -> Measurement:
     >>> peak_memory(nn.Linear(4, 3), torch.zeros(2, 4)).value
     116
     """
-    was_training = module.training
-    module.eval()
     live = _Live(module)
-    try:
-        with torch.no_grad(), live:
-            output = call(module, example)
-            del output
-    finally:
-        module.train(was_training)
+    with evaluating(module), torch.no_grad(), live:
+        output = call(module, example)
+        del output
     return Measurement(
         value=live.peak + weight_bytes(module),
         unit="B",

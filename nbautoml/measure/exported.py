@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from nbautoml.errors import MissingExtraError, ModelError
-from nbautoml.measure.counting import call
+from nbautoml.measure.counting import call, evaluating
 from nbautoml.measure.graphs import name_nodes, slim
 
 __all__ = [
@@ -109,8 +109,6 @@ def export_onnx(module: nn.Module, example: Any) -> bytes:
     """
     extra("onnx")
     extra("onnxscript")
-    was_training = module.training
-    module.eval()
     dynamic = torch.export.Dim.DYNAMIC
     is_named = isinstance(example, dict)
     parts = parts_of(example)
@@ -119,7 +117,7 @@ def export_onnx(module: nn.Module, example: Any) -> bytes:
     if is_named:
         options = {"kwargs": example, "dynamic_shapes": {name: {0: dynamic} for name in example}}
     try:
-        with torch.no_grad(), quiet():
+        with evaluating(module), torch.no_grad(), quiet():
             program = torch.onnx.export(
                 module, () if is_named else parts, dynamo=True, verbose=False, **options
             )
@@ -130,8 +128,6 @@ def export_onnx(module: nn.Module, example: Any) -> bytes:
             f"{type(module).__name__} cannot be exported to ONNX: {_reason(error)}",
             hint="avoid Python branches on values of tensors in forward; eager figures need none",
         ) from error
-    finally:
-        module.train(was_training)
     name_nodes(model, [name for name, _ in module.named_modules()])
     slim(model)
     data: bytes = model.SerializeToString(deterministic=True)
@@ -169,13 +165,8 @@ def open_onnx(data: bytes, *, n_threads: int = 1) -> Exported:
 
 def largest_difference(module: nn.Module, exported: Exported, example: Any) -> float:
     """How far outputs of the exported model lie from the module's, relative to the largest one."""
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            output = call(module, example)
-    finally:
-        module.train(was_training)
+    with evaluating(module), torch.no_grad():
+        output = call(module, example)
     ours = list(output) if isinstance(output, (tuple, list)) else [output]
     worst = 0.0
     for mine, theirs in zip(ours, exported(example), strict=True):

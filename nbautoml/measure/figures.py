@@ -9,7 +9,13 @@ import torch
 from torch import nn
 
 from nbautoml.errors import EnergyError, MissingExtraError, ModelError, UsageError
-from nbautoml.measure.counting import count_macs, count_nonzero, count_weights, peak_memory
+from nbautoml.measure.counting import (
+    count_macs,
+    count_nonzero,
+    count_weights,
+    evaluating,
+    peak_memory,
+)
 from nbautoml.measure.energy import Meter, energies, meter_for
 from nbautoml.measure.exported import Exported, export_onnx, open_onnx, parts_of
 from nbautoml.measure.measurement import Measurement
@@ -73,7 +79,8 @@ def measure(
         and for each batch size "eager_64_p50", "eager_64_p95", "onnx_64_p50", "onnx_64_p95", with
         ``should_compile`` also "compiled_64_p50", "compiled_64_p95" and "compile_64_s", the time
         that compiling took. "energy" are joules of one call with the largest batch, in ONNX
-        Runtime where it can be exported (on a GPU, where the example lies there, eager). What could not be measured is left out, and a note says why.
+        Runtime where it can be exported (on a GPU, where the example lies there, eager). What could
+        not be measured is left out, and a note says why.
 
     Raises:
         UsageError: the example has no rows.
@@ -94,27 +101,15 @@ def measure(
     }
     notes: list[str] = []
     exported = _exported(module, with_rows(example, 2), n_threads, notes)
-    if exported is not None:
-        found["onnx_bytes"] = Measurement(
-            value=exported.n_bytes, unit="B", method="size of the ONNX file"
-        )
     largest = with_rows(example, max(batch_sizes))
-    found["peak_memory"] = peak_memory(module, largest)
-    was_training = module.training
-    module.eval()
-    try:
-        with fixed_threads(n_threads):
-            for size in batch_sizes:
-                batch = with_rows(example, size)
-                calls = {"eager": as_callable(module, batch)}
-                if exported is not None:
-                    calls["onnx"] = as_callable(exported, batch)
-                if should_compile:
-                    _compile(module, batch, size, calls, found, notes)
-                found.update(_latencies(calls, size, n_threads, seconds))
-            found.update(_energy(module, exported, largest, meter, notes))
-    finally:
-        module.train(was_training)
+    found |= _size_of(exported) | {"peak_memory": peak_memory(module, largest)}
+    with evaluating(module), fixed_threads(n_threads):
+        for size in batch_sizes:
+            calls = _calls(module, exported, with_rows(example, size))
+            if should_compile:
+                _compile(module, with_rows(example, size), size, calls, found, notes)
+            found |= _latencies(calls, size, n_threads, seconds)
+        found |= _energy(module, exported, largest, meter, notes)
     return Figures(found, notes)
 
 
@@ -124,6 +119,23 @@ def _exported(module: nn.Module, example: Any, n_threads: int, notes: list[str])
     except (ModelError, MissingExtraError) as error:
         notes.append(f"not measured in ONNX Runtime: {error.message}")
         return None
+
+
+def _size_of(exported: Exported | None) -> dict[str, Measurement]:
+    if exported is None:
+        return {}
+    size = Measurement(value=exported.n_bytes, unit="B", method="size of the ONNX file")
+    return {"onnx_bytes": size}
+
+
+def _calls(
+    module: nn.Module, exported: Exported | None, batch: Any
+) -> dict[str, Callable[[], Any]]:
+    """One call a way of executing it."""
+    calls = {"eager": as_callable(module, batch)}
+    if exported is not None:
+        calls["onnx"] = as_callable(exported, batch)
+    return calls
 
 
 def _compile(

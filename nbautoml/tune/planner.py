@@ -14,10 +14,12 @@ trial alone (7 ms for a small model, where measuring all ways beforehand took 15
 All workers of a run measure at the same time, so that what they take from each other is in the
 figures. A worker of one thread on a CPU is measured by the time that it computes, not by the wall
 clock: on a busy machine a stack's step of 5 ms waits for its turn, a step alone of 0.3 ms hardly
-ever does, and one by one was chosen where stacks were five times as fast. Candidates that are not tried: one process with all cores for a trial (small models gain
-nothing from a second thread, and large ones less than from a second process), and
-`torch.compile` of the stacked step (38 us a trial and step after 19 s of compiling, where the stack
-takes 35: `nbautoml.train.stacked`).
+ever does, and one by one was chosen where stacks were five times as fast.
+
+Candidates that are not tried: one process with all cores for a trial (small models gain nothing
+from a second thread, and large ones less than from a second process), and `torch.compile` of the
+stacked step (38 us a trial and step after 19 s of compiling, where the stack takes 35:
+`nbautoml.train.stacked`).
 """
 
 from __future__ import annotations

@@ -6,9 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
-from engine_runs import Runs, family, supervisor_pid
+from engine_runs import Runs, family, supervisor_pid, watched
 from fault_kernel import NOTARISED, Kernel, started_kernel
 from fault_runs import Acked, Figures
 
@@ -52,24 +51,8 @@ def figures() -> Figures:
 @pytest.fixture
 def runs(tmp_path: Path) -> Iterator[Runs]:
     """Fails when a process of the test's runs is left behind."""
-    made = Runs(tmp_path)
-    yield made
-    client.forget_warm()
-    ours = [p for p in psutil.Process().children(recursive=True) if "supervisor" in _line(p)]
-    _, alive = psutil.wait_procs(ours, timeout=60)
-    for process in alive:
-        for child in process.children(recursive=True):
-            child.kill()
-        process.kill()
-    client.forget_warm()
-    assert not alive, f"left behind: {[_line(p) for p in alive]}"
-
-
-def _line(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
+    with watched(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

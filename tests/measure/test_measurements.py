@@ -171,3 +171,10 @@ def test_rivals_are_called_in_turns():
 def test_a_measurement_reads_back_from_json():
     found = Measurement.of_times([0.1, 0.2], share=0.5, method="median")
     assert Measurement.from_json(found.to_json()) == found
+
+
+def test_measuring_leaves_every_part_in_its_mode():
+    module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5)).train()
+    module[1].eval()  # frozen, as in transfer learning
+    measure(module, torch.zeros(2, 4), batch_sizes=(2,), seconds=0.01)
+    assert [part.training for part in module.modules()] == [True, True, False, True]

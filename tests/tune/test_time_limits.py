@@ -39,21 +39,27 @@ def reporter(context, **how):
 
 
 def test_time_stands_still_while_the_run_holds_a_trial():
-    reporter(Holding(LIMIT_S + 0.2)).on_batch()
+    held = reporter(Holding(LIMIT_S + 0.2))
+    held.on_batch()  # longer than the limit, all of it held
+    held.note_spent(LIMIT_S)
+    with pytest.raises(TimeOverError):
+        held.on_batch()
 
 
 def test_a_trial_over_its_time_ends_at_its_next_batch():
     late = reporter(Holding(0.0))
-    late.note_spent(LIMIT_S)
-    time.sleep(0.01)
+    late.note_spent(1.01 * LIMIT_S)
     with pytest.raises(TimeOverError, match=r"took longer than 1.5 s"):
         late.on_batch()
 
 
 def test_in_a_stack_the_wall_clock_decides_nothing():
-    one = reporter(Holding(0.0), has_clock=False)
-    one.note_spent(100 * LIMIT_S)
+    one, alone = reporter(Holding(0.0), has_clock=False), reporter(Holding(0.0))
+    for each in (one, alone):
+        each.note_spent(100 * LIMIT_S)
     one.on_batch()
+    with pytest.raises(TimeOverError):
+        alone.on_batch()
 
 
 def test_trials_with_a_time_limit_may_share_a_stack():

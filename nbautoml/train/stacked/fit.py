@@ -259,7 +259,7 @@ class StackedFit:
             self._update(epoch, losses, at)
             if timer is not None and timer.is_open:
                 timer.tick(n)
-        self._flush(epoch)
+        epoch.flush(self._slots)
 
     def _update(self, epoch: Epoch, losses: Tensor, at: int) -> None:
         weights = self._inside()[1]
@@ -319,7 +319,7 @@ class StackedFit:
         return noise.draw([(slot.epoch - 1) * n_batches + at + 1 for slot in self._slots])
 
     def _ask(self, epoch: Epoch) -> None:
-        now = begin = time.perf_counter()
+        begin = time.perf_counter()
         for slot in self._slots:
             if slot.failure is None:
                 try:
@@ -329,20 +329,7 @@ class StackedFit:
         now = time.perf_counter()
         self._slots[0].waited_s += now - begin
         if now > epoch.deadline:
-            self._flush(epoch)
-
-    def _flush(self, epoch: Epoch) -> None:
-        if not epoch.losses:
-            return
-        columns = torch.stack(epoch.losses, dim=1).tolist()
-        epoch.losses.clear()
-        epoch.deadline = time.perf_counter() + CHUNK_SECONDS
-        for slot, losses in zip(self._slots, columns, strict=True):
-            if slot.failure is None:
-                try:
-                    slot.log.take(losses)
-                except Exception as error:  # noqa: BLE001  divergence or the listener's, handed on
-                    slot.failure = error
+            epoch.flush(self._slots)
 
     def _evaluate(self) -> list[dict[str, float]]:
         group, weights = self._inside()
@@ -389,22 +376,7 @@ class StackedFit:
         self._slots[0].waited_s += time.perf_counter() - asked
         for slot, metrics in reports:
             if slot.failure is None:
-                self._report(slot, slot.epoch * n_batches, metrics)
-
-    def _report(self, slot: Slot, step: int, metrics: dict[str, float]) -> None:
-        asked = time.perf_counter()
-        try:
-            should_stop = slot.member.listener.on_epoch(slot.epoch, step, metrics)
-        except Exception as error:  # noqa: BLE001  the listener's, handed on
-            slot.failure = error
-            return
-        slot.waited_s += time.perf_counter() - asked
-        if should_stop:
-            slot.ended_by = "stopped"
-        elif slot.judge.is_out_of_patience(slot.epoch):
-            slot.ended_by = "patience"
-        elif slot.epoch == slot.member.settings.epochs:
-            slot.ended_by = "epochs"
+                slot.report(slot.epoch * n_batches, metrics)
 
     def _result(self, at: int, slot: Slot) -> FitResult:
         group, weights = self._inside()

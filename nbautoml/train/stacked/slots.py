@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from nbautoml.train.judge import Judge
@@ -15,7 +17,7 @@ from nbautoml.train.stacked.noise import Noise
 from nbautoml.train.stacked.optimizers import Updater
 from nbautoml.train.stacked.padding import Shapes, Strided
 from nbautoml.train.stacked.weights import Entering
-from nbautoml.train.steplog import StepLog
+from nbautoml.train.steplog import CHUNK_SECONDS, StepLog
 
 __all__ = ["Epoch", "Slot", "Timer"]
 
@@ -58,6 +60,22 @@ class Slot:
     shapes: Shapes = field(default_factory=dict)
     noise: Sequence[Strided] | None = None
 
+    def report(self, step: int, metrics: dict[str, float]) -> None:
+        """Tell the listener of an epoch, and note whether the member ends with it."""
+        asked = time.perf_counter()
+        try:
+            should_stop = self.member.listener.on_epoch(self.epoch, step, metrics)
+        except Exception as error:  # noqa: BLE001  the listener's, handed on
+            self.failure = error
+            return
+        self.waited_s += time.perf_counter() - asked
+        if should_stop:
+            self.ended_by = "stopped"
+        elif self.judge.is_out_of_patience(self.epoch):
+            self.ended_by = "patience"
+        elif self.epoch == self.member.settings.epochs:
+            self.ended_by = "epochs"
+
 
 @dataclass(kw_only=True)
 class Epoch:
@@ -70,3 +88,17 @@ class Epoch:
     kept: list[Tensor]
     losses: list[Tensor]
     deadline: float
+
+    def flush(self, slots: Sequence[Slot]) -> None:
+        """Hand the losses that were kept back to the members' logs: one wait for the device."""
+        if not self.losses:
+            return
+        columns = torch.stack(self.losses, dim=1).tolist()
+        self.losses.clear()
+        self.deadline = time.perf_counter() + CHUNK_SECONDS
+        for slot, losses in zip(slots, columns, strict=True):
+            if slot.failure is None:
+                try:
+                    slot.log.take(losses)
+                except Exception as error:  # noqa: BLE001  divergence or the listener's, handed on
+                    slot.failure = error
