@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from capsule_shell import Shell
+from capsule_shell import Shell, own_shell
 from IPython.core.interactiveshell import InteractiveShell
 
 READ = """
@@ -28,17 +29,12 @@ print(json.dumps(found))
 """
 
 
-@pytest.fixture(scope="session")
-def one_shell(tmp_path_factory) -> Iterator[InteractiveShell]:
+@pytest.fixture(scope="module")
+def one_shell() -> Iterator[tuple[InteractiveShell, types.ModuleType]]:
     main = sys.modules["__main__"]
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance(colors="nocolor")
-    shell.history_manager.enabled = False
-    ours = sys.modules["__main__"]
-    sys.modules["__main__"] = main
-    yield shell, ours
-    shell.history_manager.end_session()
-    InteractiveShell.clear_instance()
+    with own_shell() as shell:
+        ours, sys.modules["__main__"] = sys.modules["__main__"], main
+        yield shell, ours
 
 
 @pytest.fixture

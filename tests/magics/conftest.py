@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
+from capsule_shell import own_shell
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
 
@@ -50,18 +49,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 @pytest.fixture
 def notebook(home: Home, capsys: pytest.CaptureFixture[str]) -> Iterator[Notebook]:
-    InteractiveShell.clear_instance()
-    # A shell puts its own module in the place of __main__; processes of later tests need the real one.
-    main = sys.modules["__main__"]
-    shell = InteractiveShell.instance(colors="nocolor")
-    shell.history_manager.enabled = False  # no history file
-    shell.run_line_magic("load_ext", "nbautoml")
-    yield Notebook(shell, capsys)
-    shell.run_line_magic("unload_ext", "nbautoml")
-    shell.history_manager.end_session()
-    shell.reset(new_session=False)
-    InteractiveShell.clear_instance()
-    sys.modules["__main__"] = main
+    with own_shell() as shell:
+        shell.run_line_magic("load_ext", "nbautoml")
+        yield Notebook(shell, capsys)
+        shell.run_line_magic("unload_ext", "nbautoml")
 
 
 class Kernel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from IPython.core.interactiveshell import InteractiveShell
+from capsule_shell import own_shell
 
 from nbautoml import Choice, Float, Int
 
@@ -12,14 +12,12 @@ def test_words_of_a_space_are_there_without_an_import(notebook):
 
 
 def test_a_users_own_choice_is_left_alone_and_said(home, capsys):
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.user_ns["Choice"] = "mine"
-    shell.run_line_magic("load_ext", "nbautoml")
-    assert shell.user_ns["Choice"] == "mine"
-    assert "nbautoml.Choice(...)" in capsys.readouterr().out
-    shell.run_line_magic("unload_ext", "nbautoml")
-    InteractiveShell.clear_instance()
+    with own_shell() as shell:
+        shell.user_ns["Choice"] = "mine"
+        shell.run_line_magic("load_ext", "nbautoml")
+        assert shell.user_ns["Choice"] == "mine"
+        assert "nbautoml.Choice(...)" in capsys.readouterr().out
+        shell.run_line_magic("unload_ext", "nbautoml")
 
 
 def test_unloading_takes_the_magic_and_the_words_away(notebook):

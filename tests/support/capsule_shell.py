@@ -1,13 +1,34 @@
-"""A notebook's shell for tests of capsules."""
+"""A notebook's shell: one of a test's own, and one for tests of capsules."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import sys
+from collections.abc import Iterator
 
 from IPython.core.interactiveshell import InteractiveShell
 
 from nbautoml.capsule import Capsule, build_capsule, cells_from_shell
+
+
+@contextlib.contextmanager
+def own_shell() -> Iterator[InteractiveShell]:
+    """A shell while the block lasts: later files of tests find neither it, nor its names.
+
+    It puts its own module in the place of __main__; processes of later tests need the real one.
+    """
+    main = sys.modules["__main__"]
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance(colors="nocolor")
+    shell.history_manager.enabled = False  # no history file
+    try:
+        yield shell
+    finally:
+        shell.history_manager.end_session()
+        shell.reset(new_session=False)
+        InteractiveShell.clear_instance()
+        sys.modules["__main__"] = main
 
 
 class Shell:
