@@ -5,15 +5,20 @@
     python benchmarks/compressing.py [--only lenet300] [--seeds 3] [--quick] [--out out]
 
 55,000 images to train on, 5,000 to choose epochs by, and the 10,000 of the test files for what is
-reported alone. Four figures a network:
+reported alone. The network is trained on the images as they are. What is made of it learns from
+images moved by a pixel, too, and from a teacher: the same network, trained with moved images. Such a
+teacher is better than the network itself, and its accuracy is reported beside it: "no loss" is no
+loss against the network that was compressed. Four figures a network:
 
 * weights that are not zero after gradual pruning (biases are not counted, as in the papers; they
-  stay, and they are in the size). How was tried at 40x on digits, 3 seeds, 96.4 % before: 2.5 times
-  the trainer's learning rate and l2 without regrowth 97 %, lamp with or without it 96.5 %, l2 with
-  it 96 %; at the trainer's rate 95 to 96 %, and with a teacher 93 %, so there is none;
+  stay, and they are in the size);
 * bytes of all parameters then shared by k-means and entropy coded, against float32;
 * latency in ONNX Runtime, batch 64 on one thread, of the network with fewer channels;
 * what accuracy each costs, in points on the test files, negative where it is better.
+
+Why so, at 62x (LeNet-300-100, one seed, 80 passes, 98.24 % before, test accuracy): gradual pruning
+alone 97.15, with a teacher that knows no more than the network 97.26, scores weighted by each
+input's size 97.92, moved images alone 97.97, moved images and the better teacher 98.30.
 
 References (their own figures, other starting points): Han et al. 2015 12x for both; Guo et al.
 2016 (Dynamic Network Surgery) 56x and 108x; Han et al. 2016 (Deep Compression) 40x and 39x stored.
@@ -45,10 +50,10 @@ import torch
 from pages import machine, versions
 from torch import Tensor, nn
 
-from nbautoml.compress import Bench, Distillation, Pruning, Sharing, apply_techniques
+from nbautoml.compress import Bench, Pruning, Sharing, apply_techniques
 from nbautoml.compress.codebooks import stored_bytes
 from nbautoml.compress.sparse import Sieve, prune_gradually
-from nbautoml.compress.training import tune_module
+from nbautoml.compress.training import Teaching, tune_module
 from nbautoml.data import load_idx_folder, open_data, snapshot
 from nbautoml.measure.counting import weight_bytes
 from nbautoml.measure.exported import export_onnx, open_onnx
@@ -58,6 +63,7 @@ from nbautoml.spec.objective import Objective
 
 MNIST = Path(os.environ.get("NBAUTOML_MNIST", HERE.parent / ".." / "shared" / "data" / "mnist"))
 N_VALID = 5000
+MOVES = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 
 class LeNet300(nn.Module):
@@ -94,13 +100,15 @@ class Plan:
 
     Attributes:
         times: the network has this many times fewer weights afterwards; the goal is below.
-        base_epochs: passes of the network itself.
+        base_epochs: passes of the network itself, over the images as they are.
+        teacher_epochs: passes of its teacher; this and what follows are passes over all images and
+            their moved copies, so each is `len(MOVES)` times as long.
         ramp_epochs: passes while weights go.
         tune_epochs: passes with those that are left.
         n_clusters: shared values a layer.
         share_epochs: passes that train them.
         channels: share of channels that goes.
-        channel_epochs: passes after that, half of them with a teacher.
+        channel_epochs: passes after that.
         criterion: which weights go first.
         is_regrowing: whether they may come back.
     """
@@ -109,6 +117,7 @@ class Plan:
     times: float
     goals: dict[str, float]
     base_epochs: int
+    teacher_epochs: int
     ramp_epochs: int
     tune_epochs: int
     n_clusters: int
@@ -116,19 +125,19 @@ class Plan:
     channels: float
     channel_epochs: int
     criterion: str = "l2"
-    is_regrowing: bool = False
+    is_regrowing: bool = True
 
 
 PLANS = {
     "lenet300": Plan(
         build=LeNet300, times=62, goals={"weights": 60, "stored": 80, "latency": 4},
-        base_epochs=20, ramp_epochs=60, tune_epochs=40, n_clusters=16, share_epochs=10,
-        channels=0.8, channel_epochs=20,
+        base_epochs=20, teacher_epochs=8, ramp_epochs=12, tune_epochs=4, n_clusters=16,
+        share_epochs=2, channels=0.8, channel_epochs=4,
     ),
     "lenet5": Plan(
         build=LeNet5, times=120, goals={"weights": 115, "stored": 120, "latency": 4},
-        base_epochs=15, ramp_epochs=40, tune_epochs=25, n_clusters=16, share_epochs=6,
-        channels=0.7, channel_epochs=14,
+        base_epochs=10, teacher_epochs=3, ramp_epochs=6, tune_epochs=2, n_clusters=16,
+        share_epochs=1, channels=0.7, channel_epochs=2,
     ),
 }  # fmt: skip
 
@@ -146,6 +155,17 @@ def images(n: int | None) -> tuple[Rows, Rows, Rows]:
     (x, y), test = read("train"), read("test")
     cut = len(x) - N_VALID
     return (x[:cut][:n], y[:cut][:n]), (x[cut:][:n], y[cut:][:n]), (test[0][:n], test[1][:n])
+
+
+def moved(rows: Rows) -> Rows:
+    """The images and copies of them, each moved by `MOVES` (rows, columns); the edge is black."""
+    x, y = rows
+    wide = nn.functional.pad(x, (1, 1, 1, 1))
+    side = x.shape[-1]
+    copies = [
+        wide[..., 1 - down : 1 - down + side, 1 - right : 1 - right + side] for down, right in MOVES
+    ]
+    return torch.cat(copies), y.repeat(len(MOVES))
 
 
 def accuracy(module: nn.Module, rows: Rows) -> float:
@@ -176,14 +196,23 @@ def latencies(modules: dict[str, nn.Module], example: Tensor) -> dict[str, float
 def measure(plan: Plan, seed: int, rows: tuple[Rows, Rows, Rows], place: Path) -> dict[str, float]:
     """All figures of one seed."""
     train, valid, test = rows
-    data = open_data(snapshot((*train, *valid), home_data=place), place)
     settings = FitSettings(optimizer="adam", lr=1e-3, batch_size=128, schedule="cosine")
-    bench = Bench(data=data, objective=Objective("loss", "minimize"), settings=settings, seed=seed)
+
+    def bench_on(some: Rows) -> Bench:
+        data = open_data(snapshot((*some, *valid), home_data=place), place)
+        objective = Objective("loss", "minimize")
+        return Bench(data=data, objective=objective, settings=settings, seed=seed)
+
     torch.manual_seed(seed)
     module = plan.build()
-    tune_module(module, bench, epochs=plan.base_epochs)
+    tune_module(module, bench_on(train), epochs=plan.base_epochs)
     before = accuracy(module, test)
-    found = {"accuracy": before}
+
+    bench = bench_on(moved(train))
+    teacher = copy.deepcopy(module)
+    tune_module(teacher, bench, epochs=plan.teacher_epochs, lr=2 * settings.lr)
+    teaching = Teaching(teacher=teacher, temperature=2.0, weight=0.7)
+    found = {"accuracy": before, "teacher accuracy": accuracy(teacher, test)}
 
     sparse = copy.deepcopy(module)
     prune_gradually(
@@ -194,6 +223,7 @@ def measure(plan: Plan, seed: int, rows: tuple[Rows, Rows, Rows], place: Path) -
         epochs=plan.tune_epochs,
         lr=2.5 * settings.lr,
         is_regrowing=plan.is_regrowing,
+        teaching=teaching,
     )
     left, n = n_nonzero(sparse)
     found |= {"weights": n / left, "weights drop": before - accuracy(sparse, test)}
@@ -206,14 +236,9 @@ def measure(plan: Plan, seed: int, rows: tuple[Rows, Rows, Rows], place: Path) -
         "stored drop": before - accuracy(shared, test),
     }
 
-    half = max(1, plan.channel_epochs // 2)
-    techniques = [
-        Pruning(
-            plan.channels, scope="layer", n_rounds=3, epochs=plan.channel_epochs - half, lr=1e-3
-        ),
-        Distillation(epochs=half),
-    ]
-    narrow = apply_techniques(module, techniques, bench).module
+    pruning = Pruning(plan.channels, scope="layer", n_rounds=3, epochs=0)
+    narrow = apply_techniques(module, [pruning], bench).module
+    tune_module(narrow, bench, epochs=plan.channel_epochs, lr=2 * settings.lr, teaching=teaching)
     ms = latencies({"before": module, "after": narrow}, test[0][:64])
     return found | {
         "latency": ms["before"] / ms["after"],
@@ -266,7 +291,8 @@ def page(about: dict[str, Any]) -> str:
     for name, found in about["networks"].items():
         figures = found["figures"]
         lines += ["", f"## {name}, {found['n_seeds']} seeds, {found['seconds']:.0f} s", ""]
-        lines += [f"Test accuracy {_told(figures['accuracy'], '.2f')} %.", ""]
+        own, its = (_told(figures[key], ".2f") for key in ("accuracy", "teacher accuracy"))
+        lines += [f"Test accuracy {own} %; its teacher's, trained with moved images, {its} %.", ""]
         lines += ["| | times | drop, points | goal | reached |", "|---|---|---|---|---|"]
         for key, title in titles.items():
             goal = found["goals"][key]
