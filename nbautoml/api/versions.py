@@ -8,14 +8,13 @@ from importlib import metadata
 from pathlib import Path
 
 import nbautoml
+from nbautoml.machine import n_cores
 
 __all__ = ["versions"]
 
 
 def versions() -> dict[str, str]:
     """What the run was made with."""
-    from nbautoml.engine.devices import count_cpus
-
     found = {"nbautoml": nbautoml.__version__, "python": platform.python_version()}
     for package in ("torch", "optuna", "scikit-learn", "numpy"):
         try:
@@ -23,7 +22,7 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = ""
     found["platform"] = sys.platform
-    found["processor"] = f"{_processor()}, {count_cpus()} cores"
+    found["processor"] = f"{_processor()}, {n_cores()} cores"
     return found
 
 

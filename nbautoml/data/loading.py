@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from nbautoml.data.folder import open_arrays
 from nbautoml.data.splits import is_stratified, split_rows
 from nbautoml.data.streaming import Reader
 from nbautoml.errors import DataError
+from nbautoml.machine import free_memory
 from nbautoml.spec.data import DataSpec
 
 __all__ = ["Part", "TrainData", "open_data"]
@@ -307,7 +307,7 @@ def open_data(
 def _limit(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] // 2)
-    return int(psutil.virtual_memory().available // 4)
+    return free_memory() // 4
 
 
 def _check_spec(spec: DataSpec, arrays: dict[str, Any], home_data: Path) -> None:

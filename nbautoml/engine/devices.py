@@ -11,12 +11,11 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-import psutil
-
 from nbautoml.errors import RecipeError
+from nbautoml.machine import free_memory, most_threads, n_cores
 from nbautoml.spec.recipe import Execution
 
-__all__ = ["GpuMemory", "Layout", "count_cpus", "count_gpus", "layout_for", "widened"]
+__all__ = ["GpuMemory", "Layout", "count_gpus", "layout_for", "widened"]
 
 WORKER_BYTES = 700 * 2**20  # a worker with torch loaded and small data, measured as 350 to 600 MB
 # What a process takes of a GPU before it has a tensor there: context, kernels, libraries' workspace.
@@ -49,13 +48,6 @@ class Layout:
         return f"{workers} of {threads} on {', '.join(kinds)}"
 
 
-def count_cpus() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def count_gpus() -> int:
     """NVIDIA GPUs that a worker would see (``CUDA_VISIBLE_DEVICES`` counts)."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -79,12 +71,12 @@ def layout_for(execution: Execution, *, n_trials: int | None) -> Layout:
     On a CPU a small model gains nothing from a second thread, so the default is one worker a
     core with one thread each (a lone trial gets all cores); on GPUs one worker a GPU. A
     deterministic run has one thread a worker always: how a sum is split over threads changes its
-    last digits.
+    last digits. ``OMP_NUM_THREADS`` bounds the threads of a worker.
 
     Raises:
         RecipeError: a device was asked for that is not there.
     """
-    n_gpus, n_cpus = count_gpus(), count_cpus()
+    n_gpus, n_cpus = count_gpus(), n_cores()
     kind, _, index = execution.device.partition(":")
     if kind == "cuda" and (n_gpus == 0 or (index and int(index) >= n_gpus)):
         raise RecipeError(
@@ -104,6 +96,7 @@ def layout_for(execution: Execution, *, n_trials: int | None) -> Layout:
         n_workers = max(1, min(n_workers, n_trials))
     spread = tuple(devices[i % len(devices)] for i in range(n_workers))
     n_threads = 1 if execution.deterministic else max(1, n_cpus // n_workers)
+    n_threads = min(n_threads, most_threads() or n_threads)
     may_grow = execution.n_workers is None and spread[0].startswith("cuda")
     return Layout(devices=spread, n_threads=n_threads, may_grow=may_grow)
 
@@ -148,5 +141,5 @@ def widened(layout: Layout, memory: GpuMemory, *, n_cpus: int) -> Layout:
 def _default_workers(devices: tuple[str, ...], n_cpus: int) -> int:
     if devices != ("cpu",):
         return len(devices)
-    fitting = int(psutil.virtual_memory().available // WORKER_BYTES)
+    fitting = free_memory() // WORKER_BYTES
     return max(1, min(n_cpus, fitting))

@@ -17,7 +17,7 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
-from nbautoml.engine.devices import GpuMemory, Layout, count_cpus, widened
+from nbautoml.engine.devices import GpuMemory, Layout, widened
 from nbautoml.engine.pool import (
     Asked,
     Control,
@@ -33,6 +33,7 @@ from nbautoml.engine.pool import (
 from nbautoml.engine.printed import PrintedLines
 from nbautoml.engine.worker import worker_main
 from nbautoml.events import LogLine, RunControl, Task, TrialSpec, event_from_json
+from nbautoml.machine import n_cores
 
 __all__ = ["ProcessPool", "worker_context"]
 
@@ -309,7 +310,7 @@ class ProcessPool:
 
     def _widen(self, worker: _Worker, memory: GpuMemory) -> Iterator[Message]:
         """It is known now what a trial takes of a GPU: further workers may fit beside."""
-        is_first, wide = not self._is_sized, widened(self._layout, memory, n_cpus=count_cpus())
+        is_first, wide = not self._is_sized, widened(self._layout, memory, n_cpus=n_cores())
         self._is_sized = True
         if is_first and wide != self._layout:
             self._layout = wide

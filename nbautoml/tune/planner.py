@@ -33,6 +33,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from nbautoml.machine import free_memory
 from nbautoml.tune.measured import Measured
 
 if TYPE_CHECKING:
@@ -96,9 +97,7 @@ def _free_bytes(device: str) -> int:
         import torch
 
         return int(torch.cuda.mem_get_info(device)[0])
-    import psutil
-
-    return int(psutil.virtual_memory().available)
+    return free_memory()
 
 
 # -- time -----------------------------------------------------------------------------------

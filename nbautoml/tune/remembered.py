@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import platform
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.errors import StoreError
+from nbautoml.machine import n_cores
 from nbautoml.store.files import make_folder, read_small, write_whole
 from nbautoml.tune.measured import Measured
 
@@ -58,7 +58,7 @@ class Remembered:
             vars(recipe.target), recipe.space.to_json(), sorted(fixed.items()),
             recipe.data.digest if recipe.data else "",
             place.partition(":")[0], n_workers, context.n_threads, torch.__version__,
-            platform.node(), platform.machine(), os.cpu_count(),
+            platform.node(), platform.machine(), n_cores(),
             torch.cuda.get_device_name(place) if place.startswith("cuda") else "",
         ]  # fmt: skip
         text = json.dumps(facts, sort_keys=True, default=str)

@@ -48,7 +48,7 @@ def finished(taken):
 
 
 def test_a_pool_learns_from_its_first_task_how_many_workers_fit(tmp_path, monkeypatch):
-    monkeypatch.setattr("nbautoml.engine.process_pool.count_cpus", lambda: 16)
+    monkeypatch.setattr("nbautoml.engine.process_pool.n_cores", lambda: 16)
     pool = ProcessPool(ONE, run_folder=tmp_path, home_data=tmp_path)
     pool.warm()
     (worker,) = pool._workers.values()
