@@ -193,7 +193,9 @@ def _rows(found: dict[str, dict[str, object]], head: str) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--points", type=int, default=60, help="kills of each rival")
+    parser.add_argument(
+        "--points", type=int, default=60, help="kills of each rival; 0 keeps their rows"
+    )
     parser.add_argument("--seconds", type=float, default=270, help="at most, for each rival")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--alone", action="store_true", help="keep the times only, as rows apart")
@@ -203,7 +205,7 @@ def main() -> int:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     path = asked.out / "faults.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    for way in WAYS:
+    for way in WAYS if asked.points else ():
         row = killed(way, asked.points, asked.seconds)
         if asked.alone:
             times = {key: row[key] for key in row if key == "load" or key.startswith("ready_s")}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import sqlalchemy as sa
 
 from nbautoml.errors import StoreError
-from nbautoml.store import reading
+from nbautoml.store import paging, reading
 from nbautoml.store.database import connect_to_read, guarded, is_local
 from nbautoml.store.records import QUICK_CHECK_BYTES, check_is_ours, check_pages, has_server_tables
 from nbautoml.store.rows import (
@@ -20,6 +20,7 @@ from nbautoml.store.rows import (
     CommandRow,
     Cursor,
     LogRow,
+    Page,
     Points,
     RunRow,
     TrialRow,
@@ -29,6 +30,7 @@ from nbautoml.store.seal import is_seal_good
 from nbautoml.store.urls import masked, sqlite_path
 
 if TYPE_CHECKING:
+    from nbautoml.spec.objective import Direction
     from nbautoml.store.folder import RunFolder
 
 __all__ = ["Reader"]
@@ -132,6 +134,18 @@ class Reader:
         """Trials that changed after ``since_seq``, in the order of their numbers."""
         with self._transaction() as now:
             return reading.read_trials(*now, since_seq) if now else []
+
+    def page(self, direction: Direction, *, n_each: int | None = None) -> Page:
+        """What a screen shows of the trials: the open, the best and the newest, and how many there are.
+
+        Args:
+            direction: of the objective, which says what is best.
+            n_each: so many of the best, and of the newest; None for all.
+        """
+        with self._transaction() as now:
+            if now is None:
+                return Page(cursor=Cursor(), counts={}, trials=[])
+            return paging.read_page(*now, direction, n_each=n_each)
 
     def points(
         self,

@@ -34,6 +34,8 @@ from nbautoml.store.schema import (
 from nbautoml.store.texts import checksum, from_text, many_from_text, point_checksum
 
 __all__ = [
+    "TRIALS",
+    "check_number_of_trials",
     "read_artifacts",
     "read_commands",
     "read_counts",
@@ -43,11 +45,12 @@ __all__ = [
     "read_points",
     "read_run",
     "read_trials",
+    "trials_of",
 ]
 
 _N_CHECKED = len(CHECKED_COLUMNS)
 _PARSED = tuple(map(CHECKED_COLUMNS.index, ("params", "objective_values", "metrics")))
-_TRIALS = sa.select(*(trial_table.c[name] for name in CHECKED_COLUMNS), trial_table.c.checksum)
+TRIALS = sa.select(*(trial_table.c[name] for name in CHECKED_COLUMNS), trial_table.c.checksum)
 _POINTS = sa.select(
     *(point_table.c[name] for name in ("id", "trial", "name", "step", "epoch", "value", "checksum"))
 )
@@ -103,14 +106,25 @@ def read_trials(connection: sa.Connection, run: int, since_seq: int) -> list[Tri
     Raises:
         StoreError: a trial is missing, or a finished one is not what it was when it ended.
     """
-    query = _TRIALS.where(trial_table.c.run == run)
+    query = TRIALS.where(trial_table.c.run == run)
     if since_seq:
         query = query.where(trial_table.c.seq > since_seq)
-    rows = _fetched(connection, query.order_by(trial_table.c.number))
+    rows = trials_of(connection, query.order_by(trial_table.c.number))
     if not since_seq:
-        expected = sa.select(run_table.c.n_trials).where(run_table.c.key == run)
-        if connection.execute(expected).scalar() != len(rows):
-            raise _damaged("trials are missing")
+        check_number_of_trials(connection, run, len(rows))
+    return rows
+
+
+def check_number_of_trials(connection: sa.Connection, run: int, n_trials: int) -> None:
+    """Raise when the record says that there must be more or fewer."""
+    expected = sa.select(run_table.c.n_trials).where(run_table.c.key == run)
+    if connection.execute(expected).scalar() != n_trials:
+        raise _damaged("trials are missing")
+
+
+def trials_of(connection: sa.Connection, query: sa.Select[Any]) -> list[TrialRow]:
+    """The rows of a query that begins as `TRIALS` does, each checked against its checksum."""
+    rows = _fetched(connection, query)
     parsed = [many_from_text([row[at] for row in rows]) for at in _PARSED]
     return [
         _trial(row, params, values, metrics)

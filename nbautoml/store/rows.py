@@ -13,6 +13,7 @@ __all__ = [
     "CommandRow",
     "Cursor",
     "LogRow",
+    "Page",
     "Points",
     "RunInfo",
     "RunRow",
@@ -112,6 +113,19 @@ class TrialRow:
         if self.started_at is None or self.ended_at is None:
             return None
         return self.ended_at - self.started_at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What a screen shows of a run's trials, of one moment; all of them while there are few.
+
+    ``counts`` holds the number of trials by state, of all. ``trials`` are the open ones, the best and
+    the newest, in the order of their numbers: what is left out is finished, and never changes.
+    """
+
+    cursor: Cursor
+    counts: Mapping[str, int]
+    trials: list[TrialRow]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -190,6 +190,22 @@ class StoreContract(FollowingContract):
         writer.apply([TrialEnded(trial=1, state="complete", values=[1.0])])
         assert [trial.state for trial in reader.trials()] == ["cancelled", "waiting"]
 
+    def test_page_has_the_open_the_best_and_the_newest(
+        self, writer: Writer, reader: Reader
+    ) -> None:
+        """Of many trials; how many there are of each state is told of all."""
+        writer.apply([TrialPlanned(trial=0, params={})])
+        for n in range(1, 12):
+            writer.apply(whole_trial(n, n_epochs=1))  # its value grows with its number
+        writer.apply([TrialPlanned(trial=12, params={}), TrialEnded(trial=12, state="cancelled")])
+        page = reader.page("minimize", n_each=2)
+        assert [row.number for row in page.trials] == [0, 1, 2, 11, 12]
+        assert page.counts == {"waiting": 1, "complete": 11, "cancelled": 1}
+        assert page.cursor == reader.cursor
+        best = [row.number for row in reader.page("maximize", n_each=3).trials]
+        assert best == [0, 9, 10, 11, 12]
+        assert reader.page("minimize").trials == reader.trials()
+
     def test_points_keep_their_order_and_names(self, writer: Writer, reader: Reader) -> None:
         """Steps inside an epoch have epoch 0."""
         writer.apply(started(0))

@@ -50,7 +50,7 @@ def fit_snapshot(
     room = limit_bytes - saved_bytes(head)
     for_curves = min(saved_bytes(list(lines)), int(room * _SHARE_OF_CURVES))
     trials = _fit_trials(head, table, numbers, room - for_curves)
-    n_left_out = len(numbers) - len(trials["number"])
+    n_left_out = table.n_trials - len(trials["number"])
     room -= saved_bytes(trials)
     kept = next((some for some in _fewer(lines) if saved_bytes(some) <= room), [])
     return _filled(head, trials, kept, n_left_out)

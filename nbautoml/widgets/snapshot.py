@@ -20,7 +20,7 @@ from nbautoml.widgets.protocol import (
     Snapshot,
 )
 from nbautoml.widgets.source import RecordReader, RunSource
-from nbautoml.widgets.table import TrialTable, empty_trials
+from nbautoml.widgets.table import TrialTable, empty_trials, rows_held
 
 __all__ = ["LIMIT_BYTES", "Tail", "build_snapshot"]
 
@@ -48,7 +48,7 @@ def build_snapshot(
     Raises:
         StoreError: the record cannot be read.
     """
-    with Tail(source, recipe=recipe) as tail:
+    with Tail(source, recipe=recipe, should_hold_all=limit_bytes is None) as tail:
         return tail.snapshot(limit_bytes, now=now)
 
 
@@ -61,27 +61,35 @@ class Tail:
     Args:
         source: the run's folder, or a reader (which stays open then).
         recipe: what was asked to run, when ``source`` is a reader.
+        should_hold_all: keep every row of a large run, for a snapshot without a limit.
 
     Raises:
         StoreError: the record cannot be read.
     """
 
-    def __init__(self, source: RunSource | RecordReader, *, recipe: Recipe | None = None) -> None:
+    def __init__(
+        self,
+        source: RunSource | RecordReader,
+        *,
+        recipe: Recipe | None = None,
+        should_hold_all: bool = False,
+    ) -> None:
         self._owns_reader = not hasattr(source, "changes")
         self._reader: RecordReader = source.reader() if self._owns_reader else source  # type: ignore[union-attr,assignment]
         self._recipe: Recipe = recipe or source.recipe()  # type: ignore[union-attr]
         try:
-            self._begin()
+            self._begin(should_hold_all)
         except BaseException:
             self.close()
             raise
 
-    def _begin(self) -> None:
-        reader = self._reader
-        # The cursor comes first: what is recorded while the rest is read comes again as a delta.
-        self._cursor = reader.cursor
-        self._table = TrialTable(self._recipe)
-        self._table.update(reader.trials())
+    def _begin(self, should_hold_all: bool) -> None:
+        reader, recipe = self._reader, self._recipe
+        # The page comes first: what is recorded while the rest is read comes again as a delta.
+        direction = recipe.objectives[0].direction if recipe.objectives else "minimize"
+        page = reader.page(direction, n_each=None if should_hold_all else rows_held(recipe))
+        self._cursor = page.cursor
+        self._table = TrialTable(recipe, page, should_hold_all=should_hold_all)
         self._run: RunRow = reader.run()
         self._log = [
             log_entry(row) for row in reader.logs(limit=_N_LOG) if row.id <= self._cursor.log
@@ -213,6 +221,7 @@ class Tail:
         delta["base"] = base
         delta["restarted"] = list(changes.dropped)
         delta["trials"] = self._table.columnar(row.number for row in changes.trials)
+        self._table.trim()
         delta["lines"] = lines
         delta["log"] = log
         if has_new_columns:

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from nbautoml.spec.objective import Direction
 from nbautoml.spec.recipe import Recipe
-from nbautoml.store.rows import ArtifactRow, Changes, Cursor, LogRow, Points, RunRow, TrialRow
+from nbautoml.store.rows import ArtifactRow, Changes, Cursor, LogRow, Page, Points, RunRow
 
 __all__ = ["RecordReader", "RunSource"]
 
 
 class RecordReader(Protocol):
     """A read-only view of one run's record; `nbautoml.store.Reader` is one."""
-
-    @property
-    def cursor(self) -> Cursor:
-        """Where the record ends now."""
 
     def changes(
         self,
@@ -30,8 +27,8 @@ class RecordReader(Protocol):
     def run(self) -> RunRow:
         """The run's row."""
 
-    def trials(self, since_seq: int = 0) -> Sequence[TrialRow]:
-        """All trials, or those that changed since."""
+    def page(self, direction: Direction, *, n_each: int | None = None) -> Page:
+        """Where the record ends, how many trials there are, and the open, best and newest of them."""
 
     def points(
         self,

@@ -12,15 +12,24 @@ from nbautoml.spec.choice import Choice
 from nbautoml.spec.fronts import front_of_trials
 from nbautoml.spec.ranges import Int
 from nbautoml.spec.recipe import Recipe
-from nbautoml.store.rows import TrialRow
+from nbautoml.store.rows import Page, TrialRow
 from nbautoml.widgets.decimate import six_digits
 from nbautoml.widgets.labels import printable, unit_of
 from nbautoml.widgets.protocol import Best, Column, Counts, Trials
 
-__all__ = ["TrialTable", "empty_trials"]
+__all__ = ["TrialTable", "empty_trials", "rows_held"]
 
 _MAX_TEXT = 200
 _MAX_ERROR = 300
+_N_EACH = 3_000  # of the best and of the newest: a message has room for no more
+
+
+def rows_held(recipe: Recipe) -> int | None:
+    """How many of the best trials, and of the newest, a table holds; None: all of a run's trials.
+
+    A trial of the front, or what a compression picks, may be any of them.
+    """
+    return None if recipe.kind == "compress" or len(recipe.objectives) > 1 else _N_EACH
 
 
 def empty_trials() -> Trials:
@@ -38,13 +47,21 @@ def empty_trials() -> Trials:
 
 
 class TrialTable:
-    """All rows of a run, its columns, and what the header counts.
+    """The rows of a run that may be shown, its columns, and what the header counts.
+
+    Of very many rows it holds the open ones, the best and the newest: more than fit into a panel.
+    Where the others count too (for a front, for the pick of a compression, for a report) it holds all.
 
     Args:
         recipe: gives the columns of the parameters, and what is better.
+        page: the run's trials to begin with.
+        should_hold_all: whoever asks needs every row.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(
+        self, recipe: Recipe, page: Page | None = None, *, should_hold_all: bool = False
+    ) -> None:
+        self._n_each = None if should_hold_all else rows_held(recipe)
         self.rows: dict[int, TrialRow] = {}
         self._ended: list[tuple[float, float]] = []  # when trials ended by themselves, and how long
         self._counts: Counter[str] = Counter()
@@ -53,6 +70,9 @@ class TrialTable:
         self._metrics: dict[str, None] = {item.metric: None for item in recipe.objectives}
         self._best: TrialRow | None = None
         self._front: list[int] | None = None  # None until somebody asks, or since a trial ended
+        if page is not None:
+            self.update(page.trials)
+            self._counts = Counter(page.counts)
 
     def update(self, rows: Iterable[TrialRow]) -> bool:
         """Take whole rows that replace what was known.
@@ -82,6 +102,16 @@ class TrialTable:
         self._front = None
         if row.value is not None and self._beats(row, self._best):
             self._best = row
+
+    def trim(self) -> None:
+        """Let go of rows that are neither open nor among the best or newest; they stay counted."""
+        n_each = self._n_each
+        if n_each is None or len(self.rows) <= 4 * n_each:
+            return
+        kept = {number for number, row in self.rows.items() if not row.is_finished}
+        kept.update(self.ranked()[:n_each], sorted(self.rows)[-n_each:])
+        self.rows = {number: self.rows[number] for number in sorted(kept)}
+        del self._ended[:-n_each]
 
     def _beats(self, row: TrialRow, best: TrialRow | None) -> bool:
         if best is None or best.value is None or row.value is None:
@@ -113,6 +143,11 @@ class TrialTable:
             for name, kind in self._kinds.items()
         ]
         return params + [_metric_column(name) for name in self._metrics]
+
+    @property
+    def n_trials(self) -> int:
+        """How many trials the run has, with those whose rows are not held."""
+        return self._counts.total()
 
     @property
     def counts(self) -> Counts:

@@ -76,16 +76,17 @@ def hello(run_id: str, client: str) -> dict[str, Any]:
 def test_f38_a_panel_of_a_hundred_thousand_trials_gets_small_messages(home, large, figures):
     hub, browser = Hub(Controller(home)), Browser()
     hub.add_source(large)
-    begin = time.perf_counter()
+    begin, worked = time.perf_counter(), time.process_time()
     hub.receive(hello(large.id, "a"), browser, "s", 0)
-    seconds = time.perf_counter() - begin
+    seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - worked
+    for n in range(50):  # five seconds of a page that is open
+        hub.tick(n / 10)
     hub.close()
-    assert "snapshot" in browser.kinds
+    assert browser.kinds == ["welcome", "snapshot"]  # a run that is over sends nothing more
     assert max(browser.sizes) < MOST_BYTES
-    figures.add(
-        "F38", trials=N_TRIALS, points=6 * N_TRIALS, largest_message_bytes=max(browser.sizes)
-    )
-    figures.add("F38", first_answer_s=[seconds])
+    figures.add("F38", trials=N_TRIALS, points=6 * N_TRIALS, messages=len(browser.sizes))
+    figures.add("F38", largest_message_bytes=max(browser.sizes))
+    figures.add("F38", first_answer_s=[seconds], first_answer_cpu_s=[cpu_seconds])
 
 
 def test_f38_pages_that_come_and_go_leave_the_kernel_as_it_was(home, large, figures):

@@ -23,7 +23,9 @@ from nbautoml.events import (
     TrialRequeued,
     TrialStarted,
 )
+from nbautoml.spec.objective import Objective
 from nbautoml.store import Owner
+from nbautoml.widgets import table
 from nbautoml.widgets.checking import problem_with
 from nbautoml.widgets.merge import apply_delta
 from nbautoml.widgets.protocol import Delta
@@ -237,3 +239,63 @@ def test_tail_of_nothing_yet_follows_from_the_first_event(home, new_record):
         recorder.begin()
         recorder.plan(0)
         assert tail.delta()["trials"]["number"] == [0]
+
+
+@pytest.fixture
+def few_held(monkeypatch):
+    """Tables of this test hold three of the best and three of the newest."""
+    monkeypatch.setattr(table, "_N_EACH", 3)
+
+
+def ended(number: int, value: float) -> list[Any]:
+    return [
+        TrialPlanned(trial=number, params={"lr": 0.1}),
+        TrialStarted(trial=number, worker=1),
+        EpochEnded(trial=number, epoch=1, step=1, metrics={"accuracy": value}),
+        TrialEnded(trial=number, state="complete", values=[value], metrics={"accuracy": value}),
+    ]
+
+
+def test_panel_of_many_trials_begins_with_the_best_the_newest_and_the_open(record, few_held):
+    record.plan(0)
+    record.apply(*(event for n in range(1, 20) for event in ended(n, 1 - n / 100)))
+    with Tail(record.folder) as tail:
+        shown = tail.snapshot()
+    assert shown["trials"]["number"] == [0, 1, 2, 3, 17, 18, 19]
+    assert (shown["n_trials_left_out"], shown["header"]["best"]["trial"]) == (13, 1)
+    assert shown["header"]["counts"]["complete"] == 19
+
+
+def test_tail_of_a_long_run_lets_go_of_rows_and_counts_them_all(record, few_held):
+    with Tail(record.folder) as tail:
+        for n in range(40):
+            record.apply(*ended(n, abs(n - 20) / 100))
+            tail.delta()
+        found, whole = tail.snapshot(), build_snapshot(record.folder, limit_bytes=None)
+    assert found["header"] == whole["header"] | {"elapsed_s": found["header"]["elapsed_s"]}
+    assert whole["trials"]["number"] == list(range(40))
+    n_shown = len(found["trials"]["number"])
+    assert {0, 1, 39, 38, 37} < set(found["trials"]["number"])
+    assert n_shown <= 12
+    assert found["n_trials_left_out"] == 40 - n_shown
+
+
+def test_trial_that_ends_long_after_the_others_of_its_time_is_told_of(record, few_held):
+    record.plan(0)
+    record.start(0)
+    record.apply(*(event for n in range(1, 30) for event in ended(n, 0.5)))
+    with Tail(record.folder) as tail:
+        record.apply(TrialEnded(trial=0, state="complete", values=[0.1]))
+        assert tail.delta()["trials"]["number"] == [0]
+        header = tail.snapshot()["header"]
+    assert (header["counts"]["complete"], header["counts"]["running"]) == (30, 0)
+
+
+def test_front_of_two_objectives_is_found_among_all_trials(new_record, few_held):
+    objectives = (Objective("accuracy", "maximize"), Objective("latency_ms", "minimize"))
+    record = new_record(objectives=objectives).begin()
+    for n in range(20):
+        record.apply(TrialPlanned(trial=n, params={}), TrialStarted(trial=n, worker=1))
+        values = [0.5 + n / 100, 1.0 + n] if n != 7 else [0.1, 0.5]
+        record.apply(TrialEnded(trial=n, state="complete", values=values))
+    assert set(build_snapshot(record.folder)["header"]["front"]) == set(range(20))
