@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nbautoml.capsule import Capsule
     from nbautoml.spec.recipe import Recipe
 
-__all__ = ["forget_warm", "preheat", "resume", "send", "submit"]
+__all__ = ["forget_warm", "keep_warm", "preheat", "resume", "send", "submit"]
 
 _START = "import sys; from nbautoml.engine.supervisor import main; sys.exit(main())"
 _RESUMABLE = ("interrupted", "stopped", "failed", "queued")
@@ -39,6 +39,7 @@ class _Started:
     """What this process has started."""
 
     warm: subprocess.Popen[str] | None = None
+    kept_warm_for: Home | None = None
     children: list[subprocess.Popen[str]] = field(default_factory=list)
     is_detached: dict[Path, bool] = field(default_factory=dict)  # by the run's folder
 
@@ -119,9 +120,20 @@ def preheat(home: Home) -> None:
         _started.warm = _popen(["--warm"], cwd=home.path.parent, stdin=subprocess.PIPE)
 
 
+def keep_warm(home: Home) -> None:
+    """`preheat` now, and again when the last of this process's runs has ended; until `forget_warm`.
+
+    To warm up takes five seconds of processor time, so it is not done beside a run.
+    """
+    with _lock:
+        _started.kept_warm_for = home
+    preheat(home)
+
+
 def forget_warm() -> None:
     """End the warm supervisor, if there is one."""
     with _lock:
+        _started.kept_warm_for = None
         if _started.warm is not None:
             _close_input(_started.warm)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -140,6 +152,23 @@ def _hand_over(home: Home, folder: RunFolder, *, is_detached: bool) -> None:
             candidate = _popen(words, cwd=Path.cwd(), stdin=subprocess.DEVNULL)
         _started.children.append(candidate)
         _started.is_detached[folder.path] = is_detached
+        is_kept_warm = _started.kept_warm_for is not None
+    if is_kept_warm:
+        threading.Thread(
+            target=_preheat_after, args=(candidate,), name="nbautoml-preheat", daemon=True
+        ).start()
+
+
+def _preheat_after(child: subprocess.Popen[str]) -> None:
+    """The next run finds a warm supervisor, too: it is started when the last run has ended."""
+    child.wait()
+    with _lock:
+        _reap()
+        home = None if _started.children else _started.kept_warm_for
+    if home is not None:
+        # Without it a run starts cold, and says itself what is wrong.
+        with contextlib.suppress(EngineError):
+            preheat(home)
 
 
 def _order(warm: subprocess.Popen[str], home: Home, folder: RunFolder) -> bool:

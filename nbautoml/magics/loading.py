@@ -91,11 +91,11 @@ def _is_newest(info: Any, found: list[Any]) -> bool:
 
 
 def _preheat(home: Home) -> None:
-    from nbautoml.engine.client import preheat
+    from nbautoml.engine.client import keep_warm
 
     # Without it a run starts cold, and says itself what is wrong.
     with contextlib.suppress(NbAutomlError):
-        preheat(home)
+        keep_warm(home)
 
 
 def _in_background(job: Callable[[], None]) -> None:

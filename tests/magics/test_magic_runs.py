@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -69,6 +70,28 @@ def test_a_cell_becomes_a_run_and_the_run_a_trained_model(cells):
     assert type(model) is cells.names["Net"]
     accuracy = (model(cells.names["X"]).argmax(1) == cells.names["y"]).float().mean().item()
     assert accuracy == pytest.approx(small.best.value, abs=0.1)
+
+
+def test_the_second_run_finds_a_warm_supervisor_too(cells, monkeypatch):
+    monkeypatch.setenv("NBAUTOML_PREHEAT", "1")
+    cells.run("%reload_ext nbautoml")
+    first = _warm_one()
+    cells.run(TUNE)
+    cells.names["small"].wait()
+    second = _warm_one()
+    assert first != second
+    cells.run(TUNE.replace("small", "again"))
+    assert client._started.children[-1].pid == second
+    assert cells.names["again"].wait().state == "finished"
+
+
+def _warm_one() -> int:
+    """The process that waits for the next run, once it is there."""
+    deadline = time.monotonic() + 60
+    while client._started.warm is None:
+        assert time.monotonic() < deadline, "nothing was warmed up"
+        time.sleep(0.05)
+    return client._started.warm.pid
 
 
 def test_the_written_cell_reaches_the_metric_again(cells):
