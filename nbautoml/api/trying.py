@@ -31,7 +31,9 @@ def try_batch(
     """One batch through the module on the CPU, before the first trial; returns oddities.
 
     It runs here, in the kernel, which has torch loaded since it has the module. The device is
-    left alone: a CUDA context in the kernel would cost memory for as long as it lives.
+    left alone: a CUDA context in the kernel would cost memory for as long as it lives. One thread
+    computes it: several wait for each other by spinning, and where another process has their
+    cores that takes longer than the batch (20 ms on one thread, 20 to 350 on two).
 
     Raises:
         ModelError: the module fails; names the layer and both shapes where shapes do not fit.
@@ -39,18 +41,20 @@ def try_batch(
     if role != "module" or data is None:
         return ()
     from nbautoml.data import open_data
+    from nbautoml.measure.timing import fixed_threads
     from nbautoml.train import dry_run
 
     parameters = read_parameters(ask.model)
     params = {**fixed, **space.resolve(_small_point(space, parameters.defaults))}
     settings, arguments = split_params(params, parameters.names, accepts_any=parameters.accepts_any)
-    told = dry_run(
-        lambda: ask.model(**arguments),
-        open_data(data, ask.home.data_dir, device="cpu"),
-        small_settings(FitSettings.from_params(settings), data),
-        "cpu",
-        loss=loss,
-    )
+    with fixed_threads(1):
+        told = dry_run(
+            lambda: ask.model(**arguments),
+            open_data(data, ask.home.data_dir, device="cpu"),
+            small_settings(FitSettings.from_params(settings), data),
+            "cpu",
+            loss=loss,
+        )
     return tuple(told.splitlines()[1:])
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from nbautoml.api.namespace import current_shell
-from nbautoml.errors import EngineError
+from nbautoml.errors import EngineError, StoreError
 from nbautoml.spec import format_duration
 from nbautoml.store import RunFolder, RunInfo
 from nbautoml.store.peek import peek
 from nbautoml.store.rows import LIVE_RUN_STATES
+from nbautoml.store.seal import seal_path
+from nbautoml.store.urls import SQLITE_PREFIX, sqlite_path
 
 __all__ = ["ProgressLine", "WaitingStopped", "wait_for"]
 
+LOOK_FOR_SEAL_S = 0.01
 # A cold supervisor needs some four seconds; on a busy machine several times that.
 START_LIMIT_S = 120.0
 
@@ -96,9 +101,10 @@ def wait_for(
         WaitingStopped: the user interrupted; the run goes on.
         EngineError: no supervisor came.
     """
-    began = time.monotonic()
+    began, seal = time.monotonic(), _Seal(folder)
     try:
         while True:
+            seal.look()
             info = peek(folder)
             line.show(told(info))
             if info.state not in LIVE_RUN_STATES:
@@ -109,11 +115,41 @@ def wait_for(
             if info.state == "queued" and spent > START_LIMIT_S:
                 raise _never_started(folder, info, spent)
             left = poll if timeout is None else min(poll, timeout - spent)
-            time.sleep(max(left, 0.001))
+            seal.await_new(max(left, 0.001))
     except KeyboardInterrupt:
         raise WaitingStopped(peek(folder).name) from None
     finally:
         line.end()
+
+
+class _Seal:
+    """Of a record; it appears when the run is over.
+
+    To see whether a file is there takes microseconds, to look into a record milliseconds that the
+    run lacks: so the end of a run is seen at once, and the record looked at seldom.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path: Path | None = None
+        self._was_there = False
+        with contextlib.suppress(StoreError):  # who looks into the record is told
+            if (url := folder.record_url).startswith(SQLITE_PREFIX):
+                self._path = seal_path(sqlite_path(url))
+
+    def look(self) -> None:
+        """From now on a seal is new that is not there now."""
+        self._was_there = self._is_there()
+
+    def await_new(self, timeout_s: float) -> None:
+        """Sleep, until there is a new seal at most."""
+        until = time.monotonic() + timeout_s
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, LOOK_FOR_SEAL_S))
+            if not self._was_there and self._is_there():
+                return
+
+    def _is_there(self) -> bool:
+        return self._path is not None and self._path.exists()
 
 
 def _never_started(folder: RunFolder, info: RunInfo, spent: float) -> EngineError:

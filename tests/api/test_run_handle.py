@@ -9,8 +9,9 @@ import pytest
 
 import nbautoml
 from nbautoml.api.run import Run
-from nbautoml.api.waiting import WaitingStopped
+from nbautoml.api.waiting import ProgressLine, WaitingStopped, wait_for
 from nbautoml.errors import EngineError, NbAutomlError, RunNotFoundError, SpaceError
+from nbautoml.store.peek import peek
 
 
 def test_repr_says_where_the_run_stands_without_an_address(digits):
@@ -170,13 +171,26 @@ def test_wait_returns_once_the_run_is_over(digits):
     assert digits.wait() is digits
 
 
+def test_the_end_of_a_run_is_seen_at_once_however_seldom_one_looks(record):
+    made = record()
+
+    def told(_: object) -> str:
+        if made.run.state == "running":
+            made.state("finished")
+            made.writer.close()  # seals the record, a moment after this look at it
+        return ""
+
+    seen_first = peek(made.folder).state
+    # Were the seal not looked for, this would wait for an hour.
+    info = wait_for(made.folder, timeout=None, poll=3600.0, told=told, line=ProgressLine())
+    assert (seen_first, info.state) == ("running", "finished")
+
+
 def test_an_interrupt_ends_the_waiting_and_says_that_the_run_goes_on(record):
     made = record()
 
     def interrupt(_: object) -> str:
         raise KeyboardInterrupt
-
-    from nbautoml.api.waiting import ProgressLine, wait_for
 
     with pytest.raises(WaitingStopped, match="run 'digits' goes on"):
         wait_for(made.folder, timeout=None, poll=0.1, told=interrupt, line=ProgressLine())

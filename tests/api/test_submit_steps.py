@@ -19,6 +19,8 @@ from nbautoml.errors import (
     SpaceError,
     UsageError,
 )
+from nbautoml.measure import fixed_threads
+from nbautoml.spec import Space
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -315,3 +317,19 @@ def test_names_of_the_data_are_told_to_the_capsule():
     options, _ = checked_options("tune", {"data": DATA})
     ask = Ask(verb="tune", model=Net, options=options, data_text="(X[:10], y)")
     assert {"X", "y", "inputs"} <= steps.data_names(ask, {"inputs": DATA[0], "other": 3})
+
+
+def test_one_thread_tries_the_batch_and_the_kernel_keeps_its_own(home):
+    seen = []
+
+    class Noted(Net):
+        def forward(self, x):
+            seen.append(torch.get_num_threads())
+            return super().forward(x)
+
+    options, _ = checked_options("tune", {"data": DATA})
+    ask = Ask(verb="tune", model=Noted, options=options)
+    data = steps.read_data(ask, "module")
+    with fixed_threads(2):
+        trying.try_batch(ask, "module", Space({"hidden": Int(4, 8)}), {}, data, None)
+        assert (set(seen), torch.get_num_threads()) == ({1}, 2)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nbautoml.errors import NbAutomlError
 from nbautoml.spec.fit import FitSettings
-from nbautoml.train.batches import TrainData, first_batch
+from nbautoml.train.batches import Inputs, TrainData, first_batch
 from nbautoml.train.frames import one_line
 from nbautoml.train.losses import Loss, default_loss
 from nbautoml.train.result import Listener
@@ -19,7 +19,7 @@ from nbautoml.train.seeds import isolated_rng, step_seed, step_seeder
 from nbautoml.train.setup import Setup, prepare
 from nbautoml.train.stacked.padding import loose_key
 from nbautoml.train.stacked.reasons import CannotStack
-from nbautoml.train.stacked.tape import Tape, record
+from nbautoml.train.stacked.tape import Tape, record, tensors_of
 from nbautoml.train.stacked.weights import Start, start_of
 from nbautoml.train.state import FitState, Keeper, put_weights_
 
@@ -115,9 +115,11 @@ def _ready(member: Member, data: TrainData, device: torch.device, loss: Loss | N
     module.train()
     inputs, target = first_batch(data.train, settings.batch_size)
     step_seeder(device)(step_seed(member.seed, 1))
+    as_given = _versions(inputs)
     with setup.precision.autocast():
         tape, output = record(module, inputs)
-    inputs, _ = first_batch(data.train, settings.batch_size)  # forward may have written into them
+    if _versions(inputs) != as_given:  # forward has written into them
+        inputs, _ = first_batch(data.train, settings.batch_size)
     module.eval()
     few, _ = first_batch(data.valid, EVAL_ROWS)
     with torch.no_grad(), setup.precision.autocast():
@@ -138,6 +140,11 @@ def _ready(member: Member, data: TrainData, device: torch.device, loss: Loss | N
         key=(tape.key(), in_use.key(), shapes, *common),
         loose_key=(loose_key(tape), loose_key(in_use), ranks, *common),
     )  # fmt: skip
+
+
+def _versions(inputs: Inputs) -> list[int]:
+    """How often each tensor was written into."""
+    return [item._version for item in tensors_of(inputs)]  # noqa: SLF001  (there is no public way)
 
 
 def _refuse_hooks(module: nn.Module) -> None:
