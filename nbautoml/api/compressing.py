@@ -260,6 +260,7 @@ def settings_of_search(
         "n_held_out": n_held_out(data.n_valid),
         "is_staged": ask.options["sampler"] == "auto",
         "groups": layer_groups(module),
+        "quantizer": ask.options["quantizer"],
         "techniques": [] if method == "auto" else [step.to_json() for step in method],
     }
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.api.ask import Ask
-from nbautoml.compress.space import ORIGINAL, QUANTIZED, SEARCHED, space_for
+from nbautoml.compress.quantizers import QUANTIZERS
+from nbautoml.compress.space import ORIGINAL, SEARCHED, space_for
 from nbautoml.compress.students import declared
 from nbautoml.compress.table import techniques_from, work_of
 from nbautoml.errors import RecipeError, SpaceError
@@ -36,7 +37,7 @@ def with_method(ask: Ask) -> Ask:
     method: Any = ask.cell.get("method", ask.options["method"])
     among: tuple[str, ...] = SEARCHED
     if not (isinstance(method, str) and method == "auto"):
-        found = techniques_from(method)
+        found = techniques_from(method, quantizer=ask.options["quantizer"])
         if not found:
             raise RecipeError("the method is empty", hint='write "prune,quantize", or "auto"')
         if isinstance(method, str) and (ask.options["trials"] or ask.options["time"]):
@@ -78,7 +79,8 @@ def read_space(
     space = space_for(
         layer_groups(module),
         n_epochs=n_epochs,
-        forms=_forms(),
+        forms=_forms(ask.options["quantizer"], among),
+        calibrations=QUANTIZERS[ask.options["quantizer"]].searched,
         among=among,
         has_blocks="distill" in among and _has_blocks(module, ask, data),
         own=declared_of(module, run)[0],
@@ -126,15 +128,16 @@ def _has_blocks(module: nn.Module, ask: Ask, data: DataSpec) -> bool:
     return bool(blocks_that_may_go(module, example))
 
 
-def _forms() -> tuple[str, ...]:
-    from nbautoml.errors import MissingExtraError
-    from nbautoml.measure import extra
+def _forms(quantizer: str, among: Iterable[str]) -> tuple[str, ...]:
+    """Ways to quantise that this machine can run.
 
-    try:
-        extra("onnxruntime")
-    except MissingExtraError:
-        return ()
-    return QUANTIZED
+    Raises:
+        MissingExtraError: another quantiser than the usual was asked for, and is not installed.
+    """
+    row = QUANTIZERS[quantizer]
+    if "quantize" in among and quantizer != "onnxruntime":
+        row.need()
+    return () if row.missing else row.forms
 
 
 def layer_groups(module: nn.Module, n: int = 4) -> list[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nbautoml.api.option import Option
+from nbautoml.compress.quantizers import QUANTIZERS
 from nbautoml.compress.table import TECHNIQUES
 from nbautoml.spec import METRICS, SETTING_HELP, SIZES, TASKS
 
@@ -176,6 +177,13 @@ COMPRESS = (
         "--time, searched among: " + ", ".join(TECHNIQUES),
         default="auto",
         suggests=("auto", *TECHNIQUES),
+    ),
+    Option(
+        name="quantizer",
+        kind="text",
+        help="who quantises, where it is searched or named by its word; torchao needs the extra",
+        default="onnxruntime",
+        choices=tuple(QUANTIZERS),
     ),
     Option(
         name="max_drop",

@@ -18,6 +18,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from nbautoml.compress.quantizers import QUANTIZERS
 from nbautoml.compress.table import technique_from_json
 from nbautoml.compress.techniques import (
     Distillation,
@@ -31,7 +32,7 @@ from nbautoml.spec import Choice, Dimension, Float, Int, Space
 __all__ = ["ORIGINAL", "SEARCHED", "original_point", "presets", "space_for", "techniques_of"]
 
 ORIGINAL = "original"
-QUANTIZED = ("int8_static", "int8_dynamic", "int8_weights", "int4_weights", "fp16")
+QUANTIZED = QUANTIZERS["onnxruntime"].forms
 FIRST_FORMS = ("int8_static", "int8_dynamic", "int8_weights")  # alone, before anything else
 SEARCHED = ("prune", "factorize", "distill", "quantize")
 """Words of techniques that a search varies."""
@@ -48,6 +49,7 @@ def space_for(
     among: Iterable[str] = SEARCHED,
     has_blocks: bool = False,
     own: Mapping[str, Dimension] | None = None,
+    calibrations: Sequence[str] = ("minmax", "percentile", "entropy"),
 ) -> Space:
     """The space of a search.
 
@@ -59,6 +61,7 @@ def space_for(
         among: words of the techniques that it searches among.
         has_blocks: whether a student may have fewer blocks.
         own: arguments of the model's class that vary in a student of its own.
+        calibrations: that the quantiser knows.
     """
     among = set(among)
     found: dict[str, Any] = {}
@@ -80,7 +83,7 @@ def space_for(
         found["quantization"] = Choice("off", *forms)
     if "int8_static" in forms:
         when_static = ("quantization", "int8_static")
-        found["calibration"] = Choice("minmax", "percentile", "entropy", when=when_static)
+        found["calibration"] = Choice(*calibrations, when=when_static)
         found["per"] = Choice("channel", "tensor", when=when_static)
     found["epochs"] = Int(0, n_epochs)
     return Space(found)
@@ -180,8 +183,8 @@ def techniques_of(params: Mapping[str, Any], settings: Mapping[str, Any]) -> tup
 
     Args:
         params: a point of `space_for`, or ``{"version": ...}`` where the techniques were given.
-        settings: the recipe's: "techniques" (given ones), "groups" (layers by group) and "student"
-            (arguments of the original's class).
+        settings: the recipe's: "techniques" (given ones), "groups" (layers by group), "student"
+            (arguments of the original's class) and "quantizer" (who quantises).
     """
     if "version" in params:
         is_origin = params["version"] == ORIGINAL
@@ -206,7 +209,7 @@ def techniques_of(params: Mapping[str, Any], settings: Mapping[str, Any]) -> tup
             taught = Distillation(params["temperature"], epochs=epochs, **said)
             steps = [taught, *steps] if is_new else [*steps, taught]
     if params.get("quantization", "off") != "off":
-        steps.append(_quantization(params))
+        steps.append(_quantization(params, str(settings.get("quantizer", "onnxruntime"))))
     return tuple(steps)
 
 
@@ -263,9 +266,9 @@ def _changed(step: Technique, **changes: Any) -> Technique:
     return technique_from_json({**step.to_json(), **changes})
 
 
-def _quantization(params: Mapping[str, Any]) -> Quantization:
+def _quantization(params: Mapping[str, Any], quantizer: str) -> Quantization:
     to, _, mode = str(params["quantization"]).partition("_")
-    said = {"mode": mode} if mode else {}
+    said = {"backend": quantizer, **({"mode": mode} if mode else {})}
     for name in ("calibration", "per"):
         if name in params:
             said[name] = str(params[name])

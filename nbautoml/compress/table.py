@@ -112,8 +112,12 @@ def technique_from_json(found: Mapping[str, Any]) -> Technique:
     raise RecipeError(f"there is no technique {name!r} in this nbautoml")
 
 
-def techniques_from(found: Any) -> tuple[Technique, ...]:
+def techniques_from(found: Any, *, quantizer: str = "onnxruntime") -> tuple[Technique, ...]:
     """Techniques as a person gave them: configs, or words with commas.
+
+    Args:
+        found: what was given.
+        quantizer: who quantises where it is a word that asks for it; a config says it itself.
 
     Raises:
         RecipeError: an unknown word, with the nearest; or something after quantisation.
@@ -130,7 +134,7 @@ def techniques_from(found: Any) -> tuple[Technique, ...]:
         found = [found]
     if isinstance(found, str):
         found = [word.strip() for word in found.split(",") if word.strip()]
-    listed = tuple(_technique(item) for item in found)
+    listed = tuple(_technique(item, quantizer) for item in found)
     for at, technique in enumerate(listed[:-1]):
         if isinstance(technique, Quantization):
             after = work_of(listed[at + 1]).word
@@ -141,12 +145,14 @@ def techniques_from(found: Any) -> tuple[Technique, ...]:
     return listed
 
 
-def _technique(item: Any) -> Technique:
+def _technique(item: Any, quantizer: str) -> Technique:
     if isinstance(item, Technique):
         work_of(item)
         return item
     if isinstance(item, str):
         one_of("method", item, tuple(TECHNIQUES))
+        if TECHNIQUES[item].config is Quantization:
+            return Quantization(backend=quantizer)
         return TECHNIQUES[item].config()
     work_of(item)
     raise AssertionError("unreachable")

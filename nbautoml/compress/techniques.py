@@ -20,6 +20,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from nbautoml.compress.checks import at_least, between, one_of, rate
+from nbautoml.compress.quantizers import QUANTIZERS
 from nbautoml.errors import RecipeError
 
 __all__ = [
@@ -254,7 +255,8 @@ class Quantization(Technique):
             "histogram".
         per: scales of weights: "channel" or "tensor".
         n_calibration: rows of training data that are looked at.
-        backend: what does it: "onnxruntime", whose file then stands for the model.
+        backend: who does it: "onnxruntime", or "torchao" (PT2E: int8, static or aware, minmax or
+            histogram). A file for ONNX Runtime stands for the model then, whoever made it.
         max_drop: leaves the layers in full precision that cost most, until the metric on
             calibration rows drops by no more than this; None quantises all.
         epochs: passes of quantisation-aware training.
@@ -282,7 +284,8 @@ class Quantization(Technique):
         one_of("mode", self.mode, ("static", "dynamic", "weights", "aware"))
         one_of("calibration", self.calibration, ("minmax", "percentile", "entropy", "histogram"))
         one_of("per", self.per, ("channel", "tensor"))
-        one_of("backend", self.backend, ("onnxruntime",))
+        one_of("backend", self.backend, tuple(QUANTIZERS))
+        QUANTIZERS[self.backend].check(self.to, self.mode, self.calibration)
         at_least("n_calibration", self.n_calibration, 1)
         if self.max_drop is not None:
             between("max_drop", self.max_drop, 0, 1)

@@ -5,7 +5,8 @@
     piece.module --export--> float file --+-- static    ranges.py, calibration.py, integers.py
                                           +-- dynamic   integers.py
                                           '-- weights   weights.py (int8, int4, fp16, bf16)
-                  which layers stay in float: sensitivity.py
+    piece.module --torchao's PT2E--> pt2e.py, norms.py
+                  which layers stay in float: sensitivity.py; around both: steps.py
 """
 
 from __future__ import annotations
@@ -14,13 +15,12 @@ from importlib import import_module
 
 from nbautoml.compress.piece import Piece
 from nbautoml.compress.quantization.backend import Backend
+from nbautoml.compress.quantizers import QUANTIZERS
 from nbautoml.compress.techniques import Quantization
 from nbautoml.compress.training import Bench
 from nbautoml.errors import CompressError
 
-__all__ = ["BACKENDS", "Backend", "quantize"]
-
-BACKENDS = {"onnxruntime": "nbautoml.compress.quantization.runtime:Runtime"}
+__all__ = ["Backend", "quantize"]
 
 
 def quantize(piece: Piece, config: Quantization, bench: Bench) -> Piece:
@@ -40,11 +40,8 @@ def quantize(piece: Piece, config: Quantization, bench: Bench) -> Piece:
             f'int4 is for weights alone, and the mode is "{config.mode}"',
             hint='say Quantization("int4", mode="weights")',
         )
-    if config.backend not in BACKENDS:
-        raise CompressError(
-            f"backend {config.backend!r} is not in this version",
-            hint='say backend="onnxruntime"',
-        )
-    place, _, name = BACKENDS[config.backend].partition(":")
+    row = QUANTIZERS[config.backend]
+    row.need()
+    place, _, name = row.backend.partition(":")
     backend: Backend = getattr(import_module(place), name)()
     return backend.quantize(piece, config, bench)

@@ -12,7 +12,7 @@ __all__ = ["Backend"]
 
 
 class Backend(Protocol):
-    """A library that quantises.
+    """A library that quantises; `nbautoml.compress.quantizers` has a row for each.
 
     Obligations: `quantize` sets ``piece.onnx`` to a file that ONNX Runtime runs on a CPU with any
     number of rows and the module's own inputs and outputs, and ``piece.bits`` for every layer

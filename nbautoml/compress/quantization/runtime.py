@@ -11,21 +11,25 @@ import torch
 from torch import nn
 
 from nbautoml.compress.piece import Piece, matches
-from nbautoml.compress.quantization.aware import train_aware
 from nbautoml.compress.quantization.calibration import Rows, activation_ranges, calibration_rows
 from nbautoml.compress.quantization.graph import RECURRENT, check_kept, load, saved, weights_of
 from nbautoml.compress.quantization.integers import dynamic, prepared, static
 from nbautoml.compress.quantization.kernels import has_int8_products
-from nbautoml.compress.quantization.sensitivity import spare_sensitive
+from nbautoml.compress.quantization.steps import (
+    BITS,
+    difference,
+    outputs_of,
+    spared_layers,
+    train_if_aware,
+)
 from nbautoml.compress.quantization.weights import fewer_bits, half_weights
 from nbautoml.compress.techniques import Quantization
 from nbautoml.compress.training import Bench
 from nbautoml.errors import CompressError, ModelError
-from nbautoml.measure import export_onnx, open_onnx, parts_of, with_rows
+from nbautoml.measure import export_onnx, parts_of, with_rows
 
 __all__ = ["Runtime", "exported_float"]
 
-BITS = {"int8": 8, "int4": 4, "fp16": 16, "bf16": 16}
 Make = Callable[[Collection[str]], bytes]
 
 
@@ -36,18 +40,7 @@ class Runtime:
         """See `Backend`."""
         check_kept(config.keep, [name for name, _ in piece.module.named_modules()])
         rows = calibration_rows(bench, config.n_calibration)
-        if config.to == "int8" and config.mode == "aware" and config.epochs:
-            exported_float(piece.module, rows)  # before hours of training, see that it can be
-            trained = train_aware(
-                piece.module,
-                bench,
-                epochs=config.epochs,
-                lr=config.lr,
-                keep=config.keep,
-                by_channel=config.per == "channel",
-            )
-            piece.module.eval()
-            piece.note(f"trained with the rounding of {len(trained)} layers")
+        train_if_aware(piece, config, bench, lambda: exported_float(piece.module, rows))
         whole = exported_float(piece.module, rows)
         model = load(whole)
         held = weights_of(model)
@@ -60,10 +53,12 @@ class Runtime:
                 hint="keep fewer layers" if config.keep else "",
             )
         make = _maker(model, whole, layers, config, rows)
-        spared = _spared(make, layers, config, rows, whole)
+        spared = spared_layers(
+            lambda left: outputs_of(make(left), rows), layers, config, rows, whole
+        )
         piece.onnx = make(spared)
         _describe(piece, load(piece.onnx), held, layers, spared, config)
-        piece.note(_difference(piece, rows, whole))
+        piece.note(difference(piece, rows, whole))
         return piece
 
 
@@ -153,35 +148,6 @@ def _maker(
     return make
 
 
-def _spared(
-    make: Make, layers: list[str], config: Quantization, rows: Rows, whole: bytes
-) -> tuple[str, ...]:
-    """Layers that stay in float for the sake of the metric."""
-    if config.max_drop is None:
-        return ()
-    before, _ = rows.score(_output(whole, rows))
-    spared = spare_sensitive(
-        lambda left: rows.score(_output(make(left), rows)),
-        layers,
-        whole=before,
-        max_drop=config.max_drop,
-    )
-    if spared is None:
-        metric = rows.bench.objective.metric
-        raise CompressError(
-            f"with any layer quantised, {metric} drops by more than max_drop {config.max_drop:g} on "
-            f"{rows.n} calibration rows",
-            hint="allow a larger drop, more bits, or mode 'aware', which trains with the rounding",
-        )
-    return spared
-
-
-def _output(data: bytes, rows: Rows) -> torch.Tensor:
-    exported = open_onnx(data)
-    found = [exported.session.run(None, feeds)[0] for feeds in rows.chunks(exported.inputs)]
-    return torch.cat([torch.from_numpy(part) for part in found])
-
-
 def _describe(
     piece: Piece,
     made: Any,
@@ -208,11 +174,3 @@ def _describe(
         piece.note(
             "this processor has no int8 products: weights keep to 7 bits, and it may be slow"
         )
-
-
-def _difference(piece: Piece, rows: Rows, whole: bytes) -> str:
-    assert piece.onnx is not None
-    before, after = _output(whole, rows), _output(piece.onnx, rows)
-    scale = max(float(before.abs().max()), 1e-12)
-    typical = float((after - before).abs().mean()) / scale
-    return f"outputs move by {typical:.2%} of the largest on average, on {rows.n} calibration rows"
