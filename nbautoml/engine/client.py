@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from nbautoml.errors import EngineError
 from nbautoml.events import Command, Interrupt
 from nbautoml.store import Home, RunFolder
+from nbautoml.store.interrupts import interrupts_held
 
 if TYPE_CHECKING:
     from nbautoml.capsule import Capsule
@@ -60,12 +61,15 @@ def submit(
         StoreError: the folder cannot be made.
         EngineError: no supervisor could be started.
     """
-    folder = home.create_run(recipe, capsule, files)
     if recipe.execution.executor == "inline":
         from nbautoml.engine.supervisor import run_in_process
 
+        folder = home.create_run(recipe, capsule, files)
         run_in_process(home, folder)
-    else:
+        return folder
+    # Both or neither: a folder that nobody was told of would keep its name, and wait for ever.
+    with interrupts_held(f"the run {recipe.name!r} has begun: %automl stop {recipe.name}"):
+        folder = home.create_run(recipe, capsule, files)
         _hand_over(home, folder, is_detached=recipe.execution.detach)
     return folder
 
@@ -102,7 +106,8 @@ def resume(home: Home, folder: RunFolder, *, run_code: bool = False) -> None:
         from nbautoml.engine.supervisor import run_in_process
 
         run_in_process(home, folder)
-    else:
+        return
+    with interrupts_held(f"the run {recipe.name!r} goes on: %automl stop {recipe.name}"):
         _hand_over(home, folder, is_detached=recipe.execution.detach)
 
 

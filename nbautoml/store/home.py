@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from nbautoml.errors import RunNameTakenError, RunNotFoundError, StoreError, nearest
 from nbautoml.store.files import make_folder, os_errors, write_whole
 from nbautoml.store.folder import RUN_ID, RunFolder, Savable
+from nbautoml.store.interrupts import interrupts_held
 from nbautoml.store.lock import FolderLock
 from nbautoml.store.peek import peek
 from nbautoml.store.rows import LIVE_RUN_STATES, RunInfo
@@ -89,19 +90,23 @@ class Home:
         )
         if not RUN_ID.fullmatch(recipe.run_id):
             raise StoreError(f"{recipe.run_id[:80]!r} is no run id", hint="leave it empty")
-        lock = FolderLock(self.path / "names.lock")
-        lock.acquire_soon(f"process {os.getpid()}")
-        try:
-            if self._is_taken(recipe.name):
-                free = self.free_name(recipe.name)
-                raise RunNameTakenError(
-                    f"a run named {recipe.name!r} is going on",
-                    hint=f"call this one {free!r}, or stop that one first: "
-                    f"%automl stop {recipe.name}",
-                )
-            return RunFolder.create(self.runs_dir / recipe.run_id, recipe, capsule, files)
-        finally:
-            lock.release()
+        # An interrupt must leave neither a locked home nor a folder that nobody signed.
+        with interrupts_held():
+            lock = FolderLock(self.path / "names.lock")
+            lock.acquire_soon(f"process {os.getpid()}")
+            try:
+                self._check_is_free(recipe.name)
+                return RunFolder.create(self.runs_dir / recipe.run_id, recipe, capsule, files)
+            finally:
+                lock.release()
+
+    def _check_is_free(self, name: str) -> None:
+        if self._is_taken(name):
+            raise RunNameTakenError(
+                f"a run named {name!r} is going on",
+                hint=f"call this one {self.free_name(name)!r}, or stop that one first: "
+                f"%automl stop {name}",
+            )
 
     def _make(self) -> None:
         is_new = not self.path.exists()

@@ -53,7 +53,7 @@ def test_f3_a_kernel_killed_in_the_middle_of_a_training_costs_it_nothing(
     monkeypatch.delenv("NBAUTOML_TEST_LIGHT")
     generator, killed_at, n_epochs = rng("F3 torch"), [], 40
     line = f"%%automl tune digits --data digits --trials 2 --workers 1 --epochs {n_epochs} --stopper none"
-    for _ in range(max(1, n_points(1) // 20)):
+    for _ in range(max(1, n_points(1) // 4)):
         acked.path.unlink(missing_ok=True)
         kernel = started_kernel(tmp_path, NOTARISED)
         kernels.append(kernel)

@@ -87,7 +87,8 @@ class Hunt:
         by_number = {row.number: row for row in running}
         if self._aims.get(worker, (-1, 0))[0] not in by_number:  # new, or its trial is over
             chosen = self._random.choice(running)
-            self._aims[worker] = (chosen.number, self._random.randint(chosen.epoch, N_EPOCHS - 1))
+            first = min(chosen.epoch, N_EPOCHS - 1)  # all epochs may be done, and its end not told
+            self._aims[worker] = (chosen.number, self._random.randint(first, N_EPOCHS - 1))
         number, epoch = self._aims[worker]
         if by_number[number].epoch < epoch:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from nbautoml.errors import RunNameTakenError, RunNotFoundError, StoreError
 from nbautoml.events import RunStateChanged
 from nbautoml.store import Home, Owner, RunFolder
+from nbautoml.store.interrupts import interrupts_held
 from nbautoml.testing.store_events import tiny_recipe, whole_trial
 
 
@@ -71,6 +73,49 @@ def test_capsule_is_saved_into_the_folder(home):
 
     folder = home.create_run(tiny_recipe(), Capsule())
     assert (folder.capsule_dir / "capsule.py").exists()
+
+
+class PressingCapsule:
+    """Ctrl-C is pressed while it is saved."""
+
+    def save(self, folder: Path) -> None:
+        signal.raise_signal(signal.SIGINT)
+        (folder / "capsule.py").write_text("x = 1\n")
+
+
+def test_interrupt_while_a_run_is_made_leaves_it_whole_and_the_home_open(home):
+    with pytest.raises(KeyboardInterrupt):
+        home.create_run(tiny_recipe("pressed"), PressingCapsule())
+    folder = home.find("pressed")
+    assert folder.is_ours
+    assert (folder.capsule_dir / "capsule.py").exists()
+    assert home.create_run(tiny_recipe("next"), None).is_ours
+
+
+def press_and_fail() -> None:
+    with interrupts_held():
+        signal.raise_signal(signal.SIGINT)
+        raise ValueError("of its own")
+
+
+def press_in_the_inner_of_two(reached: list[str]) -> None:
+    with interrupts_held("has begun"):
+        with interrupts_held():
+            signal.raise_signal(signal.SIGINT)
+        reached.append("the end of the outer one")
+
+
+def test_interrupt_of_a_section_that_fails_does_not_hide_its_error():
+    with pytest.raises(ValueError, match="of its own"):
+        press_and_fail()
+
+
+def test_interrupt_waits_for_the_outermost_section():
+    reached: list[str] = []
+    with pytest.raises(KeyboardInterrupt, match="has begun"):
+        press_in_the_inner_of_two(reached)
+    assert reached
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_run_whose_capsule_cannot_be_saved_is_no_run(home):
