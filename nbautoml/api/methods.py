@@ -147,7 +147,7 @@ def layer_groups(module: nn.Module, n: int = 4) -> list[list[str]]:
     """
     from torch import nn as layers
 
-    kinds = (layers.Linear, layers.Conv1d, layers.Conv2d, layers.Conv3d)
+    kinds = (layers.Linear, layers.Conv1d, layers.Conv2d, layers.Conv3d, layers.RNNBase)
     found = [name for name, layer in module.named_modules() if isinstance(layer, kinds)][:-1]
     size = max(1, -(-len(found) // n))
     return [found[start : start + size] for start in range(0, len(found), size)]

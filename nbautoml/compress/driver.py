@@ -6,7 +6,8 @@
     (alone)      '------ few fine-tuning passes ------'    '-------- all passes --------'
 
 Cheap steps come first: most points show after a pass or two that they lead nowhere. What is near
-the front then is done again with all the fine-tuning that was asked for.
+the front then is done again with all the fine-tuning that was asked for, by turns with points
+beside the best that keeps to the limits: a little narrower, or in other numbers.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.compress.choosing import summary
-from nbautoml.compress.limits import Limits, figures_of
-from nbautoml.compress.space import original_point, presets
+from nbautoml.compress.limits import Limits, figures_of, pick
+from nbautoml.compress.nearby import nearby
+from nbautoml.compress.space import TRAINED, original_point, presets
 from nbautoml.errors import NbAutomlError
 from nbautoml.events import (
     Command,
@@ -47,7 +49,6 @@ __all__ = ["CompressDriver"]
 
 HANDLER = "nbautoml.compress.work:compress_models"
 SAME_ERROR_LIMIT = 5
-TRAINED = ("pruning", "low_rank", "distillation")  # quantisation alone trains nothing
 MENDABLE = 8.0  # times the allowed drop, beyond it: what few passes lost and all may win back
 CHEAP_SHARE = 0.65  # of the trials; the others are near the front and get all their passes
 
@@ -166,20 +167,38 @@ class CompressDriver:
         if self._first:
             self._study.enqueue(self._first.popleft())
         elif self._is_staged:
-            self._study.enqueue(self._promotion() or {"epochs": self._cheap_epochs})
+            self._study.enqueue(self._late() or {"epochs": self._cheap_epochs})
         return self._study.ask()
+
+    def _late(self) -> dict[str, Any] | None:
+        """A point that gets all passes: one that has had few, or one beside the best, by turns."""
+        if self._n_trials is not None and self._n_planned < CHEAP_SHARE * self._n_trials:
+            return None
+        is_beside = len(self._promoted) % 2 == 1
+        ways = (self._beside, self._promotion) if is_beside else (self._promotion, self._beside)
+        return ways[0]() or ways[1]()
+
+    def _beside(self) -> dict[str, Any] | None:
+        """A point beside the one that would be picked now, where that was trained."""
+        rows: Any = list(self._done.values())
+        best = pick(rows, self._recipe.objectives, self._limits)
+        if best is None or best.broken or not _is_trained(self._done[best.number].params):
+            return None
+        for point in nearby(self._done[best.number].params, self._recipe.space):
+            if _key(point) not in self._promoted:
+                self._promoted.add(_key(point))
+                return {**point, "epochs": self._n_epochs}
+        return None
 
     def _promotion(self) -> dict[str, Any] | None:
         """A point near the front that has had few passes so far, with all of them."""
-        if self._n_trials is not None and self._n_planned < CHEAP_SHARE * self._n_trials:
-            return None
         waiting = [
             row
             for row in self._done.values()
             if row.number
             and 0 < row.params["epochs"] < self._n_epochs
             and _key(row.params) not in self._promoted
-            and any(row.params.get(name, "off") != "off" for name in TRAINED)
+            and _is_trained(row.params)
         ]
         if not waiting:
             return None
@@ -189,7 +208,7 @@ class CompressDriver:
 
         # More passes mend a drop of the metric, not a model that is too large. So the smallest
         # that may be mended, and the smallest that keeps to the limits, take turns.
-        is_bold = len(self._promoted) % 2 == 0
+        is_bold = len(self._promoted) % 4 < 2
 
         def order(row: _Done) -> tuple[float, bool, float]:
             figures = figures_of(row, self._recipe.objectives)
@@ -340,6 +359,10 @@ class CompressDriver:
 
     def _is_time_over(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
+
+
+def _is_trained(params: Mapping[str, Any]) -> bool:
+    return any(params.get(name, "off") != "off" for name in TRAINED)
 
 
 def _key(params: Mapping[str, Any]) -> str:

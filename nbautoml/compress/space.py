@@ -8,6 +8,7 @@
     quantization  off | int8 ...      with how it is calibrated
     first         which of pruning and low rank comes first
     epochs        fine-tuning: few while searching, all for those that are worth it
+    lr_scale      its learning rate, as times the trainer's: what lost nine channels of ten needs more
 
 Where techniques were named, only theirs vary.
 """
@@ -28,8 +29,17 @@ from nbautoml.compress.techniques import (
     Technique,
 )
 from nbautoml.spec import Choice, Dimension, Float, Int, Space
+from nbautoml.spec.fit import FitSettings
 
-__all__ = ["ORIGINAL", "SEARCHED", "original_point", "presets", "space_for", "techniques_of"]
+__all__ = [
+    "ORIGINAL",
+    "SEARCHED",
+    "TRAINED",
+    "original_point",
+    "presets",
+    "space_for",
+    "techniques_of",
+]
 
 ORIGINAL = "original"
 QUANTIZED = QUANTIZERS["onnxruntime"].forms
@@ -38,7 +48,9 @@ SEARCHED = ("prune", "factorize", "distill", "quantize")
 """Words of techniques that a search varies."""
 STUDENT = "student_"
 """Before the name of an argument of a student of the model's own class."""
-MAX_GROUPS = 4
+TRAINED = frozenset({"pruning", "low_rank", "distillation"})
+"""Dimensions whose techniques are fine-tuned; quantisation alone trains nothing."""
+MOST_LR_SCALE = 10.0
 
 
 def space_for(
@@ -86,6 +98,8 @@ def space_for(
         found["calibration"] = Choice(*calibrations, when=when_static)
         found["per"] = Choice("channel", "tensor", when=when_static)
     found["epochs"] = Int(0, n_epochs)
+    if not TRAINED.isdisjoint(found):
+        found["lr_scale"] = Float(1.0, MOST_LR_SCALE, log=True)
     return Space(found)
 
 
@@ -121,7 +135,7 @@ def _under(dimension: Dimension, when: Any) -> Dimension:
 def original_point(space: Space) -> dict[str, Any]:
     """The point that leaves the model as it is."""
     return {
-        name: "off" if isinstance(dimension, Choice) else 0
+        name: "off" if isinstance(dimension, Choice) else dimension.low
         for name, dimension in space.items()
         if dimension.when is None
     }
@@ -134,12 +148,12 @@ def presets(space: Space, n_epochs: int) -> list[dict[str, Any]]:
     forms, students = _options(space, "quantization"), _options(space, "student")
     static = {"quantization": "int8_static", "calibration": "minmax", "per": "channel"}
 
-    def pruned(share: float) -> dict[str, Any]:
-        said = {"pruning": "channels", "criterion": "l2", "first": "prune"}
+    def pruned(share: float, lr_scale: float = 1.0) -> dict[str, Any]:
+        said = {"pruning": "channels", "criterion": "l2", "first": "prune", "lr_scale": lr_scale}
         return {**said, **dict.fromkeys(shares, share)}
 
     def taught(student: str = "same") -> dict[str, Any]:
-        said = {"distillation": "on", "temperature": 4.0, "student": student, "taught": "last"}
+        said = {"distillation": "on", "temperature": 2.0, "student": student, "taught": "last"}
         return said if "distillation" in space else {}
 
     def weights(bits: int) -> dict[str, Any]:
@@ -152,7 +166,13 @@ def presets(space: Space, n_epochs: int) -> list[dict[str, Any]]:
             said = static if form == "int8_static" else {"quantization": form}
             wanted.append({**said, "epochs": 0})
     if shares:
-        wanted += [pruned(0.5), {**pruned(0.75), **taught(), **weights(8)}]
+        # The less is left, the higher the rate that brings it back in the same passes.
+        wanted += [
+            pruned(0.5),
+            {**pruned(0.75, 2.5), **taught(), **weights(8)},
+            {**pruned(0.87, 5.0), **weights(8)},
+            {**pruned(0.93, 10.0), **weights(8)},
+        ]
     if "low_rank" in space:
         wanted.append({"low_rank": "on", "energy": 0.9})
     # A wide one in 4 bits against a narrow one in 8: it is measured which is better.
@@ -162,9 +182,9 @@ def presets(space: Space, n_epochs: int) -> list[dict[str, Any]]:
         if "distillation" in space
     ]
     if shares:
-        wanted.append({**pruned(0.85), **taught(), **weights(4)})
+        wanted.append({**pruned(0.85, 5.0), **weights(4)})
         if "int8_static" in forms:
-            wanted.append({**pruned(0.5), **taught(), **static})
+            wanted += [{**pruned(0.5), **taught(), **static}, {**pruned(0.7, 5.0), **static}]
     points = [
         {name: value for name, value in {**origin, **point}.items() if name in space}
         for point in wanted
@@ -178,13 +198,16 @@ def _options(space: Space, name: str) -> tuple[Any, ...]:
     return listed.options if isinstance(listed, Choice) else ()
 
 
-def techniques_of(params: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Technique, ...]:
+def techniques_of(
+    params: Mapping[str, Any], settings: Mapping[str, Any], *, lr: float = FitSettings.lr
+) -> tuple[Technique, ...]:
     """The techniques that a trial's parameters stand for.
 
     Args:
         params: a point of `space_for`, or ``{"version": ...}`` where the techniques were given.
         settings: the recipe's: "techniques" (given ones), "groups" (layers by group), "student"
             (arguments of the original's class) and "quantizer" (who quantises).
+        lr: the trainer's, which "lr_scale" multiplies.
     """
     if "version" in params:
         is_origin = params["version"] == ORIGINAL
@@ -208,6 +231,9 @@ def techniques_of(params: Mapping[str, Any], settings: Mapping[str, Any]) -> tup
             steps = [_without_epochs(step) for step in steps]
             taught = Distillation(params["temperature"], epochs=epochs, **said)
             steps = [taught, *steps] if is_new else [*steps, taught]
+    scale = float(params.get("lr_scale", 1.0))
+    if scale != 1.0:
+        steps = [_changed(step, lr=lr * scale) if _epochs(step) else step for step in steps]
     if params.get("quantization", "off") != "off":
         steps.append(_quantization(params, str(settings.get("quantizer", "onnxruntime"))))
     return tuple(steps)
@@ -251,7 +277,7 @@ def _shrinking(
 
 
 def _epochs(step: Technique) -> int:
-    return step.epochs if isinstance(step, (Pruning, LowRank)) else 0
+    return step.epochs if isinstance(step, (Pruning, LowRank, Distillation)) else 0
 
 
 def _without_epochs(step: Technique) -> Technique:

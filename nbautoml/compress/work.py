@@ -148,7 +148,7 @@ def _whole(trial: TrialSpec, task: Task, context: TaskContext) -> TrialEnded:
     shop = shop_for(context)
     reporter = Reporter(trial.number, context)
     bench = bench_for(shop, trial, reporter, context)
-    techniques = techniques_of(trial.params, shop.recipe.settings)
+    techniques = techniques_of(trial.params, shop.recipe.settings, lr=bench.settings.lr)
     piece = apply_techniques(shop.original, techniques, bench)
     found = judged(piece, bench, shop.recipe, task.payload.get("original"), held_out=shop.held_out)
     for note in (*piece.notes, *found.notes):

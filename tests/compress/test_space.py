@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nbautoml.compress import Distillation, LowRank, Pruning, Quantization, Sharing
+from nbautoml.compress.nearby import nearby
 from nbautoml.compress.space import (
     QUANTIZED,
     SEARCHED,
@@ -52,6 +53,30 @@ def test_each_layer_gets_the_share_of_its_group() -> None:
     assert pruning.epochs == 3
 
 
+def test_the_last_step_that_trains_does_so_at_the_scaled_rate() -> None:
+    params = {
+        "pruning": "channels", "criterion": "l2", "sparsity_1": 0.2, "sparsity_2": 0.6,
+        "distillation": "on", "temperature": 2.0, "epochs": 3, "lr_scale": 5.0,
+    }  # fmt: skip
+    pruning, teacher = techniques_of(params, SETTINGS, lr=0.002)
+    assert isinstance(pruning, Pruning)
+    assert isinstance(teacher, Distillation)
+    assert (pruning.lr, teacher.lr) == (None, pytest.approx(0.01))
+
+
+def test_what_is_quantised_alone_has_no_rate_to_scale() -> None:
+    assert "lr_scale" not in space_for(GROUPS, n_epochs=8, forms=QUANTIZED, among=["quantize"])
+
+
+def test_points_beside_a_good_one_are_points_that_differ_from_it() -> None:
+    (good,) = [point for point in presets(SPACE, 8) if point.get("sparsity_1") == 0.87]
+    points = nearby(good, SPACE)
+    assert all(SPACE.explain(point) == "" for point in points)
+    assert points[0]["sparsity_1"] > points[-1]["sparsity_1"] > 0.87
+    forms = [point["quantization"] for point in points[1:-1]]
+    assert forms == ["int8_dynamic", "int8_static", "int4_weights"]
+
+
 def test_with_a_teacher_the_others_do_not_train() -> None:
     params = {
         "pruning": "channels", "criterion": "l2", "sparsity_1": 0.2, "sparsity_2": 0.6,
@@ -92,7 +117,7 @@ def test_pruned_and_quantised_models_are_tried_at_other_ratios_bits_calibrations
     space = space_for(GROUPS, n_epochs=8, forms=QUANTIZED, among=["prune", "quantize"])
     assert set(space) == {
         "pruning", "criterion", "sparsity_1", "sparsity_2", "quantization", "calibration", "per",
-        "epochs",
+        "epochs", "lr_scale",
     }  # fmt: skip
     assert {"int8_static", "int4_weights", "fp16"} < set(space["quantization"].options)
 
