@@ -28,7 +28,7 @@ from nbautoml.compress.training import Bench, tune_module
 from nbautoml.measure.exported import export_onnx, open_onnx, quiet
 from nbautoml.measure.timing import as_callable
 
-__all__ = ["BATCH", "WAYS", "Candidate", "Job", "compiled", "exported", "hushed"]
+__all__ = ["BATCH", "WAYS", "Candidate", "Job", "compiled", "exported", "hushed", "lstm_rule"]
 
 BATCH = 64
 N_CALIBRATION = 256
@@ -154,7 +154,7 @@ def _plain_bytes(tensor: Any) -> int:
 # -- Torch-Pruning ------------------------------------------------------------------------------
 
 
-def _lstm_rule() -> Any:
+def lstm_rule() -> Any:
     """How an LSTM loses units: Torch-Pruning 1.6.1 has its axes the wrong way round, and fails."""
     from torch_pruning.pruner.function import LSTMPruner
 
@@ -197,7 +197,7 @@ def _pruned(share: float, rate: float) -> Callable[[Job], Candidate]:
                 root_module_types=[nn.Linear, nn.Conv1d, nn.LSTM, nn.MultiheadAttention],
                 num_heads=heads,
                 unwrapped_parameters=places,
-                customized_pruners={nn.LSTM: _lstm_rule()},
+                customized_pruners={nn.LSTM: lstm_rule()},
             ).step()
         tune_module(module, job.bench, epochs=job.epochs, lr=rate * job.bench.settings.lr)
         name = f"{share:.0%} of channels, {rate:g} times the rate"

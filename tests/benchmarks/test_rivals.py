@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 from rival_nets import NETS, parted
-from rival_ways import WAYS, Candidate, exported
+from rival_ways import WAYS, Candidate, exported, lstm_rule
 from rivals import Tried, page, picked, verdicts
 from torch import nn
 
@@ -44,6 +44,18 @@ def test_the_networks_take_their_rows(name: str) -> None:
     train, valid, test = parted(NETS[name], seed=0)
     assert len(train[1]) + len(valid[1]) + len(test[1]) == 1797
     assert NETS[name].build()(valid[0][:3]).shape == (3, 10)
+
+
+def test_the_rule_for_an_lstm_leaves_the_other_units_as_they_were() -> None:
+    gone, kept = [0, 3], [1, 2, 4]
+    whole = nn.LSTM(2, 5, batch_first=True)
+    with torch.no_grad():
+        whole.weight_hh_l0[:, gone] = 0  # nothing hears them any more
+    rows = torch.rand(3, 4, 2)
+    wanted = whole(rows)[0][..., kept]
+    small = lstm_rule().prune_out_channels(whole, gone)
+    assert small.hidden_size == 3
+    assert torch.allclose(small(rows)[0], wanted, atol=1e-6)
 
 
 def test_a_file_is_a_candidate_of_its_size() -> None:
