@@ -135,7 +135,7 @@ def _under(dimension: Dimension, when: Any) -> Dimension:
 def original_point(space: Space) -> dict[str, Any]:
     """The point that leaves the model as it is."""
     return {
-        name: "off" if isinstance(dimension, Choice) else dimension.low
+        name: dimension.low if isinstance(dimension, (Int, Float)) else "off"
         for name, dimension in space.items()
         if dimension.when is None
     }
