@@ -19,10 +19,10 @@ _NOTABLE = 0.02  # a difference of less is the clock's
 
 @dataclass(frozen=True)
 class TechniqueVerdict:
-    """What one technique did.
+    """What one technique did; where its model has others, too, the sentence is about all of them.
 
     Attributes:
-        name: "int8_static", "channels" ...
+        name: "int8_static", "channels" ...; the first of those that the sentence is about.
         is_kept: whether the model that was picked has it.
         text: the whole sentence.
     """
@@ -35,7 +35,7 @@ class TechniqueVerdict:
 def verdicts(
     rows: Sequence[TrialRow], objectives: tuple[Objective, ...], limits: Limits
 ) -> list[TechniqueVerdict]:
-    """A sentence about each technique that was tried."""
+    """A sentence about each technique that was tried; of several that speak of one model, one for all."""
     done = [row for row in rows if row.state == "complete"]
     origin = next((row for row in done if row.number == 0), None)
     chosen = pick(rows, objectives, limits)
@@ -44,6 +44,7 @@ def verdicts(
     base = chosen_by(origin, objectives)
     parts = _parts(next(row for row in rows if row.number == chosen.number).params)
     found: list[TechniqueVerdict] = []
+    told: set[int] = set()
     names = dict.fromkeys(name for row in rows for name in _parts(row.params))
     for name in names:
         having = [row for row in done if name in _parts(row.params)]
@@ -58,26 +59,30 @@ def verdicts(
             if is_kept
             else _telling(having, name, objectives, limits, base)
         )
+        if row.number in told:
+            continue  # the sentence about this model names the technique
         sentence = compared(chosen_by(row, objectives), base, objectives[0])
-        alone = (
-            ""
-            if len(_parts(row.params)) == 1
-            else f" with {', '.join(sorted(_parts(row.params) - {name}))}"
-        )
+        told.add(row.number)
+        names_of_row = (name, *(other for other in _parts(row.params) if other != name))
+        company = f" with {', '.join(names_of_row[1:])}" if names_of_row[1:] else ""
         ending = "kept" if is_kept else _why_not(row, objectives, limits, base)
-        text = f"{name}{alone}: {sentence} (trial {row.number}): {ending}"
+        text = f"{name}{company}: {sentence} (trial {row.number}): {ending}"
         found.append(TechniqueVerdict(name, is_kept=is_kept, text=text))
     return found
 
 
-def _parts(params: Mapping[str, object]) -> set[str]:
+def _parts(params: Mapping[str, object]) -> tuple[str, ...]:
+    """Names of the techniques in a point, in the order of `_SWITCHES`, another student first."""
     student = params.get("student", "same")
     is_other = params.get("distillation") == "on" and student != "same"
-    return ({f"{student}_student"} if is_other else set()) | {
-        str(params[name]) if params[name] != "on" else name
-        for name in _SWITCHES
-        if params.get(name, "off") != "off"
-    }
+    return (
+        *([f"{student}_student"] if is_other else []),
+        *(
+            str(params[name]) if params[name] != "on" else name
+            for name in _SWITCHES
+            if params.get(name, "off") != "off"
+        ),
+    )
 
 
 def _telling(
@@ -93,7 +98,7 @@ def _telling(
         broken = limits.broken(
             chosen_by(row, objectives), objectives[0], base[objectives[0].metric]
         )
-        return (_parts(row.params) != {name}, sum(broken.values()), row.number)
+        return (_parts(row.params) != (name,), sum(broken.values()), row.number)
 
     return min(rows, key=order)
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nbautoml.measure import call
+from nbautoml.measure import call, layer_times
 
 __all__ = ["layers_table"]
 
@@ -25,18 +25,21 @@ def layers_table(
         before: the original.
         after: what was made of it.
         bits: by layer name, of the weights of ``after``, where not those of its tensors.
-        example: inputs of one row, on which multiplications are counted.
+        example: inputs of one row, on which multiplications are counted and layers timed.
 
     Returns:
         ``{"version": 1, "layers": [{"name", "kind", "before": {...}, "after": {...}}, ...]}`` with
-        "weights", "macs", "bits" and "out" (channels or neurons); ``None`` for a layer that is
-        only on one side.
+        "weights", "macs", "bits", "out" (channels or neurons) and "ms" (the median of eager calls on
+        one thread, see `layer_times`); ``None`` for a layer that is only on one side.
 
     >>> wide, narrow = nn.Sequential(nn.Linear(4, 8)), nn.Sequential(nn.Linear(4, 2))
-    >>> layers_table(wide, narrow, {"0": 8}, torch.zeros(1, 4))["layers"][0]["after"]
-    {'weights': 10, 'macs': 8, 'bits': 8, 'out': 2}
+    >>> side = layers_table(wide, narrow, {"0": 8}, torch.zeros(1, 4))["layers"][0]["after"]
+    >>> side["ms"] > 0, {name: value for name, value in side.items() if name != "ms"}
+    (True, {'weights': 10, 'macs': 8, 'bits': 8, 'out': 2})
     """
-    first, second = _described(before, {}, example), _described(after, bits, example)
+    times = layer_times({"before": before, "after": after}, example)
+    first = _described(before, {}, example, times["before"])
+    second = _described(after, bits, example, times["after"])
     layers = []
     for name in dict.fromkeys([*first, *second]):
         kind = (second.get(name) or first[name])[0]
@@ -52,22 +55,24 @@ def layers_table(
 
 
 def _described(
-    module: nn.Module, bits: Mapping[str, int], example: Any
-) -> dict[str, tuple[str, dict[str, int]]]:
+    module: nn.Module, bits: Mapping[str, int], example: Any, times: Mapping[str, float]
+) -> dict[str, tuple[str, dict[str, float]]]:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         call(module.eval(), example)
     counts = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
     root = type(module).__name__
-    found: dict[str, tuple[str, dict[str, int]]] = {}
+    found: dict[str, tuple[str, dict[str, float]]] = {}
     for name, layer in module.named_modules():
         weights = list(layer.parameters(recurse=False))
         if not weights or not name:
             continue
-        described = {
+        described: dict[str, float] = {
             "weights": sum(weight.numel() for weight in weights),
             "macs": int(counts.get(f"{root}.{name}", 0)),
             "bits": int(bits.get(name, 8 * weights[0].element_size())),
             "out": int(weights[0].shape[0]),
         }
+        if name in times:
+            described["ms"] = times[name]
         found[name] = (type(layer).__name__, described)
     return found

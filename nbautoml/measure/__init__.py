@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from nbautoml.measure.figures import Figures, measure, with_rows
     from nbautoml.measure.files import measure_onnx, paired_ratio
+    from nbautoml.measure.layer_timing import layer_times
     from nbautoml.measure.timing import as_callable, fixed_threads, latency, take_turns
 
 _HOMES = {
@@ -59,6 +60,7 @@ _HOMES = {
     "measure": "figures",
     "measure_onnx": "files",
     "paired_ratio": "files",
+    "layer_times": "layer_timing",
     "as_callable": "timing",
     "fixed_threads": "timing",
     "latency": "timing",
@@ -84,6 +86,7 @@ __all__ = [
     "fixed_threads",
     "largest_difference",
     "latency",
+    "layer_times",
     "measure",
     "measure_onnx",
     "meter_for",

@@ -136,6 +136,22 @@ def test_a_student_of_another_shape_is_named_beside_its_teacher() -> None:
     assert "same_student" not in texts
 
 
+def test_a_model_of_two_techniques_is_told_once() -> None:
+    both = row(4, 0.98, 0.2, 90, pruning="channels", quantization="int8_static")
+    found = verdicts([ORIGIN, both], OBJECTIVES, Limits())
+    assert [verdict.name for verdict in found] == ["channels"]
+    assert found[0].text.startswith("channels with int8_static: 5x faster")
+    assert found[0].text.endswith("(trial 4): kept")
+
+
+def test_each_other_technique_has_its_own_sentence() -> None:
+    both = row(4, 0.98, 0.2, 90, pruning="channels", quantization="int8_static")
+    found = verdicts(
+        [ORIGIN, both, SLOW, row(5, 0.98, 0.9, 700, low_rank="on")], OBJECTIVES, Limits()
+    )
+    assert [verdict.name for verdict in found] == ["channels", "low_rank"]
+
+
 def test_a_technique_that_failed_says_why() -> None:
     failed = SimpleNamespace(
         number=4, state="failed", values=(), metrics={}, params={"low_rank": "on"}, error="no layer"
