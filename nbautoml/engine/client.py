@@ -87,12 +87,17 @@ def resume(home: Home, folder: RunFolder, *, run_code: bool = False) -> None:
     """
     with folder.reader() as reader:
         state = reader.run().state
+    recipe = folder.recipe()
     if state not in _RESUMABLE:
         raise EngineError(
-            f"run {folder.recipe().name!r} is {state}, there is nothing to resume",
-            hint="a new run with more trials starts from its best: %automl tune --help",
+            f"run {recipe.name!r} is {state}, there is nothing to resume",
+            hint="for more trials run the cell again under another name"
+            + (
+                f"; with --enqueue {recipe.name}.best.params it begins with the best of this one"
+                if recipe.kind == "tune"
+                else ""
+            ),
         )
-    recipe = folder.recipe()
     if not folder.is_ours:
         if not run_code:
             raise EngineError(
