@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from nbautoml.compress.choosing import summary
 from nbautoml.compress.limits import Limits, figures_of, pick
 from nbautoml.compress.nearby import nearby
-from nbautoml.compress.space import TRAINED, original_point, presets
+from nbautoml.compress.space import is_trained, original_point, presets
 from nbautoml.errors import NbAutomlError
 from nbautoml.events import (
     Command,
@@ -182,7 +182,7 @@ class CompressDriver:
         """A point beside the one that would be picked now, where that was trained."""
         rows: Any = list(self._done.values())
         best = pick(rows, self._recipe.objectives, self._limits)
-        if best is None or best.broken or not _is_trained(self._done[best.number].params):
+        if best is None or best.broken or not is_trained(self._done[best.number].params):
             return None
         for point in nearby(self._done[best.number].params, self._recipe.space):
             if _key(point) not in self._promoted:
@@ -198,7 +198,7 @@ class CompressDriver:
             if row.number
             and 0 < row.params["epochs"] < self._n_epochs
             and _key(row.params) not in self._promoted
-            and _is_trained(row.params)
+            and is_trained(row.params)
         ]
         if not waiting:
             return None
@@ -359,10 +359,6 @@ class CompressDriver:
 
     def _is_time_over(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
-
-
-def _is_trained(params: Mapping[str, Any]) -> bool:
-    return any(params.get(name, "off") != "off" for name in TRAINED)
 
 
 def _key(params: Mapping[str, Any]) -> str:

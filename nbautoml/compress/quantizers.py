@@ -89,7 +89,14 @@ QUANTIZERS: Mapping[str, Quantizer] = {
         Quantizer(
             name="onnxruntime",
             backend="nbautoml.compress.quantization.runtime:Runtime",
-            forms=("int8_static", "int8_dynamic", "int8_weights", "int4_weights", "fp16"),
+            forms=(
+                "int8_static",
+                "int8_dynamic",
+                "int8_weights",
+                "int4_weights",
+                "fp16",
+                "int8_aware",
+            ),
             numbers=("int8", "int4", "fp16", "bf16"),
             modes=("static", "dynamic", "weights", "aware"),
             calibrations=("minmax", "percentile", "entropy", "histogram"),
@@ -100,7 +107,7 @@ QUANTIZERS: Mapping[str, Quantizer] = {
         Quantizer(
             name="torchao",
             backend="nbautoml.compress.quantization.pt2e:Pt2e",
-            forms=("int8_static",),
+            forms=("int8_static", "int8_aware"),
             numbers=("int8",),
             modes=("static", "aware"),
             calibrations=("minmax", "histogram"),

@@ -35,6 +35,7 @@ __all__ = [
     "ORIGINAL",
     "SEARCHED",
     "TRAINED",
+    "is_trained",
     "original_point",
     "presets",
     "space_for",
@@ -46,10 +47,12 @@ QUANTIZED = QUANTIZERS["onnxruntime"].forms
 FIRST_FORMS = ("int8_static", "int8_dynamic", "int8_weights")  # alone, before anything else
 SEARCHED = ("prune", "factorize", "distill", "quantize")
 """Words of techniques that a search varies."""
+AWARE = "int8_aware"
+"""The form that is trained with its rounding, in passes of the same budget as all others."""
 STUDENT = "student_"
 """Before the name of an argument of a student of the model's own class."""
 TRAINED = frozenset({"pruning", "low_rank", "distillation"})
-"""Dimensions whose techniques are fine-tuned; quantisation alone trains nothing."""
+"""Dimensions whose techniques are fine-tuned; of quantisation only one form is."""
 MOST_LR_SCALE = 10.0
 
 
@@ -213,6 +216,8 @@ def techniques_of(
         is_origin = params["version"] == ORIGINAL
         return () if is_origin else tuple(map(technique_from_json, settings["techniques"]))
     epochs = int(params.get("epochs", 0))
+    n_aware = _aware_epochs(params, epochs)
+    epochs -= n_aware
     steps = [*_shrinking(params, settings["groups"], epochs)]
     if params.get("distillation") == "on" and epochs:
         said = {"student": str(params.get("student", "same")), **_arguments(params, settings)}
@@ -235,7 +240,8 @@ def techniques_of(
     if scale != 1.0:
         steps = [_changed(step, lr=lr * scale) if _epochs(step) else step for step in steps]
     if params.get("quantization", "off") != "off":
-        steps.append(_quantization(params, str(settings.get("quantizer", "onnxruntime"))))
+        who = str(settings.get("quantizer", "onnxruntime"))
+        steps.append(_quantization(params, who, n_aware))
     return tuple(steps)
 
 
@@ -292,10 +298,28 @@ def _changed(step: Technique, **changes: Any) -> Technique:
     return technique_from_json({**step.to_json(), **changes})
 
 
-def _quantization(params: Mapping[str, Any], quantizer: str) -> Quantization:
+def is_trained(params: Mapping[str, Any]) -> bool:
+    """Whether more passes could make the model of a point better."""
+    return params.get("quantization") == AWARE or any(
+        params.get(name, "off") != "off" for name in TRAINED
+    )
+
+
+def _aware_epochs(params: Mapping[str, Any], epochs: int) -> int:
+    """Of all passes those with the rounding in them: all where nothing else trains, else a quarter."""
+    if params.get("quantization") != AWARE:
+        return 0
+    if all(params.get(name, "off") == "off" for name in TRAINED):
+        return epochs
+    return max(1, epochs // 4) if epochs > 1 else 0
+
+
+def _quantization(params: Mapping[str, Any], quantizer: str, n_aware: int) -> Quantization:
     to, _, mode = str(params["quantization"]).partition("_")
-    said = {"backend": quantizer, **({"mode": mode} if mode else {})}
+    said: dict[str, Any] = {"backend": quantizer, **({"mode": mode} if mode else {})}
+    if mode == "aware":
+        said["epochs"] = n_aware
     for name in ("calibration", "per"):
         if name in params:
             said[name] = str(params[name])
-    return Quantization(to, **said)  # type: ignore[arg-type]
+    return Quantization(to, **said)

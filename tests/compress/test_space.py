@@ -9,6 +9,7 @@ from nbautoml.compress.nearby import nearby
 from nbautoml.compress.space import (
     QUANTIZED,
     SEARCHED,
+    is_trained,
     original_point,
     presets,
     space_for,
@@ -202,3 +203,19 @@ def test_nothing_comes_after_quantisation() -> None:
 def test_a_setting_that_a_technique_does_not_have_is_refused() -> None:
     with pytest.raises(RecipeError, match="a setting of Pruning is 'sparcity'"):
         technique_from_json({"technique": "Pruning", "sparcity": 0.5})
+
+
+def test_training_with_the_rounding_takes_its_passes_from_the_same_budget():
+    alone = {"quantization": "int8_aware", "epochs": 8}
+    assert techniques_of(alone, SETTINGS) == (Quantization("int8", mode="aware", epochs=8),)
+    both = {**alone, "low_rank": "on", "energy": 0.9}
+    low_rank, quantized = techniques_of(both, SETTINGS)
+    assert (low_rank.epochs, quantized.epochs) == (6, 2)
+    low_rank, quantized = techniques_of({**both, "epochs": 1}, SETTINGS)
+    assert (low_rank.epochs, quantized.epochs) == (1, 0)
+
+
+def test_a_form_that_is_trained_may_win_from_more_passes_and_the_others_not():
+    assert is_trained({"quantization": "int8_aware"})
+    assert is_trained({"pruning": "channels"})
+    assert not is_trained({"quantization": "int8_static", "pruning": "off"})

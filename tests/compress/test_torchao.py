@@ -155,7 +155,7 @@ def test_a_quantiser_that_is_not_installed_says_how_to_get_it():
 def test_a_search_and_a_word_take_the_quantiser_that_was_said():
     row = QUANTIZERS["torchao"]
     space = space_for([], n_epochs=2, forms=row.forms, calibrations=row.searched)
-    assert space["quantization"].options == ("off", "int8_static")
+    assert space["quantization"].options == ("off", "int8_static", "int8_aware")
     assert space["calibration"].options == ("minmax", "histogram")
     params = {"quantization": "int8_static", "calibration": "minmax", "per": "channel", "epochs": 0}
     (step,) = techniques_of(params, {"groups": [], "quantizer": "torchao"})
