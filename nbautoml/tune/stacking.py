@@ -113,6 +113,7 @@ class Stacking:
         return {
             "width": self.width,
             "measure": not self.is_asked,
+            "is_blind": self.is_blind,
             "is_open": is_open,
             "n_workers": self.n_workers,
             "n_trials": self.n_trials,

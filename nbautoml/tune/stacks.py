@@ -6,13 +6,19 @@
                 |             |   '-- layers of other widths: padded to those of a template
                 |             '-- free slots: context.more() -> members
                 '-- does not fit into a stack: handed back, for a task of its own
+
+Groups take turns, an epoch each. Were one trained to its end before the next, the trials of the
+others would wait unseen, more and more of them as its stack is filled, and no stopper could compare
+them. With a sampler that learns all stacks of a worker together hold no more trials than one may:
+it draws the others when it knows more.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.events import LogLine, Task, TaskContext, TrialRequeued, TrialRestarted, TrialSpec
@@ -53,6 +59,9 @@ class _Worker:
         self._reporters: dict[int, Reporter] = {}
         self._specs: dict[int, TrialSpec] = {}
         self._checkpoints: dict[int, Checkpoints] = {}
+        self._groups: Groups = {}  # by structure: members that wait for its stack
+        self._turns: dict[Hashable, Iterator[int]] = {}  # of the groups that have begun
+        self._held: set[int] = set()  # trials that have not ended, and were not handed back
         self._has_more = True
         self._is_told = False
 
@@ -64,14 +73,31 @@ class _Worker:
         if not groups:
             self._has_more = False
         self._hand_back(alone if groups else alone[1:])
-        while groups:
-            key, members = groups.popitem()
-            others = self._train_group(key, members)
-            self._hand_back([*self._lone(others), *(self._choose(others) if others else ())])
-            for other, late in others.items():
-                groups.setdefault(other, []).extend(late)
+        self._groups = groups
+        while self._groups:
+            keys = [key for key in self._groups if self._may_begin(key)]
+            for key in keys:
+                self._take_turn(key)
+            if not (keys and self._has_more):  # no other of their structure will come
+                self._hand_back(self._lone(self._groups))
         if alone and len(alone) == len(self._task.trials):
             self._train_alone(alone[0])
+
+    def _may_begin(self, key: Hashable) -> bool:
+        """Whether a group has begun, or is more than one trial, or will go on with what is wide."""
+        return key in self._turns or len(self._groups[key]) > 1 or isinstance(key, _Wider)
+
+    def _take_turn(self, key: Hashable) -> None:
+        """One epoch of a group; then there may be room for further trials, of whatever structure."""
+        n_free = next(self._turns.setdefault(key, self._train_group(key)), None)
+        if n_free is None:
+            del self._turns[key], self._groups[key]
+            return
+        if not self._task.payload.get("is_blind", False):
+            width = self._chooser.width(_structure(key))
+            n_free = min(n_free, width - len(self._held))
+        if self._has_more and n_free > 0:
+            self._take_more(n_free)
 
     # -- which trials can be trained as one ---------------------------------------------------
 
@@ -83,6 +109,7 @@ class _Worker:
         alone: list[TrialSpec] = []
         for trial in trials:
             self._specs[trial.number] = trial
+            self._held.add(trial.number)
             try:
                 member = self._ready(trial, self._session.split(trial.params)[1])
                 groups.setdefault(member.loose_key, []).append(member)
@@ -95,7 +122,7 @@ class _Worker:
 
     def _lone(self, groups: Groups) -> list[TrialSpec]:
         """Take out the trials whose structure no other has."""
-        keys = [key for key, members in groups.items() if len(members) == 1]
+        keys = [key for key, own in groups.items() if len(own) == 1 and key not in self._turns]
         return [self._specs[groups.pop(key)[0].member.number] for key in keys]
 
     def _ready(
@@ -175,6 +202,7 @@ class _Worker:
         """To be trained in tasks of their own, by whoever is free."""
         for trial in trials:
             text = reason or "it is trained on its own"
+            self._held.discard(trial.number)
             self._context.emit(TrialRequeued(trial=trial.number, reason=text))
 
     def _train_alone(self, trial: TrialSpec) -> None:
@@ -189,26 +217,28 @@ class _Worker:
             self._note_best(ended.values[0])
         self._context.emit(ended)
 
-    def _train_group(self, key: Hashable, members: list[Ready]) -> Groups:
-        """Train members of one structure; returns those that have to go into another stack."""
-        others: Groups = {}
+    def _train_group(self, key: Hashable) -> Iterator[int]:
+        """Train a group, its stack filled from those that wait; after each epoch: how many it lacks."""
+        members = self._groups[key]
         while members:
-            members = self._train_stack(key, members, others)
-        return others
+            members[:] = yield from self._train_stack(key, members)
 
-    def _train_stack(self, key: Hashable, members: list[Ready], others: Groups) -> list[Ready]:
-        """One stack to its end; when it ran out of memory, those for a narrower one."""
+    def _train_stack(
+        self, key: Hashable, members: list[Ready]
+    ) -> Generator[int, None, list[Ready]]:
+        """One stack to its end, epoch by epoch; those for a narrower one when it ran out of memory."""
         import torch
 
         from nbautoml.train import free_memory, is_out_of_memory, one_line, release_frames
         from nbautoml.train.stacked import StackedFit
 
-        if self._chooser.trains_alone(key, members):
+        structure = _structure(key)
+        if self._chooser.trains_alone(structure, members):
             self._hand_back(self._specs[member.member.number] for member in members)
             return []
         template = self._template(members)
         try:
-            timer = self._chooser.contest(key, members, template)
+            timer = self._chooser.contest(structure, members, template)
         except SlowerError:
             self._hand_back(self._specs[member.member.number] for member in members)
             return []
@@ -217,7 +247,7 @@ class _Worker:
             objective=self._session.recipe.objectives[0],
             metrics=self._session.metric_names,
             device=self._context.device,
-            width=self._chooser.width(key),
+            width=self._chooser.width(structure),
             loss=self._session.loss,
             timer=timer,
         )
@@ -225,14 +255,13 @@ class _Worker:
             stack.shape_by(template)
             while members or stack.numbers:
                 while members and stack.n_free:
-                    self._let_in(stack, members.pop(0), others)
+                    self._let_in(stack, key, members.pop(0))
                 for number, result in stack.step_epoch():
                     self._end(number, result)
-                if not members and stack.n_free and self._has_more:
-                    members = self._take_more(stack.n_free, key, others)
+                yield stack.n_free - len(members)
             return []
         except SlowerError as error:
-            return self._split(key, stack.numbers, error, others) + members
+            return self._split(structure, stack.numbers, error) + members
         except Exception as error:  # noqa: BLE001  it concerns all of them
             numbers, device = stack.numbers, torch.device(self._context.device)
             if not is_out_of_memory(error) or len(numbers) < 2 * LEAST_WIDTH:
@@ -243,22 +272,18 @@ class _Worker:
         # The stack and what the error held are gone from here on.
         del stack
         free_memory(device)
-        width = self._session.widths[key] = len(numbers) // 2
+        width = self._session.widths[structure] = len(numbers) // 2
         text = f"a stack of {len(numbers)} ran out of memory ({reason}): {width} at a time instead"
-        return self._again(key, numbers, text, others) + members
+        return self._again(structure, numbers, text) + members
 
-    def _split(
-        self, key: Hashable, numbers: Sequence[int], error: SlowerError, others: Groups
-    ) -> list[Ready]:
+    def _split(self, key: Hashable, numbers: Sequence[int], error: SlowerError) -> list[Ready]:
         """A stack whose first steps were slower than another way's: that way, from the start."""
         if error.width > 1:
-            return self._again(key, numbers, f"a stack of {len(numbers)}: {error}", others)
+            return self._again(key, numbers, f"a stack of {len(numbers)}: {error}")
         self._hand_back((self._specs[number] for number in numbers), "one by one it is faster")
         return []
 
-    def _again(
-        self, key: Hashable, numbers: Sequence[int], text: str, others: Groups
-    ) -> list[Ready]:
+    def _again(self, key: Hashable, numbers: Sequence[int], text: str) -> list[Ready]:
         """Members once more, from their checkpoints, for a narrower stack."""
         for number in numbers:
             epoch, step = self._checkpoints[number].start
@@ -267,36 +292,37 @@ class _Worker:
         groups, alone = self._sorted(self._specs[number] for number in numbers)
         self._hand_back(alone)
         found = groups.pop(key, [])
-        for other, late in groups.items():
-            others.setdefault(other, []).extend(late)
+        self._let_wait(groups)
         return found
 
-    def _let_in(self, stack: StackedFit, member: Ready, others: Groups) -> None:
+    def _let_wait(self, groups: Groups) -> None:
+        for key, members in groups.items():
+            self._groups.setdefault(key, []).extend(members)
+
+    def _let_in(self, stack: StackedFit, key: Hashable, member: Ready) -> None:
         from nbautoml.train.stacked import CannotStack, TooWide
 
         try:
             stack.add_ready(member)
         except TooWide:
-            others.setdefault(member.loose_key, []).append(member)
+            self._let_wait({_Wider(key): [member]})
         except CannotStack as error:
             if not stack.numbers:  # nor would it fit into a stack of its own
                 raise
             self._tell_once(str(error))
             self._hand_back([self._specs[member.member.number]])
 
-    def _take_more(self, n: int, key: Hashable, others: Groups) -> list[Ready]:
+    def _take_more(self, n: int) -> None:
         trials = self._context.more(n)
         self._has_more = len(trials) == n
         groups, alone = self._sorted(trials)
         self._hand_back(alone)
-        found = groups.pop(key, [])
-        for other, members in groups.items():
-            others.setdefault(other, []).extend(members)
-        return found
+        self._let_wait(groups)
 
     def _end(self, number: int, result: Any) -> None:
         from nbautoml.train import TrialCancelled
 
+        self._held.discard(number)
         if isinstance(result, TrialCancelled):
             ended = cancelled(number)
         elif isinstance(result, BaseException):
@@ -329,6 +355,17 @@ class _Worker:
         if not self._is_told:
             self._is_told = True
             self._context.emit(LogLine(text=f"one by one: {reason}", level="info"))
+
+
+@dataclass(frozen=True)
+class _Wider:
+    """The key of members that are wider than the stack of their structure: a second one is theirs."""
+
+    than: Hashable
+
+
+def _structure(key: Hashable) -> Hashable:
+    return _structure(key.than) if isinstance(key, _Wider) else key
 
 
 def _n_weights(member: Ready) -> int:

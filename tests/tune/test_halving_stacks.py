@@ -19,7 +19,7 @@ from nbautoml.events import (
     TrialRequeued,
     TrialSpec,
 )
-from nbautoml.spec import Float, Objective, Space
+from nbautoml.spec import Choice, Float, Objective, Space
 from nbautoml.store import Home
 from nbautoml.study import Study
 from nbautoml.tune.measured import Measured
@@ -170,3 +170,71 @@ def test_a_stack_stays_full_as_long_as_there_are_trials(tmp_path):
     assert {len(trials) for trials in full} == {WIDTH}
     n_epochs = sum(len(trials) for trials, _ in rounds)
     assert n_epochs < 0.6 * N_TRIALS * EPOCHS
+
+
+class OfThreeSizes(StudyContext):
+    """Batch sizes vary, so that trials are of three structures; notes who reported, and who is in hand."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        super().__init__(folder, home)
+        space = Space({"lr": Float(1e-5, 3e-2, log=True), "batch_size": Choice(128, 256, 512)})
+        accuracy = [Objective("accuracy", "maximize")]
+        self.study = Study(
+            space, accuracy, sampler="random", stopper="asha", seed=3, max_epochs=EPOCHS
+        )
+        self.reports, self.n_held, self.n_back, self.sizes = [], [], 0, {}
+
+    def more(self, n):
+        given = super().more(n)
+        self.sizes |= {trial.number: trial.params["batch_size"] for trial in given}
+        self.n_held.append(self.n_given - len(self.ended) - self.n_back)
+        return given
+
+    def report(self, trial, epoch, value):
+        self.reports.append((trial, epoch))
+        return super().report(trial, epoch, value)
+
+    def emit(self, event):
+        self.n_back += isinstance(event, TrialRequeued)
+        super().emit(event)
+
+
+@pytest.fixture
+def of_three_sizes(tmp_path):
+    nbautoml.tune(
+        Small, data="digits", trials=1, epochs=EPOCHS, executor="inline", home=tmp_path,
+        space={
+            "lr": nbautoml.Float(1e-5, 3e-2, log=True),
+            "batch_size": nbautoml.Choice(128, 256, 512),
+        },
+    )  # fmt: skip
+    n_threads = torch.get_num_threads()
+    yield OfThreeSizes(next(tmp_path.rglob("recipe.json")).parent, tmp_path)
+    torch.set_num_threads(n_threads)
+
+
+def train_in_stacks(context, **payload):
+    given = {"width": 2 * WIDTH, "measure": False, "n_workers": 1, "best": None, **payload}
+    task = Task(handler="", trials=context.more(2 * WIDTH), payload=given)
+    train_stacks(task, context)
+
+
+def test_groups_of_trials_take_turns_an_epoch_each(of_three_sizes):
+    train_in_stacks(of_three_sizes)
+    reports = of_three_sizes.reports
+    firsts = {trial for trial, epoch in reports if epoch == 1 and trial < 2 * WIDTH}
+    assert len({of_three_sizes.sizes[trial] for trial in firsts}) == 3
+    seconds = [at for at, (_, epoch) in enumerate(reports) if epoch == 2]
+    assert firsts == {trial for trial, epoch in reports[: seconds[0]] if epoch == 1}
+
+
+def test_no_trial_is_drawn_before_one_of_those_in_hand_has_ended(of_three_sizes):
+    train_in_stacks(of_three_sizes)
+    assert of_three_sizes.n_given == N_TRIALS
+    assert max(of_three_sizes.n_held) == 2 * WIDTH
+
+
+def test_where_nothing_is_learnt_each_structure_has_a_full_stack(of_three_sizes):
+    train_in_stacks(of_three_sizes, is_blind=True)
+    assert of_three_sizes.n_given == N_TRIALS
+    assert max(of_three_sizes.n_held) > 2 * WIDTH
