@@ -11,6 +11,8 @@ __all__ = ["nearby"]
 
 LEFT = (0.75, 0.9)
 """Shares of the channels that a narrower point keeps of those that are left."""
+HIGHER = 1.5
+"""Times the rate of its fine-tune, where that varies."""
 FORMS = ("int8_dynamic", "int8_static", "int8_weights", "int4_weights")
 
 
@@ -43,7 +45,12 @@ def _narrower(params: Mapping[str, Any], space: Space, left: float) -> list[dict
     for name, dimension in space.items():
         if name.startswith("sparsity_") and name in params and isinstance(dimension, Float):
             shares[name] = min(dimension.high, round(1 - (1 - params[name]) * left, 4))
-    return [{**params, **shares}] if shares else []
+    if not shares:
+        return []
+    rate = space.get("lr_scale")
+    if isinstance(rate, Float) and "lr_scale" in params:  # the less is left, the higher
+        shares["lr_scale"] = min(rate.high, HIGHER * params["lr_scale"])
+    return [{**params, **shares}]
 
 
 def _with_form(params: Mapping[str, Any], form: str) -> dict[str, Any]:

@@ -172,9 +172,9 @@ def presets(space: Space, n_epochs: int) -> list[dict[str, Any]]:
         # The less is left, the higher the rate that brings it back in the same passes.
         wanted += [
             pruned(0.5),
-            {**pruned(0.75, 2.5), **taught(), **weights(8)},
+            {**pruned(0.75, 2.5), **weights(8)},
             {**pruned(0.87, 5.0), **weights(8)},
-            {**pruned(0.93, 10.0), **weights(8)},
+            {**pruned(0.91, 10.0), **weights(4)},
         ]
     if "low_rank" in space:
         wanted.append({"low_rank": "on", "energy": 0.9})
@@ -187,7 +187,7 @@ def presets(space: Space, n_epochs: int) -> list[dict[str, Any]]:
     if shares:
         wanted.append({**pruned(0.85, 5.0), **weights(4)})
         if "int8_static" in forms:
-            wanted += [{**pruned(0.5), **taught(), **static}, {**pruned(0.7, 5.0), **static}]
+            wanted += [{**pruned(0.5, 2.5), **taught(), **static}, {**pruned(0.7, 5.0), **static}]
     points = [
         {name: value for name, value in {**origin, **point}.items() if name in space}
         for point in wanted

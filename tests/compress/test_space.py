@@ -74,6 +74,7 @@ def test_points_beside_a_good_one_are_points_that_differ_from_it() -> None:
     points = nearby(good, SPACE)
     assert all(SPACE.explain(point) == "" for point in points)
     assert points[0]["sparsity_1"] > points[-1]["sparsity_1"] > 0.87
+    assert points[0]["lr_scale"] > good["lr_scale"]
     forms = [point["quantization"] for point in points[1:-1]]
     assert forms == ["int8_dynamic", "int8_static", "int4_weights"]
 
