@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import psutil
 from playwright.sync_api import Browser, Locator, Page, Playwright, expect
 
 __all__ = ["Lab", "Notebook", "launch", "panel_state"]
@@ -68,9 +69,14 @@ def launch(playwright: Playwright) -> Browser:
 
 
 class Lab:
-    """A server with directories of its own."""
+    """A server with directories of its own.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: where they are made.
+        settings: of the server, beside those of a test.
+    """
+
+    def __init__(self, path: Path, **settings: object) -> None:
         self.work = path / "work"
         self.work.mkdir(parents=True)
         self._log = (path / "server.log").open("w")
@@ -99,6 +105,7 @@ class Lab:
             "port_retries": 0,
             "root_dir": self.work,
             "token": TOKEN,
+            **settings,
         }
         command += [f"--ServerApp.{name}={value}" for name, value in options.items()]
         command += ["--allow-root", "--JupyterNotebookApp.expose_app_in_browser=True"]
@@ -106,6 +113,11 @@ class Lab:
             command, env=env, cwd=self.work, stdout=self._log, stderr=subprocess.STDOUT
         )
         self._wait_until_it_answers()
+
+    def processes(self) -> list[psutil.Process]:
+        """The server, then its kernels and all that they started."""
+        server = psutil.Process(self._process.pid)
+        return [server, *server.children(recursive=True)]
 
     def url(self, path: str) -> str:
         mark = "&" if "?" in path else "?"
