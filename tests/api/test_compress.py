@@ -355,6 +355,16 @@ def test_what_is_quantised_cannot_be_changed_again(trained, asked):
         nbautoml.compress(model, name="two", **asked)
 
 
+def test_torchao_quantises_a_run_whose_file_answers_as_it_was_judged(trained, asked):
+    pytest.importorskip("torchao")
+    run = nbautoml.compress(trained, method="quantize", quantizer="torchao", name="ao", **asked)
+    assert run.state == "finished", run.message
+    assert run.recipe.settings["techniques"][0]["backend"] == "torchao"
+    assert run.trial(1).metrics["size_bytes"] < run.trial(0).metrics["size_bytes"]
+    with torch.no_grad():
+        assert run.model(1)(asked["data"][0][:4]).shape == (4, 10)
+
+
 def test_a_compression_is_neither_verified_nor_written_as_a_cell(pruned):
     from nbautoml.api.portable import portable_code
 
