@@ -7,7 +7,7 @@
                 |             '-- free slots: context.more() -> members
                 '-- does not fit into a stack: handed back, for a task of its own
 
-Groups take turns, an epoch each. Were one trained to its end before the next, the trials of the
+Groups take turns, epoch by epoch, and share the time. Were one trained to its end before the next, the trials of the
 others would wait unseen, more and more of them as its stack is filled, and no stopper could compare
 them. With a sampler that learns all stacks of a worker together hold no more trials than one may:
 it draws the others when it knows more.
@@ -61,6 +61,7 @@ class _Worker:
         self._checkpoints: dict[int, Checkpoints] = {}
         self._groups: Groups = {}  # by structure: members that wait for its stack
         self._turns: dict[Hashable, Iterator[int]] = {}  # of the groups that have begun
+        self._spent: dict[Hashable, float] = {}  # seconds that each of them has had
         self._held: set[int] = set()  # trials that have not ended, and were not handed back
         self._has_more = True
         self._is_told = False
@@ -76,8 +77,8 @@ class _Worker:
         self._groups = groups
         while self._groups:
             keys = [key for key in self._groups if self._may_begin(key)]
-            for key in keys:
-                self._take_turn(key)
+            if keys:
+                self._take_turn(min(keys, key=lambda key: (self._had(key), key in self._spent)))
             if not (keys and self._has_more):  # no other of their structure will come
                 self._hand_back(self._lone(self._groups))
         if alone and len(alone) == len(self._task.trials):
@@ -89,15 +90,26 @@ class _Worker:
 
     def _take_turn(self, key: Hashable) -> None:
         """One epoch of a group; then there may be room for further trials, of whatever structure."""
+        self._spent[key] = self._had(key)
+        begin = time.monotonic()
         n_free = next(self._turns.setdefault(key, self._train_group(key)), None)
+        self._spent[key] += time.monotonic() - begin
         if n_free is None:
-            del self._turns[key], self._groups[key]
+            del self._turns[key], self._groups[key], self._spent[key]
             return
         if not self._task.payload.get("is_blind", False):
             width = self._chooser.width(_structure(key))
             n_free = min(n_free, width - len(self._held))
         if self._has_more and n_free > 0:
             self._take_more(n_free)
+
+    def _had(self, key: Hashable) -> float:
+        """Seconds that a group has had; one that begins goes on where the least served one is.
+
+        Groups share the time, not epochs: one of small batches takes five times as long for an epoch,
+        and may get as far with it.
+        """
+        return self._spent.get(key, min(self._spent.values(), default=0.0))
 
     # -- which trials can be trained as one ---------------------------------------------------
 

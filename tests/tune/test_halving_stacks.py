@@ -219,13 +219,12 @@ def train_in_stacks(context, **payload):
     train_stacks(task, context)
 
 
-def test_groups_of_trials_take_turns_an_epoch_each(of_three_sizes):
+def test_groups_of_trials_take_turns(of_three_sizes):
     train_in_stacks(of_three_sizes)
     reports = of_three_sizes.reports
-    firsts = {trial for trial, epoch in reports if epoch == 1 and trial < 2 * WIDTH}
-    assert len({of_three_sizes.sizes[trial] for trial in firsts}) == 3
-    seconds = [at for at, (_, epoch) in enumerate(reports) if epoch == 2]
-    assert firsts == {trial for trial, epoch in reports[: seconds[0]] if epoch == 1}
+    first_whole = next(at for at, (_, epoch) in enumerate(reports) if epoch == EPOCHS)
+    begun = {of_three_sizes.sizes[trial] for trial, _ in reports[:first_whole]}
+    assert begun == {128, 256, 512}
 
 
 def test_no_trial_is_drawn_before_one_of_those_in_hand_has_ended(of_three_sizes):
