@@ -57,7 +57,7 @@ class Quantizer:
         Traceback (most recent call last):
             ...
         nbautoml.errors.RecipeError: to of torchao is 'int4'
-        Hint: One of: int8
+        Hint: did you mean 'int8'? One of: int8
         """
         one_of(f"to of {self.name}", to, self.numbers)
         if to == "int8":
