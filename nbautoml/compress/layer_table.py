@@ -30,7 +30,9 @@ def layers_table(
     Returns:
         ``{"version": 1, "layers": [{"name", "kind", "before": {...}, "after": {...}}, ...]}`` with
         "weights", "macs", "bits", "out" (channels or neurons) and "ms" (the median of eager calls on
-        one thread, see `layer_times`); ``None`` for a layer that is only on one side.
+        one thread, see `layer_times`); ``None`` for a layer that is only on one side. A layer's
+        multiplications and time are its own, without those of listed layers inside it, so that
+        they can be summed.
 
     >>> wide, narrow = nn.Sequential(nn.Linear(4, 8)), nn.Sequential(nn.Linear(4, 2))
     >>> side = layers_table(wide, narrow, {"0": 8}, torch.zeros(1, 4))["layers"][0]["after"]
@@ -54,6 +56,22 @@ def layers_table(
     return {"version": VERSION, "layers": layers}
 
 
+def own_share(whole: Mapping[str, float]) -> dict[str, float]:
+    """Of figures that hold those of the layers inside, what is each layer's own; never below 0.
+
+    >>> own_share({"block": 5.0, "block.fc": 3.0, "blocks": 1.0})
+    {'block': 2.0, 'block.fc': 3.0, 'blocks': 1.0}
+    """
+    own = dict(whole)
+    for name, value in whole.items():
+        around = name.rpartition(".")[0]
+        while around and around not in whole:
+            around = around.rpartition(".")[0]
+        if around:
+            own[around] = max(0, own[around] - value)
+    return own
+
+
 def _described(
     module: nn.Module, bits: Mapping[str, int], example: Any, times: Mapping[str, float]
 ) -> dict[str, tuple[str, dict[str, float]]]:
@@ -61,14 +79,19 @@ def _described(
         call(module.eval(), example)
     counts = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
     root = type(module).__name__
+    layers = {
+        name: layer
+        for name, layer in module.named_modules()
+        if name and any(True for _ in layer.parameters(recurse=False))
+    }
+    macs = own_share({name: counts.get(f"{root}.{name}", 0) for name in layers})
+    times = own_share({name: times[name] for name in layers if name in times})
     found: dict[str, tuple[str, dict[str, float]]] = {}
-    for name, layer in module.named_modules():
+    for name, layer in layers.items():
         weights = list(layer.parameters(recurse=False))
-        if not weights or not name:
-            continue
         described: dict[str, float] = {
             "weights": sum(weight.numel() for weight in weights),
-            "macs": int(counts.get(f"{root}.{name}", 0)),
+            "macs": int(macs[name]),
             "bits": int(bits.get(name, 8 * weights[0].element_size())),
             "out": int(weights[0].shape[0]),
         }

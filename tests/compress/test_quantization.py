@@ -205,10 +205,11 @@ class Branching(nn.Module):
         return self.fc(x) if x.sum() > 0 else self.fc(-x)
 
 
-def test_control_flow_that_cannot_be_exported_is_refused_and_the_module_stays():
+@pytest.mark.parametrize("backend", ["onnxruntime", "torchao"])
+def test_control_flow_that_cannot_be_exported_is_refused_and_the_module_stays(backend):
     module, inputs = Branching(), torch.randn(40, 8)
     with pytest.raises(CompressError, match="stays as it is: Branching cannot be exported"):
-        quantize(Piece.of(module), Quantization("int8"), bench_of(module, inputs))
+        quantize(Piece.of(module), Quantization("int8", backend=backend), bench_of(module, inputs))
 
 
 def test_training_with_the_rounding_gives_back_what_the_rounding_took():

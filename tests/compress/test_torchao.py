@@ -16,7 +16,7 @@ from nbautoml.compress.quantization.norms import write_norms_out
 from nbautoml.compress.quantizers import QUANTIZERS
 from nbautoml.compress.space import space_for, techniques_of
 from nbautoml.compress.table import techniques_from
-from nbautoml.errors import CompressError, MissingExtraError, RecipeError
+from nbautoml.errors import MissingExtraError, RecipeError
 from nbautoml.measure import call, export_onnx, with_rows
 
 pytest.importorskip("torchao")
@@ -128,21 +128,6 @@ def test_a_norm_is_not_folded_into_a_convolution_that_others_read():
 def test_what_it_does_not_do_is_refused_when_it_is_said(said, told):
     with pytest.raises(RecipeError, match=told):
         Quantization(**{"backend": "torchao", **said})
-
-
-class Branching(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.fc = nn.Linear(8, 3)
-
-    def forward(self, x):
-        return self.fc(x) if x.sum() > 0 else self.fc(-x)
-
-
-def test_control_flow_that_cannot_be_exported_is_refused_and_the_module_stays():
-    module, inputs = Branching(), torch.randn(40, 8)
-    with pytest.raises(CompressError, match="stays as it is: Branching cannot be exported"):
-        quantize(Piece.of(module), INT8, bench_of(module, inputs))
 
 
 def test_a_quantiser_that_is_not_installed_says_how_to_get_it():

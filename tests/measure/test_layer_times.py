@@ -40,3 +40,21 @@ def test_a_layer_that_is_not_called_stands_in_the_table_without_a_time():
     sides = {row["name"]: row["after"] for row in table}
     assert "ms" not in sides["idle"]
     assert sides["large"]["ms"] > 0
+
+
+class Scaled(nn.Module):
+    """A layer with a weight of its own around another layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain, self.fc = nn.Parameter(torch.ones(4)), nn.Linear(4, 6)
+
+    def forward(self, x):
+        return self.fc(x * self.gain)
+
+
+def test_a_layer_around_another_counts_its_own_share_alone():
+    net = nn.Sequential(Scaled(), nn.Linear(6, 2))
+    table = layers_table(net, net, {}, torch.zeros(1, 4))["layers"]
+    macs = {row["name"]: row["after"]["macs"] for row in table}
+    assert macs == {"0": 0, "0.fc": 24, "1": 12}
