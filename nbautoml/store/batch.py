@@ -6,7 +6,6 @@ fails; the caller's picture changes only in `Batch.settle`.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import time
@@ -29,7 +28,7 @@ from nbautoml.events import (
     TrialRestarted,
     TrialStarted,
 )
-from nbautoml.store.open_trials import OpenTrials, Trial, checksum_of
+from nbautoml.store.open_trials import OpenTrials, Trial, checksum_of, copy_of
 from nbautoml.store.rows import FINISHED_STATES
 from nbautoml.store.texts import (
     MAX_ERROR_CHARS,
@@ -118,7 +117,7 @@ class Batch:
         """Stage one event."""
         self.seq += 1
         self._now = float(event.time) or time.time()
-        self._take(event)
+        _taker_of(type(event))(self, event)
 
     @functools.singledispatchmethod
     def _take(self, event: Event) -> None:
@@ -131,7 +130,7 @@ class Batch:
             self._complain(number, what, trial)
             return None
         if number not in self._staged:
-            trial = dataclasses.replace(trial)
+            trial = copy_of(trial)
             self._staged[number] = trial
             self._only_progress.add(number)
         trial.seq = self.seq
@@ -330,6 +329,10 @@ class Batch:
                 "seq": self.seq,
             }
         )
+
+
+# `self._take` would make and dress a new function at every event.
+_taker_of = Batch.__dict__["_take"].dispatcher.dispatch
 
 
 def _number(value: float) -> float | None:

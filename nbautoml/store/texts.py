@@ -30,7 +30,7 @@ def to_text(value: Any) -> str:
     >>> to_text({"lr": 0.1, "units": (64, 32), "worst": float("inf")})
     '{"lr":0.1,"units":[64,32],"worst":Infinity}'
     """
-    return json.dumps(value, separators=(",", ":"), default=_other)
+    return _encode(value)
 
 
 def _other(value: Any) -> Any:
@@ -43,6 +43,10 @@ def _other(value: Any) -> Any:
     if hasattr(value, "keys") and hasattr(value, "__getitem__"):
         return {str(key): value[key] for key in value.keys()}  # noqa: SIM118
     return str(value)
+
+
+# Made once: `json.dumps` makes one a call, which takes longer than a trial's parameters.
+_encode = json.JSONEncoder(separators=(",", ":"), default=_other).encode
 
 
 def from_text(text: str) -> Any:

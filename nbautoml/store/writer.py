@@ -54,6 +54,7 @@ class Writer:
 
     def __init__(self, folder: RunFolder, owner: Owner) -> None:
         self._url = folder.record_url
+        self._path = sqlite_path(self._url) if is_local(self._url) else None
         self._run_id = folder.id
         self._owner = owner
         self._connection: sa.Connection | None = None
@@ -66,7 +67,7 @@ class Writer:
         self._lock = FolderLock(folder.path / "owner.lock")
         self._lock.acquire(f"process {owner.pid} on {owner.host.partition('#')[0]}")
         try:
-            if not is_local(self._url) or sqlite_path(self._url).exists():
+            if self._path is None or self._path.exists():
                 self._open()
         except BaseException:
             self._release()
@@ -76,10 +77,10 @@ class Writer:
 
     def _open(self) -> sa.Connection:
         """Connect, and own the run if the record holds it."""
-        if is_local(self._url):
-            break_seal(sqlite_path(self._url))
+        if self._path is not None:
+            break_seal(self._path)
         connection = self._connection = connect_to_write(self._url)
-        if not is_local(self._url):
+        if self._path is None:
             with guarded(self._url):
                 make_server_tables(connection)
         bring_up_to_date(connection, self._url)
@@ -90,10 +91,10 @@ class Writer:
 
     def _place(self) -> tuple[int, int] | None:
         """What file the record is; None when it is not there, or on a server."""
-        if not is_local(self._url):
+        if self._path is None:
             return None
         try:
-            found = os.stat(sqlite_path(self._url))  # noqa: PTH116 (some 2 us, at every write)
+            found = os.stat(self._path)  # noqa: PTH116 (some 2 us, at every write)
         except FileNotFoundError:
             return None
         return found.st_dev, found.st_ino
@@ -102,7 +103,7 @@ class Writer:
         """A file that was removed can still be written, and all of it would be lost."""
         if self._file is not None and self._place() != self._file:
             raise RecordLostError(
-                f"{sqlite_path(self._url)} was removed or replaced while the run went on",
+                f"{self._path} was removed or replaced while the run went on",
                 hint="take the folder from the trash or a backup, then %automl resume goes on",
             )
 
@@ -173,7 +174,7 @@ class Writer:
             raise StoreError(
                 f"run {self._run_id} has no open record", hint="call Writer.create(recipe) first"
             )
-        pauses = (0.0,) if is_local(self._url) else _RETRY_PAUSES_S
+        pauses = (0.0,) if self._path is not None else _RETRY_PAUSES_S
         for attempt, pause in enumerate(pauses, start=1):
             if pause:
                 time.sleep(pause)
@@ -230,7 +231,7 @@ class Writer:
 
     def _set_durability(self, connection: sa.Connection, *, is_final: bool) -> None:
         """A finished trial survives a power cut; of curves the last moment may be lost."""
-        if is_local(self._url) and is_final != self._is_durable:
+        if self._path is not None and is_final != self._is_durable:
             cursor = connection.connection.cursor()
             if is_final:
                 cursor.execute("PRAGMA synchronous=FULL")
@@ -278,8 +279,8 @@ class Writer:
                 with guarded(self._url), connection.begin():
                     connection.execute(sa.update(run_table).where(mine).values(free))
                 self._disconnect()
-                if is_local(self._url) and self._known.state not in LIVE_RUN_STATES:
-                    put_seal(sqlite_path(self._url))
+                if self._path is not None and self._known.state not in LIVE_RUN_STATES:
+                    put_seal(self._path)
         except StoreError as error:
             # Not fatal: readers see soon enough that this process is gone, and no seal is no lie.
             logger.warning("could not let go of run %s cleanly: %s", self._run_id, error)

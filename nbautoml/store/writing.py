@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
 
 from nbautoml.errors import RecordLostError, StoreError
 from nbautoml.store.batch import Batch
-from nbautoml.store.open_trials import TRIAL_COLUMNS, OpenTrials, Trial
+from nbautoml.store.direct import Statement
+from nbautoml.store.open_trials import TRIAL_COLUMNS, OpenTrials, Trial, columns_of
 from nbautoml.store.owner import Owner
 from nbautoml.store.schema import (
     artifact_table,
@@ -27,31 +27,33 @@ _UNFINISHED = ("waiting", "running")
 _POINT_COLUMNS = ("run", "trial", "attempt", "name", "epoch", "step", "value", "checksum")
 
 # Statements are made once: making one costs as much as executing it.
-_NEW_TRIALS = trial_table.insert().inline()
-_NEW_POINTS = point_table.insert().inline()
-_NEW_LOGS = log_table.insert().inline()
-_NEW_ARTIFACTS = artifact_table.insert().inline()
-_NEW_COMMANDS = command_table.insert().inline()
-_RUN = sa.update(run_table).where(
-    run_table.c.key == sa.bindparam("b_key"),
-    run_table.c.seq == sa.bindparam("b_seq"),
-    run_table.c.owner_pid == sa.bindparam("b_owner_pid"),
-    run_table.c.owner_host == sa.bindparam("b_owner_host"),
+_NEW_TRIALS = Statement(trial_table.insert().inline())
+_NEW_POINTS = Statement(point_table.insert().inline())
+_NEW_LOGS = Statement(log_table.insert().inline())
+_NEW_ARTIFACTS = Statement(artifact_table.insert().inline())
+_NEW_COMMANDS = Statement(command_table.insert().inline())
+_RUN = Statement(
+    sa.update(run_table).where(
+        run_table.c.key == sa.bindparam("b_key"),
+        run_table.c.seq == sa.bindparam("b_seq"),
+        run_table.c.owner_pid == sa.bindparam("b_owner_pid"),
+        run_table.c.owner_host == sa.bindparam("b_owner_host"),
+    )
 )
 _PROGRESS_COLUMNS = ("epoch", "step", "metrics", "n_points", "seq")
-_PROGRESS = (
+_PROGRESS = Statement(
     sa.update(trial_table)
     .where(
         trial_table.c.run == sa.bindparam("b_run"),
         trial_table.c.number == sa.bindparam("b_number"),
-        trial_table.c.state == "running",
+        trial_table.c.state == sa.bindparam("b_state"),
         trial_table.c.owner == sa.bindparam("b_owner"),
     )
     .values({name: sa.bindparam(name) for name in _PROGRESS_COLUMNS})
 )
 # A trial moves only from the very state that this writer knows: what another process did in
 # between (it should not be there) makes the transaction fail, and never doubles a result.
-_MOVE = (
+_MOVE = Statement(
     sa.update(trial_table)
     .where(
         trial_table.c.run == sa.bindparam("b_run"),
@@ -87,7 +89,7 @@ def write_batch(
         "b_owner_pid": owner.pid,
         "b_owner_host": owner.host,
     }
-    _expect(connection.execute(_RUN, {**where, **values}).rowcount, 1)
+    _expect(_RUN.execute(connection, [{**where, **values}]), 1)
     _write_trials(connection, batch, run)
     for insert, rows in (
         (_NEW_POINTS, batch.points),
@@ -98,7 +100,7 @@ def write_batch(
         if rows:
             for row in rows:
                 row["run"] = run
-            connection.execute(insert, rows)
+            insert.execute(connection, rows)
     if batch.removed:
         column = artifact_table.c
         gone = sa.delete(artifact_table).where(column.run == run, column.path.in_(batch.removed))
@@ -109,21 +111,22 @@ def _write_trials(connection: sa.Connection, batch: Batch, run: int) -> None:
     for number, step in batch.rewound.items():
         batch.note_kept(number, _rewind(connection, run, number, step))
     if new := batch.new_trials():
-        connection.execute(_NEW_TRIALS, [{"run": run, **asdict(trial)} for trial in new])
+        _NEW_TRIALS.execute(connection, [{"run": run, **columns_of(trial)} for trial in new])
     if progressed := batch.progressed():
         rows = [
             {
                 "b_run": run,
                 "b_number": trial.number,
+                "b_state": "running",
                 "b_owner": trial.owner,
                 **{name: getattr(trial, name) for name in _PROGRESS_COLUMNS},
             }
             for trial in progressed
         ]
-        _expect(connection.execute(_PROGRESS, rows).rowcount, len(rows))
+        _expect(_PROGRESS.execute(connection, rows), len(rows))
     if moved := batch.moved():
         rows = [_move(run, before, after) for before, after in moved]
-        _expect(connection.execute(_MOVE, rows).rowcount, len(rows))
+        _expect(_MOVE.execute(connection, rows), len(rows))
 
 
 def _rewind(connection: sa.Connection, run: int, trial: int, step: int) -> int:
