@@ -2,7 +2,7 @@
 
 ::
 
-    model    a module, or a run's best one        given    the module as a file of the run
+    model    a module, or a run's best one        given    module and student as files of the run
     data     snapshot, or the run's own           capsule  its classes, with all that they need
     space    what the search varies               try      one batch, on the CPU
 """
@@ -14,12 +14,13 @@ import dataclasses
 import hashlib
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.api.ask import Ask
 from nbautoml.api.methods import declared_of, layer_groups, read_space, with_method
 from nbautoml.api.namespace import namespace_for, sources_for
+from nbautoml.api.students import read_student, try_student
 from nbautoml.api.submit import (
     Submitted,
     check_free,
@@ -60,24 +61,28 @@ def submit_compression(ask: Ask) -> Submitted:
         NbAutomlError: whatever is off, in its own words; nothing is left behind but data.
     """
     from nbautoml.capsule import build_capsule
-    from nbautoml.compress.saved import dump_module
-    from nbautoml.compress.work import GIVEN
+    from nbautoml.compress.saved import blueprint_of, dump_module
+    from nbautoml.compress.work import GIVEN, STUDENT
     from nbautoml.engine.client import submit as start
 
     ask = with_method(ask)
     module, run = read_model(ask)
+    student = read_student(ask)
     name = ask.options["name"] or ask.home.free_name(f"{type(module).__name__.lower()}_small")
     check_free(ask.home, name)
     data = read_given_data(ask, run)
     fixed, n_epochs = read_settings(ask, run)
-    names, around = names_of_module(module)
-    given = dump_module(module, names)
+    modules = {GIVEN: module, **({} if student is None else {STUDENT: student})}
+    names, around = names_of_modules(modules.values())
     loss_name, loss = read_given_loss(ask, run, names)
-    symbols = classes_of(module, names)
-    roots = [*symbols, *([loss_name] if loss_name else [])]
+    notes = (*data.notes, *try_module(module, ask, data, fixed, loss))
+    if student is not None:
+        notes = (*notes, *try_student(student, module, ask, data, fixed, loss))
+    files = {file: dump_module(one, names) for file, one in modules.items()}
+    blueprints = [blueprint_of(one, names)[0] for one in modules.values()]
+    roots = [*classes_of(blueprints), *([loss_name] if loss_name else [])]
     capsule = build_capsule(roots, names, cells=sources_for(around, _sources(ask)))
     objective = objective_for(ask.options["metric"] or _metric_of(run), data.task)
-    notes = (*data.notes, *try_module(module, ask, data, fixed, loss))
     recipe = Recipe(
         kind="compress",
         name=name,
@@ -102,15 +107,21 @@ def submit_compression(ask: Ask) -> Submitted:
         source={"line": ask.line, "data": ask.data_text},
         settings={
             **settings_of_search(ask, module, data, n_epochs),
-            "sha256": hashlib.sha256(given).hexdigest(),
-            "symbols": symbols,
-            "packages": packages_of(module, names),
+            "sha256": _sha256(files[GIVEN]),
+            "student_sha256": _sha256(files.get(STUDENT)),
+            "symbols": classes_of(blueprints),
+            "packages": packages_of(blueprints),
             "student": declared_of(module, run)[1],
             "from_run": run.id if run is not None else "",
         },
     )
-    folder = start(ask.home, recipe, capsule, {GIVEN: given})
+    folder = start(ask.home, recipe, capsule, files)
     return Submitted(home=ask.home, folder=folder, notes=notes)
+
+
+def _sha256(data: bytes | None) -> str:
+    """Of a file that the run is given; "" where there is none."""
+    return "" if data is None else hashlib.sha256(data).hexdigest()
 
 
 # -- what was asked ---------------------------------------------------------------------------
@@ -268,34 +279,30 @@ def settings_of_search(
 # -- the module -------------------------------------------------------------------------------
 
 
-def names_of_module(module: nn.Module) -> tuple[dict[str, Any], Any]:
-    """Names among which its classes are found, and the class that says in which sources."""
-    around: Any = type(module)
+def names_of_modules(modules: Iterable[nn.Module]) -> tuple[dict[str, Any], Any]:
+    """Names among which their classes are found, and the class that says in which sources.
+
+    What the notebook (or the script) defines goes before what it imports: its names lead to both.
+    """
+    kinds = [type(layer) for module in modules for layer in module.modules()]
+    own = [kind for kind in kinds if not kind.__module__.startswith("torch.")]
+    at_hand = (kind for kind in own if kind.__module__ == "__main__")
+    around: Any = next(at_hand, (own or kinds)[0])
     names = dict(namespace_for(around))
-    for layer in module.modules():
-        kind = type(layer)
-        if kind.__module__.startswith("torch."):
-            continue
+    for kind in own:
         names.setdefault(kind.__name__, kind)
-        if around.__module__.startswith("torch."):
-            around = kind
     return names, around
 
 
-def classes_of(module: nn.Module, names: Mapping[str, Any]) -> list[str]:
-    """Names of the classes and functions that are not torch's and that it is made of."""
-    from nbautoml.compress.saved import blueprint_of
-
-    blueprint, _ = blueprint_of(module, names)
-    return sorted(dict.fromkeys(_symbols(blueprint)))
+def classes_of(blueprints: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Names of the classes and functions that are not torch's and that modules are made of."""
+    return sorted({name for blueprint in blueprints for name in _symbols(blueprint)})
 
 
-def packages_of(module: nn.Module, names: Mapping[str, Any]) -> list[str]:
-    """Modules of other packages whose classes it is made of."""
-    from nbautoml.compress.saved import blueprint_of
-
-    blueprint, _ = blueprint_of(module, names)
-    places = {text.partition(":")[0] for text in _classes(blueprint) if ":" in text}
+def packages_of(blueprints: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Modules of other packages whose classes they are made of."""
+    texts = (text for blueprint in blueprints for text in _classes(blueprint))
+    places = {text.partition(":")[0] for text in texts if ":" in text}
     return sorted(place for place in places if place.partition(".")[0] != "torch")
 
 

@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.api.ask import Ask
+from nbautoml.api.students import check_student_is_taught, given_student_of
 from nbautoml.compress.quantizers import QUANTIZERS
 from nbautoml.compress.space import ORIGINAL, SEARCHED, space_for
 from nbautoml.compress.students import declared
 from nbautoml.compress.table import techniques_from, work_of
+from nbautoml.compress.techniques import Technique
 from nbautoml.errors import RecipeError, SpaceError
 from nbautoml.spec import SETTING_NAMES, Choice, Dimension, Space
 from nbautoml.spec.signature import read_parameters
@@ -36,8 +38,9 @@ def with_method(ask: Ask) -> Ask:
     """
     method: Any = ask.cell.get("method", ask.options["method"])
     among: tuple[str, ...] = SEARCHED
+    has_student = given_student_of(ask) is not None
     if not (isinstance(method, str) and method == "auto"):
-        found = techniques_from(method, quantizer=ask.options["quantizer"])
+        found = _techniques(method, ask, has_student=has_student)
         if not found:
             raise RecipeError("the method is empty", hint='write "prune,quantize", or "auto"')
         if isinstance(method, str) and (ask.options["trials"] or ask.options["time"]):
@@ -46,7 +49,13 @@ def with_method(ask: Ask) -> Ask:
             method = "auto"
         else:
             method = found
+    check_student_is_taught(has_student, () if method == "auto" else method, among)
     return dataclasses.replace(ask, options={**ask.options, "method": method, "among": among})
+
+
+def _techniques(method: Any, ask: Ask, *, has_student: bool) -> tuple[Technique, ...]:
+    who = "given" if has_student else "same"
+    return techniques_from(method, quantizer=ask.options["quantizer"], student=who)
 
 
 def check_searched(words: Iterable[str]) -> None:
@@ -84,6 +93,7 @@ def read_space(
         among=among,
         has_blocks="distill" in among and _has_blocks(module, ask, data),
         own=declared_of(module, run)[0],
+        has_given=given_student_of(ask) is not None,
     )
     if list(space) == ["epochs"]:
         raise RecipeError(

@@ -186,6 +186,12 @@ COMPRESS = (
         choices=tuple(QUANTIZERS),
     ),
     Option(
+        name="student",
+        kind="expression",
+        help="a smaller module of any class, or a run, whose best model is taken: it learns from the "
+        'model, in a search, with --method distill, or by Distillation(student="given")',
+    ),
+    Option(
         name="max_drop",
         kind="drop",
         help="how much worse the metric may become, in its own unit",

@@ -129,8 +129,11 @@ class CompressDriver:
         if not self._is_search:
             return [{"version": "original"}, {"version": "compressed"}]
         cheap = self._cheap_epochs
+        # A student that was given may know nothing yet: a few passes would say nothing of it.
         ready = [
-            {**point, "epochs": min(point["epochs"], cheap)}
+            point
+            if point.get("student") == "given"
+            else {**point, "epochs": min(point["epochs"], cheap)}
             for point in presets(space, self._n_epochs)
         ]
         return [original_point(space), *(ready if self._is_staged else [])]

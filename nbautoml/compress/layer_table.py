@@ -32,7 +32,8 @@ def layers_table(
         "weights", "macs", "bits", "out" (channels or neurons) and "ms" (the median of eager calls on
         one thread, see `layer_times`); ``None`` for a layer that is only on one side. A layer's
         multiplications and time are its own, without those of listed layers inside it, so that
-        they can be summed.
+        they can be summed. Layers of one name and kind are one row; where a student of another class
+    has taken the place, the other layers are on one side each.
 
     >>> wide, narrow = nn.Sequential(nn.Linear(4, 8)), nn.Sequential(nn.Linear(4, 2))
     >>> side = layers_table(wide, narrow, {"0": 8}, torch.zeros(1, 4))["layers"][0]["after"]
@@ -42,17 +43,15 @@ def layers_table(
     times = layer_times({"before": before, "after": after}, example)
     first = _described(before, {}, example, times["before"])
     second = _described(after, bits, example, times["after"])
-    layers = []
-    for name in dict.fromkeys([*first, *second]):
-        kind = (second.get(name) or first[name])[0]
-        layers.append(
-            {
-                "name": name,
-                "kind": kind,
-                "before": first[name][1] if name in first else None,
-                "after": second[name][1] if name in second else None,
-            }
-        )
+    layers = [
+        {
+            "name": name,
+            "kind": kind,
+            "before": first.get((name, kind)),
+            "after": second.get((name, kind)),
+        }
+        for name, kind in dict.fromkeys([*first, *second])
+    ]
     return {"version": VERSION, "layers": layers}
 
 
@@ -74,7 +73,8 @@ def own_share(whole: Mapping[str, float]) -> dict[str, float]:
 
 def _described(
     module: nn.Module, bits: Mapping[str, int], example: Any, times: Mapping[str, float]
-) -> dict[str, tuple[str, dict[str, float]]]:
+) -> dict[tuple[str, str], dict[str, float]]:
+    """Figures of each layer with weights, by its name and kind."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         call(module.eval(), example)
     counts = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
@@ -86,7 +86,7 @@ def _described(
     }
     macs = own_share({name: counts.get(f"{root}.{name}", 0) for name in layers})
     times = own_share({name: times[name] for name in layers if name in times})
-    found: dict[str, tuple[str, dict[str, float]]] = {}
+    found: dict[tuple[str, str], dict[str, float]] = {}
     for name, layer in layers.items():
         weights = list(layer.parameters(recurse=False))
         described: dict[str, float] = {
@@ -97,5 +97,5 @@ def _described(
         }
         if name in times:
             described["ms"] = times[name]
-        found[name] = (type(layer).__name__, described)
+        found[name, type(layer).__name__] = described
     return found

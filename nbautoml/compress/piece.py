@@ -18,6 +18,7 @@ class Piece:
     Attributes:
         module: in evaluation mode on the CPU; a technique may change it in place.
         original: what it was made from, the teacher; never changed.
+        given: a student of any class that a distillation may put in the module's place; never changed.
         onnx: the file of a quantised model, which stands for the module from then on.
         bits: by layer name, how many bits its weights have where that is not those of its tensors.
         notes: what people should know: layers that were left alone and why, what it cost.
@@ -25,14 +26,15 @@ class Piece:
 
     module: nn.Module
     original: nn.Module
+    given: nn.Module | None = None
     onnx: bytes | None = field(default=None, repr=False)
     bits: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, module: nn.Module) -> Piece:
+    def of(cls, module: nn.Module, *, given: nn.Module | None = None) -> Piece:
         """A fresh one: a copy of the module, with the module as its teacher."""
-        return cls(module=copy.deepcopy(module).eval().cpu(), original=module.eval())
+        return cls(module=copy.deepcopy(module).eval().cpu(), original=module.eval(), given=given)
 
     def note(self, text: str) -> None:
         """Say something once."""

@@ -27,7 +27,11 @@ __all__ = ["apply_techniques"]
 
 
 def apply_techniques(
-    module: nn.Module, techniques: Sequence[Technique] | str, bench: Bench
+    module: nn.Module,
+    techniques: Sequence[Technique] | str,
+    bench: Bench,
+    *,
+    student: nn.Module | None = None,
 ) -> Piece:
     """Make a module smaller; the module itself is left as it is.
 
@@ -35,6 +39,7 @@ def apply_techniques(
         module: trained.
         techniques: configs in order, or words with commas.
         bench: data and trainer for what has to be trained or calibrated.
+        student: of any class, for ``Distillation(student="given")``; left as it is.
 
     Returns:
         The module (and the ONNX file, once it is quantised) with notes.
@@ -43,7 +48,7 @@ def apply_techniques(
         RecipeError: no such technique, or an order that cannot be.
         CompressError: a technique can do nothing with this module; says why.
     """
-    piece = Piece.of(module)
+    piece = Piece.of(module, given=student)
     for technique in techniques_from(techniques):
         place, _, name = work_of(technique).handler.partition(":")
         handler: Callable[[Piece, Any, Bench], Piece] = getattr(

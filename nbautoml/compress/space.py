@@ -4,7 +4,8 @@
 
     pruning       off | channels      with criterion, and a share for each group of layers
     low_rank      off | on            with the energy that is kept
-    distillation  off | on            with the temperature, the student, and whether it comes first
+    distillation  off | on            with the temperature, the student (also one that was given), and
+                                      whether it comes first
     quantization  off | int8 ...      with how it is calibrated
     first         which of pruning and low rank comes first
     epochs        fine-tuning: few while searching, all for those that are worth it
@@ -22,6 +23,7 @@ from typing import Any
 from nbautoml.compress.quantizers import QUANTIZERS
 from nbautoml.compress.table import technique_from_json
 from nbautoml.compress.techniques import (
+    NEW_STUDENTS,
     Distillation,
     LowRank,
     Pruning,
@@ -64,6 +66,7 @@ def space_for(
     among: Iterable[str] = SEARCHED,
     has_blocks: bool = False,
     own: Mapping[str, Dimension] | None = None,
+    has_given: bool = False,
     calibrations: Sequence[str] = ("minmax", "percentile", "entropy"),
 ) -> Space:
     """The space of a search.
@@ -76,6 +79,7 @@ def space_for(
         among: words of the techniques that it searches among.
         has_blocks: whether a student may have fewer blocks.
         own: arguments of the model's class that vary in a student of its own.
+        has_given: whether a student was given.
         calibrations: that the quantiser knows.
     """
     among = set(among)
@@ -92,7 +96,10 @@ def space_for(
         found["low_rank"] = Choice("off", "on")
         found["energy"] = Float(0.5, 0.99, when=("low_rank", "on"))
     if "distill" in among:
-        found |= _taught(found, has_groups=bool(groups), has_blocks=has_blocks, own=own or {})
+        own = own or {}
+        kinds = {"half": groups, "shallow": has_blocks, "own": own, "given": has_given}
+        students = [name for name, is_there in kinds.items() if is_there]
+        found |= _taught(students, own, has_others=bool(found))
     forms = forms if "quantize" in among else ()
     if forms:
         found["quantization"] = Choice("off", *forms)
@@ -107,13 +114,11 @@ def space_for(
 
 
 def _taught(
-    others: Mapping[str, Any], *, has_groups: bool, has_blocks: bool, own: Mapping[str, Dimension]
+    students: Sequence[str], own: Mapping[str, Dimension], *, has_others: bool
 ) -> dict[str, Dimension]:
     when = ("distillation", "on")
     found: dict[str, Dimension] = {"distillation": Choice("off", "on")}
     found["temperature"] = Float(1.0, 10.0, log=True, when=when)
-    kinds = {"half": has_groups, "shallow": has_blocks, "own": bool(own)}
-    students = [name for name, is_there in kinds.items() if is_there]
     if students:
         found["student"] = Choice("same", *students, when=when)
     for name, dimension in own.items():
@@ -122,7 +127,7 @@ def _taught(
         if dimension.when is not None and parent in own:
             within = (f"{STUDENT}{parent}", dimension.when[1])
         found[f"{STUDENT}{name}"] = _under(dimension, within)
-    if others:
+    if has_others:
         found["taught"] = Choice("last", "first", when=when)
     return found
 
@@ -168,6 +173,8 @@ def presets(space: Space, n_epochs: int) -> list[dict[str, Any]]:
         if form in FIRST_FORMS:
             said = static if form == "int8_static" else {"quantization": form}
             wanted.append({**said, "epochs": 0})
+    if "given" in students:  # somebody wants to know about this one: right away, in both forms
+        wanted += [taught("given"), {**taught("given"), **weights(8)}]
     if shares:
         # The less is left, the higher the rate that brings it back in the same passes.
         wanted += [
@@ -222,7 +229,7 @@ def techniques_of(
     if params.get("distillation") == "on" and epochs:
         said = {"student": str(params.get("student", "same")), **_arguments(params, settings)}
         # What is shrunk has no blocks any more that may go, and a new module knows nothing of it.
-        is_new = said["student"] in {"own", "shallow"}
+        is_new = said["student"] in {"shallow", *NEW_STUDENTS}
         if is_new:  # it may lack some layers: each that it has loses the mean share
             steps = [_changed(s, ratios={}) if isinstance(s, Pruning) else s for s in steps]
         is_first = params.get("taught") == "first" or is_new

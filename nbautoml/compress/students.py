@@ -1,4 +1,4 @@
-"""Students that the model's own class makes, of the choices that its author declared.
+"""Students that are new modules: of the model's own class, as its author declared, or of any class, as given.
 
 ::
 
@@ -6,21 +6,24 @@
         def __init__(self, hidden: Int(8, 256), depth: Int(1, 4)): ...
                                     |                |
         a student has               8 to 128         1 to 3       never wider or deeper than its teacher
+
+    --student Small(16)       a module of another class, which begins with the weights that it has
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nbautoml.errors import CompressError
+from nbautoml.errors import CompressError, RecipeError
 from nbautoml.spec import SETTING_NAMES, Choice, Dimension, Int, Space
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["declared", "own_student"]
+__all__ = ["check_answers", "declared", "given_student", "own_student"]
 
 
 def declared(
@@ -92,3 +95,60 @@ def own_student(teacher: nn.Module, arguments: Mapping[str, Any], seed: int) -> 
                 f"no student {kind.__name__}({said}) can be made: {type(error).__name__}: {error}",
                 hint=f"the arguments are those of {kind.__name__}.__init__",
             ) from error
+
+
+def given_student(given: nn.Module | None) -> nn.Module:
+    """A copy of the student that was given, on the CPU, in evaluation mode.
+
+    Raises:
+        RecipeError: none was.
+    """
+    if given is None:
+        raise RecipeError(
+            'a Distillation has student="given", and no student is given',
+            hint="hand the module over beside the techniques: student=my_module",
+        )
+    return copy.deepcopy(given).cpu().eval()
+
+
+def check_answers(student: nn.Module, teacher: nn.Module, example: Any, *, seed: int = 0) -> None:
+    """Refuse a student that does not answer as its teacher does.
+
+    Args:
+        student: in evaluation mode; lazy layers get their weights.
+        teacher: whose answers it is to learn.
+        example: a few rows of inputs.
+        seed: of those weights.
+
+    Raises:
+        CompressError: it fails on these inputs, or its output has another shape.
+
+    >>> from torch import nn, zeros
+    >>> check_answers(nn.Linear(4, 2), nn.Linear(4, 3), zeros(5, 4))
+    Traceback (most recent call last):
+        ...
+    nbautoml.errors.CompressError: the student Linear answers with shape (5, 2), and its teacher Linear with (5, 3)
+    Hint: a student gives what its teacher gives, row by row: as many outputs, in the same order
+    """
+    import torch
+
+    from nbautoml.measure.counting import call
+
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        theirs = call(teacher, example).shape
+        try:
+            output = call(student, example)
+        except Exception as error:
+            raise CompressError(
+                f"the student {type(student).__name__} does not take its teacher's inputs: {error}"
+            ) from error
+    is_tensor = isinstance(output, torch.Tensor)
+    if not is_tensor or output.shape != theirs:
+        said = f"with shape {tuple(output.shape)}" if is_tensor else f"a {type(output).__name__}"
+        raise CompressError(
+            f"the student {type(student).__name__} answers {said}, and its teacher "
+            f"{type(teacher).__name__} with {tuple(theirs)}",
+            hint="a student gives what its teacher gives, row by row: as many outputs, in the "
+            "same order",
+        )

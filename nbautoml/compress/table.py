@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nbautoml.compress.checks import one_of
 from nbautoml.compress.techniques import (
+    NEW_STUDENTS,
     Distillation,
     LowRank,
     Penalty,
@@ -112,15 +114,19 @@ def technique_from_json(found: Mapping[str, Any]) -> Technique:
     raise RecipeError(f"there is no technique {name!r} in this nbautoml")
 
 
-def techniques_from(found: Any, *, quantizer: str = "onnxruntime") -> tuple[Technique, ...]:
+def techniques_from(
+    found: Any, *, quantizer: str = "onnxruntime", student: str = "same"
+) -> tuple[Technique, ...]:
     """Techniques as a person gave them: configs, or words with commas.
 
     Args:
         found: what was given.
         quantizer: who quantises where it is a word that asks for it; a config says it itself.
+        student: who learns where it is a word that asks for it; likewise.
 
     Raises:
-        RecipeError: an unknown word, with the nearest; or something after quantisation.
+        RecipeError: an unknown word, with the nearest; something after quantisation, or before a
+            student that takes the module's place.
 
     >>> techniques_from("prune,quantize")[1].to
     'int8'
@@ -134,18 +140,30 @@ def techniques_from(found: Any, *, quantizer: str = "onnxruntime") -> tuple[Tech
         found = [found]
     if isinstance(found, str):
         found = [word.strip() for word in found.split(",") if word.strip()]
-    listed = tuple(_technique(item, quantizer) for item in found)
-    for at, technique in enumerate(listed[:-1]):
-        if isinstance(technique, Quantization):
-            after = work_of(listed[at + 1]).word
-            raise RecipeError(
-                f"{after} stands after quantize, and cannot change what is quantised",
-                hint="put quantize last",
-            )
+    listed = tuple(_technique(item, quantizer, student) for item in found)
+    for first, second in itertools.pairwise(listed):
+        _check_order(first, second)
     return listed
 
 
-def _technique(item: Any, quantizer: str) -> Technique:
+def _check_order(first: Technique, second: Technique) -> None:
+    """Refuse a technique that cannot do anything after another, or undoes it."""
+    before, after = work_of(first).word, work_of(second).word
+    if isinstance(first, Quantization):
+        raise RecipeError(
+            f"{after} stands after quantize, and cannot change what is quantised",
+            hint="put quantize last",
+        )
+    if isinstance(second, Distillation) and second.student in NEW_STUDENTS:
+        raise RecipeError(
+            f"{after} stands after {before}, and its student, {second.student!r}, takes the module's "
+            f"place: what {before} does would be lost",
+            hint=f"put {after} first, or the module that comes out of {before} learns: "
+            'student="same"',
+        )
+
+
+def _technique(item: Any, quantizer: str, student: str) -> Technique:
     if isinstance(item, Technique):
         work_of(item)
         return item
@@ -153,6 +171,8 @@ def _technique(item: Any, quantizer: str) -> Technique:
         one_of("method", item, tuple(TECHNIQUES))
         if TECHNIQUES[item].config is Quantization:
             return Quantization(backend=quantizer)
+        if TECHNIQUES[item].config is Distillation:
+            return Distillation(student=student)
         return TECHNIQUES[item].config()
     work_of(item)
     raise AssertionError("unreachable")

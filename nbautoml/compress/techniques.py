@@ -172,6 +172,12 @@ class Sharing(Technique):
         object.__setattr__(self, "keep", tuple(self.keep))
 
 
+STUDENTS = ("same", "half", "quarter", "shallow", "own", "given")
+"""Who learns in a distillation."""
+NEW_STUDENTS = frozenset({"own", "given"})
+"""Those that take the module's place: nothing of what it has become is in them."""
+
+
 @dataclass(frozen=True)
 class Distillation(Technique):
     """Train it on what the original answers.
@@ -183,8 +189,9 @@ class Distillation(Technique):
             (where they are large).
         student: "same" (the module itself, as it has become); one of a share of its width, made
             of its most important channels: "half", "quarter"; "shallow", without half of the
-            blocks inside that hand on the shape that they get; or "own", a new module of the
-            original's class, which learns from nothing.
+            blocks inside that hand on the shape that they get; "own", a new module of the
+            original's class, which learns from nothing; or "given", a module of any class that is
+            handed over beside the techniques (``student=``, ``--student``), with its weights.
         arguments: that the own student is made with: ``{"hidden": 16}``.
         epochs: passes over the data.
         lr: of these passes.
@@ -209,7 +216,13 @@ class Distillation(Technique):
             )
         between("weight", self.weight, 0, 1.0000001)
         one_of("transfer", self.transfer, ("none", "hints", "attention"))
-        one_of("student", self.student, ("same", "half", "quarter", "shallow", "own"))
+        if not isinstance(self.student, str):
+            raise RecipeError(
+                f"student is a {type(self.student).__name__}, and a config holds words and numbers",
+                hint='write Distillation(student="given"), and hand the module over beside the '
+                "techniques: student=my_module",
+            )
+        one_of("student", self.student, STUDENTS)
         if bool(self.arguments) != (self.student == "own"):
             raise RecipeError(
                 f"student is {self.student!r}, and its arguments are {dict(self.arguments)!r}",

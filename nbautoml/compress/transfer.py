@@ -16,6 +16,7 @@ to Attention" (maps).
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,7 @@ from nbautoml.measure.counting import call
 
 __all__ = ["Transfer", "attention_map", "watched_layers"]
 
+N_LISTED = 8  # layers in a message
 N_WATCHED = 3  # layers, evenly spread from the first to the last but one
 
 _CONVOLUTIONS = (nn.modules.conv._ConvNd,)  # noqa: SLF001  torch's only name for all of them
@@ -64,30 +66,57 @@ class _Seen:
 def watched_layers(module: nn.Module, teacher: nn.Module, example: Any, kind: str) -> list[str]:
     """Layers that both have under the same name and that say something comparable.
 
+    A student of another class may have such layers, too: names alone decide which are compared.
+
     Raises:
         CompressError: there are none.
     """
     with torch.no_grad():
         ours, theirs = _said(module, example), _said(teacher, example)
-    names = [name for name in ours if name in theirs][:-1]  # the last one's are the answers
+    answers = {[*said][-1] for said in (ours, theirs) if said}  # taught already
+    names = [name for name in ours if name in theirs and name not in answers]
     if kind == "attention":
         names = [name for name in names if ours[name].ndim > 2]
-    names = [name for name in names if _is_alike(module, name, ours[name], theirs[name])]
+    axes = {name: _channel_axis(module.get_submodule(name), ours[name]) for name in names}
+    names = [
+        name
+        for name in names
+        if _channel_axis(teacher.get_submodule(name), theirs[name]) == axes[name]
+        and _is_alike(ours[name], theirs[name], axes[name])
+    ]
     if not names:
         what = "with positions to look at (convolutions, sequences) " if kind == "attention" else ""
         raise CompressError(
             f"{type(module).__name__} has no inner layers {what}that its teacher has, too, so "
-            f"transfer={kind!r} has nothing to compare",
-            hint='say transfer="none": the teacher\'s answers alone are learned then',
+            f"transfer={kind!r} has nothing to compare{_apart(module, teacher, ours, theirs)}",
+            hint="layers of one name and shape are compared, widths aside; with "
+            'transfer="none" the teacher\'s answers alone are learned',
         )
     step = max(1, len(names) // N_WATCHED)
     return names[::step][:N_WATCHED]
 
 
-def _is_alike(module: nn.Module, name: str, ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+def _apart(
+    module: nn.Module,
+    teacher: nn.Module,
+    ours: Mapping[str, torch.Tensor],
+    theirs: Mapping[str, torch.Tensor],
+) -> str:
+    """Of two classes, what each has: layers are compared that bear the same name."""
+    if type(module) is type(teacher):
+        return ""
+    listed = []
+    for one, said in ((module, ours), (teacher, theirs)):
+        layers = [f"{name} {tuple(output.shape)}" for name, output in said.items()]
+        more = ", ..." if len(layers) > N_LISTED else ""
+        listed.append(f"{type(one).__name__} has {', '.join(layers[:N_LISTED])}{more}")
+    return f": {'; '.join(listed)}"
+
+
+def _is_alike(ours: torch.Tensor, theirs: torch.Tensor, axis: int) -> bool:
+    """Whether two outputs differ in their number of channels at most."""
     if ours.ndim != theirs.ndim:
         return False
-    axis = _channel_axis(module.get_submodule(name), ours)
     return ours.movedim(axis, -1).shape[:-1] == theirs.movedim(axis, -1).shape[:-1]
 
 

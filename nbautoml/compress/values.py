@@ -47,6 +47,12 @@ def resolved_class(kind: type, symbols: Mapping[Any, str], path: str) -> str:
         return symbols[kind]
     if kind.__module__ != "__main__" and "<locals>" not in kind.__qualname__:
         return f"{kind.__module__}:{kind.__qualname__}"
+    if kind.__qualname__ in symbols.values():
+        raise CompressError(
+            f"another class is called {kind.__qualname__} now than that of {path or 'the module'}",
+            hint="its cell was run again, or two classes have one name: make the module anew, or "
+            "rename one of them",
+        )
     raise CompressError(
         f"the class {kind.__qualname__} of {path or 'the module'} has no name at the top level",
         hint="define it in a cell of its own, not inside a function",

@@ -42,10 +42,12 @@ if TYPE_CHECKING:
     from nbautoml.compress.training import Bench
     from nbautoml.data import TrainData
 
-__all__ = ["GIVEN", "Shop", "compress_models", "shop_for"]
+__all__ = ["GIVEN", "STUDENT", "Shop", "compress_models", "shop_for"]
 
 GIVEN = "model.safetensors"
 """The file of the run's ``given/`` that holds the model to make smaller."""
+STUDENT = "student.safetensors"
+"""The file beside it that holds a student, where one was given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,7 @@ class Shop:
         held_out: the same, with rows to validate on that the search does not see; None where
             there are too few.
         original: the model that is to become smaller.
+        student: the module that was given to learn from it; None where none was.
     """
 
     recipe: Recipe
@@ -68,6 +71,7 @@ class Shop:
     data: TrainData
     held_out: TrainData | None
     original: nn.Module
+    student: nn.Module | None
 
     @property
     def loss(self) -> Any:
@@ -90,18 +94,16 @@ def _shop(run_folder: Path, home_data: Path, device: str) -> Shop:
 
     recipe = Recipe.from_json(json.loads((run_folder / "recipe.json").read_text(encoding="utf-8")))
     capsule = import_capsule(run_folder / "capsule")
-    data = (run_folder / "given" / GIVEN).read_bytes()
-    if hashlib.sha256(data).hexdigest() != recipe.settings["sha256"]:
-        raise StoreError(
-            f"{run_folder / 'given' / GIVEN} is not what the run was submitted with",
-            hint="it is damaged or was changed; submit the compression again",
-        )
-    for package in recipe.settings["packages"]:  # imported there when it was submitted
+    settings = recipe.settings
+    data = _given(run_folder / "given" / GIVEN, settings["sha256"])
+    digest = settings.get("student_sha256", "")
+    student = _given(run_folder / "given" / STUDENT, digest) if digest else None
+    for package in settings["packages"]:  # imported there when it was submitted
         importlib.import_module(package)
     assert recipe.data is not None  # submit refuses a compression without data
     seen, held_out = split_rows(
         open_data(recipe.data, home_data, device=device),
-        int(recipe.settings.get("n_held_out", 0)),
+        int(settings.get("n_held_out", 0)),
         recipe.seed,
     )
     return Shop(
@@ -111,7 +113,23 @@ def _shop(run_folder: Path, home_data: Path, device: str) -> Shop:
         data=seen,
         held_out=held_out,
         original=load_module(data, vars(capsule)),
+        student=None if student is None else load_module(student, vars(capsule)),
     )
+
+
+def _given(path: Path, sha256: str) -> bytes:
+    """A file that the run was given, as it was then.
+
+    Raises:
+        StoreError: it is not.
+    """
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise StoreError(
+            f"{path} is not what the run was submitted with",
+            hint="it is damaged or was changed; submit the compression again",
+        )
+    return data
 
 
 def compress_models(task: Task, context: TaskContext) -> None:
@@ -149,7 +167,7 @@ def _whole(trial: TrialSpec, task: Task, context: TaskContext) -> TrialEnded:
     reporter = Reporter(trial.number, context)
     bench = bench_for(shop, trial, reporter, context)
     techniques = techniques_of(trial.params, shop.recipe.settings, lr=bench.settings.lr)
-    piece = apply_techniques(shop.original, techniques, bench)
+    piece = apply_techniques(shop.original, techniques, bench, student=shop.student)
     found = judged(piece, bench, shop.recipe, task.payload.get("original"), held_out=shop.held_out)
     for note in (*piece.notes, *found.notes):
         context.emit(LogLine(text=note, trial=trial.number))

@@ -21,7 +21,7 @@ __all__ = ["data_of", "expressions_of", "settings_of"]
 _DIMENSIONS = {"Int": Int, "Float": Float, "Choice": Choice}
 # Settings whose values are names: a bare word is the name itself, and no variable.
 _NAMED = frozenset({"optimizer", "schedule", "loss", "amp"})
-_EXPRESSIONS = ("model", "space", "params", "enqueue")
+_EXPRESSIONS = ("model", "space", "params", "enqueue", "student")
 
 
 def expressions_of(order: Order, namespace: Mapping[str, Any]) -> dict[str, Any]:

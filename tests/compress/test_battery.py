@@ -11,15 +11,18 @@ import torch
 from torch import nn
 
 from nbautoml.compress import (
+    Bench,
     Distillation,
     LowRank,
     Penalty,
+    Piece,
     Pruning,
     Sharing,
     Technique,
     apply_techniques,
 )
 from nbautoml.compress.codebooks import stored_bytes
+from nbautoml.compress.layers import example_of
 from nbautoml.errors import CompressError
 from nbautoml.measure.counting import call, count_nonzero, count_weights
 from nbautoml.measure.exported import export_onnx, largest_difference, open_onnx
@@ -28,11 +31,34 @@ from nbautoml.testing.small_networks import NETWORKS
 
 @dataclass(frozen=True)
 class Row:
-    """A technique, what it makes smaller, and by what it must at least be divided."""
+    """A technique, what it makes smaller, by what it must at least be divided, and a student, if one is given."""
 
     technique: Technique
     counts: Callable[[nn.Module], float]
     shrinks: float
+    student: Callable[[torch.Size], nn.Module] | None = None
+
+    def applied(self, module: nn.Module, bench: Bench) -> Piece:
+        """What the technique makes of a module."""
+        answer = call(module, example_of(bench)).shape[1:]
+        student = self.student(answer) if self.student is not None else None
+        return apply_techniques(module, [self.technique], bench, student=student)
+
+
+class Flat(nn.Module):
+    """A student of another class than all of them, for whatever comes in."""
+
+    def __init__(self, answer: torch.Size) -> None:
+        super().__init__()
+        self.answer = tuple(answer)
+        self.hidden, self.out = nn.LazyLinear(2), nn.Linear(2, answer.numel())
+        nn.init.constant_(self.out.weight, 0.1)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: torch.Tensor, more: torch.Tensor | None = None) -> torch.Tensor:
+        parts = [x] if more is None else [x, more]
+        x = torch.cat([part.flatten(1).float() for part in parts], 1)
+        return self.out(self.hidden(x)).unflatten(1, self.answer)
 
 
 def weights(module: nn.Module) -> float:
@@ -65,10 +91,17 @@ ROWS = {
     "half a student, with hints": Row(
         Distillation(student="half", transfer="hints", epochs=1), weights, 1.8
     ),
+    "a student of another class": Row(
+        Distillation(student="given", epochs=1), weights, 2.0, student=Flat
+    ),
     "l1": Row(Penalty("l1", strength=0.5, epochs=1), length, 1.0),
     "l2": Row(Penalty("l2", strength=0.9, epochs=1), length, 1.0),
 }
-EXPORTED = ("channels", "low rank")  # the others leave the graph as it is
+EXPORTED = (
+    "channels",
+    "low rank",
+    "a student of another class",
+)  # the others leave the graph as it is
 
 
 @pytest.fixture(params=list(ROWS))
@@ -79,13 +112,13 @@ def row(request) -> Row:
 def test_shrinks_what_it_says_and_leaves_the_original_alone(row, network, module, bench_for):
     bench = bench_for(module, network.example(48))
     before = copy.deepcopy(module.state_dict())
-    piece = apply_techniques(module, [row.technique], bench)
+    piece = row.applied(module, bench)
     assert row.counts(module) > row.shrinks * row.counts(piece.module)
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
 def test_keeps_the_signature_and_answers_with_finite_numbers(row, network, module, bench_for):
-    piece = apply_techniques(module, [row.technique], bench_for(module, network.example(48)))
+    piece = row.applied(module, bench_for(module, network.example(48)))
     for n_rows in (1, 5):
         output = call(piece.module, network.example(n_rows))
         assert output.shape == call(module, network.example(n_rows)).shape
@@ -94,7 +127,7 @@ def test_keeps_the_signature_and_answers_with_finite_numbers(row, network, modul
 
 def test_is_the_same_each_time(row, network, module, bench_for):
     bench = bench_for(module, network.example(48))
-    first, second = (apply_techniques(module, [row.technique], bench) for _ in range(2))
+    first, second = (row.applied(module, bench) for _ in range(2))
     assert first.notes == second.notes
     for name, value in first.module.state_dict().items():
         assert torch.equal(value, second.module.state_dict()[name]), name
@@ -102,7 +135,7 @@ def test_is_the_same_each_time(row, network, module, bench_for):
 
 @pytest.mark.parametrize("row", [ROWS[name] for name in EXPORTED], ids=EXPORTED)
 def test_exports_and_agrees_with_eager(row, network, module, bench_for):
-    piece = apply_techniques(module, [row.technique], bench_for(module, network.example(48)))
+    piece = row.applied(module, bench_for(module, network.example(48)))
     exported = open_onnx(export_onnx(piece.module, network.example(4)))
     assert largest_difference(piece.module, exported, network.example(3)) < 1e-4
 

@@ -164,6 +164,14 @@ def test_a_named_sampler_draws_from_the_whole_space() -> None:
     assert len({point["epochs"] for point in points[1:]}) > 4
 
 
+def test_a_student_that_was_given_gets_all_its_passes_at_once() -> None:
+    space = space_for(GROUPS, n_epochs=8, forms=QUANTIZED, has_given=True)
+    given = [
+        point for point in played(started(space=space))[:12] if point.get("student") == "given"
+    ]
+    assert [point["epochs"] for point in given[:2]] == [8, 8]
+
+
 def test_named_techniques_are_the_original_and_one_model() -> None:
     space = Space({"version": Choice("original", "compressed")})
     points = played(started(n_trials=2, space=space))

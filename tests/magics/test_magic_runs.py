@@ -11,6 +11,7 @@ import pytest
 import nbautoml
 from nbautoml.engine import client
 from nbautoml.errors import CapsuleError, EngineError, RunNameTakenError
+from nbautoml.events import Interrupt
 
 pytestmark = pytest.mark.slow
 
@@ -137,6 +138,57 @@ def test_compress_takes_a_run_and_a_cell_may_say_how(cells):
     assert "trial 1" in said or "the original stays" in said
 
 
+SMALL = """
+GAIN = 2.0
+class Small(nn.Module):
+    def __init__(self, width=6):
+        super().__init__()
+        self.conv = nn.Conv2d(1, width, 3, padding=1)
+        self.out = nn.Linear(16 * width, 10)
+
+    def forward(self, x):
+        x = GAIN * torch.relu(self.conv(x.reshape(-1, 1, 8, 8)))
+        return self.out(torch.max_pool2d(x, 2).flatten(1))
+"""
+
+
+def test_a_student_of_another_class_learns_in_processes_and_is_found_again(cells):
+    cells.run("from nbautoml import Float, Int\n" + NET.partition("lr =")[0])
+    cells.run(
+        "%automl train big --model Net --data (X, y) --epochs 8 --hidden 40 --lr 0.02 --executor inline"
+    )
+    cells.run(
+        "%%automl compress little --model big --student Small(5) --method distill --epochs 5"
+        f" --max-drop 1 --trials 6\n{SMALL}"
+    )
+    assert cells.error is None
+    little = cells.names["little"]
+    assert [note for note in little.notes if note.startswith("student Small: 860 weights")]
+    while little.state in {"queued", "running"} and not little.info.n_finished:
+        time.sleep(0.1)
+    client.send(little.folder, Interrupt())
+    assert little.wait().state == "interrupted"
+    little.resume().wait()
+    assert little.state == "finished", little.message
+    taught = little.trial(1)
+    assert taught.state == "complete"
+    assert (taught.params["student"], taught.params["epochs"]) == ("given", 5)
+    small = little.model(1)
+    assert type(small) is cells.names["Small"]
+    assert small.conv.out_channels == 5
+
+
+def test_a_student_that_does_not_fit_is_told_at_its_word(cells):
+    cells.run("from nbautoml import Float, Int\n" + NET.partition("lr =")[0])
+    cells.run("model = Net()")
+    said = cells.run(
+        "%automl compress little --model model --data (X, y) --student nn.Linear(64,7) --wait"
+    )
+    assert "student does not fit: the student Linear answers with shape (4, 7)" in said
+    pointed, marks = said.splitlines()[1:3]
+    assert pointed[marks.index("^") : marks.rindex("^") + 1] == "nn.Linear(64,7)"
+
+
 def test_train_goes_on_where_tune_ended(cells):
     cells.run(HERE)
     cells.names["small"].wait()
@@ -234,8 +286,6 @@ def test_inline_trains_here_and_shows_the_users_prints(cells):
 
 
 def test_an_interrupted_run_is_told_at_the_next_load(cells):
-    from nbautoml.events import Interrupt
-
     cells.run(LONG)
     long = cells.names["long"]
     while not len(long.curves):

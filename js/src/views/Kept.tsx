@@ -102,7 +102,7 @@ function Layers({
           </thead>
           <tbody>
             {layers.map(({ name, kind, before, after }) => (
-              <tr key={name}>
+              <tr key={`${name} ${kind}`}>
                 <th scope="row">
                   <span class="nba-text">{name}</span>
                   {after === null && <span class="nba-bad"> {t('kept.gone')}</span>}
