@@ -14,7 +14,10 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler,
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from nbautoml.study.rungs import Rungs
+
 __all__ = [
+    "AtRungs",
     "Graced",
     "LiveStudy",
     "Memory",
@@ -192,11 +195,30 @@ def _snapped(distribution: BaseDistribution, value: float) -> float:
     return snapped
 
 
+class AtRungs(BasePruner):  # type: ignore[misc]
+    """Successive halving by our own `Rungs`, told of Optuna's trials.
+
+    Args:
+        rungs: of one objective; they know the trials by Optuna's numbers.
+    """
+
+    def __init__(self, rungs: Rungs) -> None:
+        self._rungs = rungs
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether to stop the trial now, compared with the trials that the study shows."""
+        step = trial.last_step
+        if step is None:
+            return False
+        shown = {one.number for one in study.get_trials(deepcopy=False)}
+        value = trial.intermediate_values[step]
+        return self._rungs.should_stop(trial.number, step, (value,), among=shown)
+
+
 class Graced(BasePruner):  # type: ignore[misc]
     """A stopper that stops nothing before some trials are complete.
 
-    Successive halving promotes the first trial that it sees and measures the second by it, which
-    is a coin toss. The stopper is consulted all the same, for it keeps books.
+    With fewer it compares with chance. The stopper is consulted all the same, for it may keep books.
 
     Args:
         inner: the stopper.

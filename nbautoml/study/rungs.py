@@ -1,9 +1,16 @@
-"""Successive halving for several objectives: at a rung, the better third by non-dominated rank goes on.
+"""Successive halving: at a rung, the better third of those that stood there goes on.
 
-Optuna's own stoppers judge one value, and refuse to hear several. The rule here is that of its
-asynchronous successive halving with the order replaced: of two trials at a rung the one of the
-better front is ahead (`ranks`), and within a front the one in a sparser region (`crowding`), as in
-NSGA-II. With one objective both rules agree, ties included.
+::
+
+    epoch 3   o o o o o o o o o o o o   the first rung: a dozen trials
+    epoch 9   o o o o                   the better third of them
+    epoch 27  o
+
+With one objective this is Optuna's rule, ties included, and its brackets where it is Hyperband. Two
+things are other. Optuna's judge one value, and refuse to hear several: here the trial of the better
+front is ahead (`ranks`), and within a front the one in a sparser region (`crowding`), as in NSGA-II.
+And a rung stops nobody before a few trials stood there: where many train at once, all that begin
+together reach it together, and whoever is measured by one other only is measured by a coin toss.
 
 Source: Li et al., A System for Massively Parallel Hyperparameter Tuning, 2018, algorithm 2;
 Schmucker et al., Multi-objective Asynchronous Successive Halving, 2021, section 3.2;
@@ -14,7 +21,7 @@ from __future__ import annotations
 
 import binascii
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Sequence
 
 from nbautoml.spec.fronts import front_of
 
@@ -69,8 +76,7 @@ class Rungs:
         max_epochs: of a trial; with ``has_brackets``, as Hyperband wants it.
         eta: one of so many goes on.
         has_brackets: Hyperband: some trials are spared the first rungs.
-        n_startup: nobody is stopped before so many trials are complete.
-        count_complete: how many are.
+        least: how many trials a rung must have seen, the judged one among them, to stop it.
         is_in_rounds: a trial is compared with those that are settled (`settle_before`) only, and so
             with the same ones whoever is faster: see `nbautoml.study.rounds`.
 
@@ -87,8 +93,7 @@ class Rungs:
         max_epochs: int | None = None,
         eta: int = 3,
         has_brackets: bool = False,
-        n_startup: int = 0,
-        count_complete: Callable[[], int] = int,
+        least: int = 1,
         is_in_rounds: bool = False,
     ) -> None:
         self._signs = [-1.0 if direction == "maximize" else 1.0 for direction in directions]
@@ -100,14 +105,28 @@ class Rungs:
             math.ceil(n_brackets * eta ** (n_brackets - 1 - at) / (n_brackets - at))
             for at in range(n_brackets)
         ]
-        self._n_startup, self._count_complete = n_startup, count_complete
+        self._least = least
         self._stands: dict[tuple[int, int], dict[int, Values]] = {}  # bracket, rung -> trials
         self._next_rung: dict[int, int] = {}
         self._is_in_rounds = is_in_rounds
         self._unsettled: dict[int, dict[tuple[int, int], Values]] = {}
 
-    def should_stop(self, number: int, epoch: int, values: Sequence[float]) -> bool:
-        """Note a trial's values after an epoch; whether it ends here."""
+    def should_stop(
+        self,
+        number: int,
+        epoch: int,
+        values: Sequence[float],
+        *,
+        among: Container[int] | None = None,
+    ) -> bool:
+        """Note a trial's values after an epoch; whether it ends here.
+
+        Args:
+            number: of the trial.
+            epoch: that it has made.
+            values: one an objective.
+            among: with which trials it is compared; None for all.
+        """
         bracket, is_last = self._bracket(number), False
         own = tuple(sign * value for sign, value in zip(self._signs, values, strict=True))
         while not is_last:
@@ -117,13 +136,14 @@ class Rungs:
             if any(math.isnan(value) for value in own):
                 return True
             others = self._stands.setdefault((bracket, rung), {})
-            is_last = not self._goes_on(own, list(others.values()))
+            seen = [at for one, at in others.items() if among is None or one in among]
+            is_last = not self._goes_on(own, seen)
             if self._is_in_rounds:
                 self._unsettled.setdefault(number, {})[bracket, rung] = own
             else:
                 others[number] = own
             self._next_rung[number] = rung + 1
-        return self._count_complete() >= self._n_startup
+        return True
 
     def settle_before(self, number: int) -> None:
         """The rounds before this trial's are over: from now on others are compared with theirs."""
@@ -140,13 +160,19 @@ class Rungs:
                 self._next_rung[number] = min(self._next_rung[number], rung)
 
     def _goes_on(self, own: Values, others: Sequence[Values]) -> bool:
+        n_others = len(others)
+        if n_others + 1 < self._least:
+            return True
+        n_best = max(1, (n_others + 1) // self._eta)
+        if len(own) == 1:
+            return sum(other < own for other in others) < n_best
         points = [*others, own]
         rank = ranks(points)
         mine = rank[-1]
         same = [at for at, found in enumerate(rank) if found == mine]
         room = crowding([points[at] for at in same])
         n_better = sum(found < mine for found in rank) + sum(found > room[-1] for found in room)
-        return n_better < max(1, len(points) // self._eta)
+        return n_better < n_best
 
     def _bracket(self, number: int) -> int:
         at = binascii.crc32(f"nbautoml_{number}".encode()) % sum(self._budgets)

@@ -103,24 +103,23 @@ def choose_stopper(situation: Situation, sampler: SamplerInfo) -> tuple[str, str
 
 
 def rungs_for(
-    info: StopperInfo,
-    situation: Situation,
-    count_complete: Callable[[], int],
-    *,
-    is_in_rounds: bool = False,
+    info: StopperInfo, situation: Situation, *, is_in_rounds: bool = False
 ) -> Rungs | None:
     """What compares trials by several objectives, which Optuna's stoppers cannot."""
     if situation.n_objectives == 1 or info.name not in _BY_FRONTS:
         return None
-    epochs, has_brackets = situation.max_epochs, info.name == "hyperband"
+    return _rungs(situation, has_brackets=info.name == "hyperband", is_in_rounds=is_in_rounds)
+
+
+def _rungs(situation: Situation, *, has_brackets: bool, is_in_rounds: bool = False) -> Rungs:
+    epochs = situation.max_epochs
     return Rungs(
         situation.directions,
         first=1 if has_brackets or epochs is None else first_rung(epochs),
         max_epochs=epochs,
         eta=_REDUCTION,
         has_brackets=has_brackets,
-        n_startup=info.n_startup,
-        count_complete=count_complete,
+        least=_N_STARTUP,
         is_in_rounds=is_in_rounds,
     )
 
@@ -143,21 +142,15 @@ def _make_none(_situation: Situation) -> BasePruner:
 
 
 def _make_asha(situation: Situation) -> BasePruner:
-    from optuna.pruners import SuccessiveHalvingPruner
+    from nbautoml.study.live import AtRungs
 
-    epochs = situation.max_epochs
-    return SuccessiveHalvingPruner(
-        min_resource="auto" if epochs is None else first_rung(epochs), reduction_factor=_REDUCTION
-    )
+    return AtRungs(_rungs(situation, has_brackets=False))
 
 
 def _make_hyperband(situation: Situation) -> BasePruner:
-    from optuna.pruners import HyperbandPruner
+    from nbautoml.study.live import AtRungs
 
-    epochs = situation.max_epochs
-    if epochs is None:
-        return HyperbandPruner(reduction_factor=_REDUCTION)
-    return HyperbandPruner(min_resource=1, max_resource=max(2, epochs), reduction_factor=_REDUCTION)
+    return AtRungs(_rungs(situation, has_brackets=True))
 
 
 def _make_median(situation: Situation) -> BasePruner:
@@ -199,7 +192,6 @@ STOPPERS: Mapping[str, StopperInfo] = MappingProxyType(
                 help="at epochs r, 3r, 9r ... the better third of those that got there goes on "
                 "(asynchronous successive halving)",
                 make=_make_asha,
-                n_startup=_N_STARTUP,
                 needs_replay=True,
             ),
             StopperInfo(
@@ -207,7 +199,6 @@ STOPPERS: Mapping[str, StopperInfo] = MappingProxyType(
                 help="successive halving with several first epochs side by side, so that slow "
                 "starters have a chance",
                 make=_make_hyperband,
-                n_startup=_N_STARTUP,
                 needs_replay=True,
             ),
             StopperInfo(

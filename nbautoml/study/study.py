@@ -105,12 +105,7 @@ class Study:
             self._source,
             is_in_rounds=is_deterministic,
         )
-        self._rungs = rungs_for(
-            self._stopper,
-            self._situation,
-            lambda: self._loop.n_complete,
-            is_in_rounds=is_deterministic,
-        )
+        self._rungs = rungs_for(self._stopper, self._situation, is_in_rounds=is_deterministic)
         self._reported: dict[int, int] = {}  # with several objectives: the last epoch
         self._entries: dict[int, Entry] = {}
         self._open: dict[int, optuna.Trial] = {}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 
+import optuna
 import pytest
+from optuna.pruners import HyperbandPruner, SuccessiveHalvingPruner
+from optuna.trial import TrialState
 
 from nbautoml.errors import RecipeError
 from nbautoml.spec import Float, Objective, Space
@@ -22,34 +25,83 @@ def study(stopper, *objectives, **more):
     )
 
 
-@pytest.mark.parametrize("stopper", ["asha", "hyperband"])
+@pytest.mark.parametrize("has_brackets", [False, True])
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 @pytest.mark.parametrize("seed", range(5))
-def test_with_one_objective_the_rule_is_optunas(stopper, direction, seed):
+def test_with_one_objective_the_rule_is_optunas(has_brackets, direction, seed):
     """Many trials at a time, epochs in any order, equal values among them."""
     dice = random.Random(seed)
-    theirs = study(stopper, Objective("value", direction))
-    n_complete = 0
+    pruner = (
+        HyperbandPruner(min_resource=1, max_resource=27, reduction_factor=3)
+        if has_brackets
+        else SuccessiveHalvingPruner(min_resource=3, reduction_factor=3)
+    )
+    theirs = optuna.create_study(direction=direction, study_name="nbautoml", pruner=pruner)
     ours = Rungs(
-        [direction], first=1 if stopper == "hyperband" else first_rung(27), max_epochs=27,
-        has_brackets=stopper == "hyperband", n_startup=4, count_complete=lambda: n_complete,
-    )  # fmt: skip
-    running = {theirs.ask()[0]: 0 for _ in range(6)}
-    n_stopped = 0
+        [direction], first=1 if has_brackets else 3, max_epochs=27, has_brackets=has_brackets
+    )
+    running = [theirs.ask() for _ in range(6)]
+    epochs = dict.fromkeys(range(6), 0)
+    n_stopped = n_complete = 0
     for _ in range(900):
-        number = dice.choice(list(running))
-        running[number] += 1
-        epoch, value = running[number], round(dice.random(), 1)
-        expected = theirs.report(number, epoch, value)
-        assert ours.should_stop(number, epoch, [value]) == expected
+        trial = dice.choice(running)
+        epochs[trial.number] += 1
+        epoch, value = epochs[trial.number], round(dice.random(), 1)
+        trial.report(value, epoch)
+        expected = trial.should_prune()
+        assert ours.should_stop(trial.number, epoch, [value]) == expected
         if expected or epoch == 27:
             n_stopped += expected
             n_complete += not expected
-            theirs.tell(number, "stopped_early" if expected else "complete", value)
-            del running[number]
-            running[theirs.ask()[0]] = 0
+            state = TrialState.PRUNED if expected else TrialState.COMPLETE
+            theirs.tell(trial, None if expected else value, state=state)
+            running.remove(trial)
+            running.append(theirs.ask())
+            epochs[running[-1].number] = 0
     assert n_stopped > 20
-    assert n_complete > 4
+    assert n_complete > 0
+
+
+@pytest.mark.parametrize("stopper", ["asha", "hyperband"])
+def test_the_study_stops_by_the_rungs(stopper):
+    """Many trials side by side; the study's own numbers, values and direction reach the rungs."""
+    dice = random.Random(0)
+    found = study(stopper, ACCURACY)
+    rungs = Rungs(
+        ["maximize"], first=1 if stopper == "hyperband" else first_rung(27), max_epochs=27,
+        has_brackets=stopper == "hyperband", least=4,
+    )  # fmt: skip
+    running = {found.ask()[0]: 0 for _ in range(12)}
+    n_stopped = 0
+    for _ in range(600):
+        number = dice.choice(list(running))
+        running[number] += 1
+        epoch, value = running[number], dice.random()
+        should_stop = found.report(number, epoch, value)
+        assert should_stop == rungs.should_stop(number, epoch, [value])
+        if should_stop or epoch == 27:
+            n_stopped += should_stop
+            found.tell(number, "stopped_early" if should_stop else "complete", value)
+            del running[number]
+            running[found.ask()[0]] = 0
+    assert n_stopped > 20
+
+
+def test_of_a_dozen_that_train_side_by_side_a_third_is_left_after_the_first_rung():
+    """Nobody is complete yet: a rung that many have reached need not wait for that."""
+    found = study("asha", ACCURACY)
+    numbers = [found.ask()[0] for _ in range(12)]
+    rung = first_rung(27)
+    for epoch in range(1, rung):
+        assert not any(found.report(number, epoch, 0.1 * number) for number in numbers)
+    stopped = [number for number in reversed(numbers) if found.report(number, rung, 0.1 * number)]
+    assert stopped == list(range(8, -1, -1))
+
+
+def test_a_rung_stops_nobody_before_a_few_stood_there():
+    rungs = Rungs(["minimize"], first=1, least=4)
+    assert [rungs.should_stop(n, 1, [float(n)]) for n in range(5)] == [False] * 3 + [True] * 2
+    assert not rungs.should_stop(0, 3, [9.0])
 
 
 def test_a_trial_that_none_beats_in_all_objectives_goes_on():
