@@ -46,7 +46,7 @@ class Loop:
         *,
         is_in_rounds: bool = False,
     ) -> None:
-        from nbautoml.study.live import Graced, LiveStudy, Memory
+        from nbautoml.study.live import Graced, LiveStudy, Memory, Reseedable
 
         self._situation = situation
         self._sampler_info, self._stopper_info = sampler, stopper
@@ -58,6 +58,7 @@ class Loop:
             self._memory = Memory()
             self._memory.create_new_study(_directions(situation.directions), _NAME)
             self._lasting: Any = self._new_sampler(0)
+            self._can_reseed = isinstance(self._lasting, Reseedable)
             pruner: Any = stopper.make(situation)
             if stopper.n_startup:
                 pruner = Graced(pruner, stopper.n_startup, lambda: self.n_complete)
@@ -184,7 +185,11 @@ class Loop:
     def _set_sampler(self, number: int, n_drawn: int) -> None:
         # One that lives on carries what an earlier process drew; in rounds nothing may hang on that.
         is_new = self._sampler_info.is_seeded_by_trial or self._is_in_rounds
-        self._study.sampler = self._new_sampler(number, n_drawn) if is_new else self._lasting
+        if is_new and self._can_reseed:
+            self._lasting.reseed(derived_seed(self._situation.seed, number, n_drawn))
+        self._study.sampler = (
+            self._new_sampler(number, n_drawn) if is_new and not self._can_reseed else self._lasting
+        )
 
     def _open(self, fixed: Mapping[str, Any] | None) -> tuple[optuna.Trial, dict[str, Any]]:
         space = self._situation.space

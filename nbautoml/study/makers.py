@@ -104,9 +104,9 @@ def _groups(space: Space) -> list[dict[str, Any]]:
 
 def make_random(_situation: Situation, seed: int, _source: Source) -> BaseSampler:
     """Draws by chance."""
-    from optuna.samplers import RandomSampler
+    from nbautoml.study.live import SteadyRandom
 
-    return RandomSampler(seed=seed)
+    return SteadyRandom(seed=seed)
 
 
 def make_tpe(situation: Situation, seed: int, _source: Source) -> BaseSampler:

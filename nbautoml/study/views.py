@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Container
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class SamplerView:
         self,
         signs: tuple[int, ...],
         cap: int,
-        failed: Container[int],
+        failed: Collection[int],
         *,
         enough_good: int = _ENOUGH_GOOD,
     ) -> None:
@@ -76,6 +76,8 @@ class SamplerView:
         self._from = n
 
     def _with_failures(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        if not self._failed:
+            return trials
         n_good = sum(trial.values is not None for trial in trials)
         if n_good < self._enough_good:
             return trials
