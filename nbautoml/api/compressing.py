@@ -75,9 +75,7 @@ def submit_compression(ask: Ask) -> Submitted:
     modules = {GIVEN: module, **({} if student is None else {STUDENT: student})}
     names, around = names_of_modules(modules.values())
     loss_name, loss = read_given_loss(ask, run, names)
-    notes = (*data.notes, *try_module(module, ask, data, fixed, loss))
-    if student is not None:
-        notes = (*notes, *try_student(student, module, ask, data, fixed, loss))
+    notes = (*data.notes, *_tried(module, student, ask, data, fixed, loss))
     files = {file: dump_module(one, names) for file, one in modules.items()}
     blueprints = [blueprint_of(one, names)[0] for one in modules.values()]
     roots = [*classes_of(blueprints), *([loss_name] if loss_name else [])]
@@ -117,6 +115,21 @@ def submit_compression(ask: Ask) -> Submitted:
     )
     folder = start(ask.home, recipe, capsule, files)
     return Submitted(home=ask.home, folder=folder, notes=notes)
+
+
+def _tried(
+    module: nn.Module,
+    student: nn.Module | None,
+    ask: Ask,
+    data: DataSpec,
+    fixed: Mapping[str, Any],
+    loss: Any,
+) -> tuple[str, ...]:
+    """One batch through all that is to be trained; returns what people should know."""
+    told = try_module(module, ask, data, fixed, loss)
+    if student is None:
+        return told
+    return (*told, *try_student(student, module, ask, data, fixed, loss))
 
 
 def _sha256(data: bytes | None) -> str:

@@ -174,6 +174,23 @@ class Run(Steering, Pictures):
 
         return verdicts_of(self.name, self.recipe, self._rows())
 
+    def layers(self, trial: int | None = None) -> pd.DataFrame:
+        """Of a compressed model: a row a layer, with its figures before and after.
+
+        ``out`` (channels or neurons), ``bits``, ``weights``, ``macs``, ``ms`` (eager, one thread),
+        each ``_before`` and ``_after``; nothing on the side where there is no such layer.
+
+        Args:
+            trial: number of the trial; the pick when left out.
+
+        Raises:
+            NbAutomlError: it is no compression, or the model was not kept.
+        """
+        from nbautoml.api.compressed import layers_frame
+
+        number = self.best.number if trial is None else self.trial(trial).number
+        return layers_frame(self._folder, self.recipe, number)
+
     @property
     def best_model(self) -> nn.Module:
         """The best trial's module with its trained weights: see `model`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import keyword
 import math
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import __main__
@@ -19,7 +20,7 @@ from nbautoml.widgets.labels import one_line
 from nbautoml.widgets.protocol import LayerRow, LayerSide
 from nbautoml.widgets.source import RecordReader
 
-__all__ = ["KeptOfTrial", "kept_of_trial", "use_line"]
+__all__ = ["KeptOfTrial", "kept_of_trial", "layers_in", "use_line"]
 
 _MODELS = ("weights", "model")
 _LAYERS = "layers"
@@ -51,16 +52,30 @@ def kept_of_trial(reader: RecordReader, trial: int, *, run_id: str, name: str) -
         "n_layers_left_out": 0,
         "problem": "",
     }
-    tables = [file for file in files if file.kind == _LAYERS]
-    if tables:
-        try:
-            layers = _read_layers(tables[-1])
-        except (StoreError, ValueError) as error:
-            kept["problem"] = one_line(error.message if isinstance(error, StoreError) else error)
-        else:
-            kept["layers"] = layers[:_MAX_LAYERS]
-            kept["n_layers_left_out"] = max(len(layers) - _MAX_LAYERS, 0)
+    try:
+        layers = layers_in(files)
+    except StoreError as error:
+        kept["problem"] = one_line(error.message)
+    else:
+        kept["layers"] = layers[:_MAX_LAYERS]
+        kept["n_layers_left_out"] = max(len(layers) - _MAX_LAYERS, 0)
     return kept
+
+
+def layers_in(files: Sequence[ArtifactRow]) -> list[LayerRow]:
+    """The layers of a compressed model before and after.
+
+    Args:
+        files: that were kept of its trial; without a table among them there are no layers.
+
+    Raises:
+        StoreError: the table is damaged.
+    """
+    tables = [file for file in files if file.kind == _LAYERS]
+    try:
+        return _read_layers(tables[-1]) if tables else []
+    except ValueError as error:
+        raise StoreError(str(error)) from None
 
 
 def use_line(trial: int, *, run_id: str, name: str) -> str:

@@ -365,6 +365,25 @@ def test_torchao_quantises_a_run_whose_file_answers_as_it_was_judged(trained, as
         assert run.model(1)(asked["data"][0][:4]).shape == (4, 10)
 
 
+def test_what_torchao_quantised_runs_in_a_fresh_process_without_torchao(trained, asked, tmp_path):
+    pytest.importorskip("torchao")
+    run = nbautoml.compress(trained, method="quantize", quantizer="torchao", name="ao", **asked)
+    rows = asked["data"][0][:4]
+    with torch.no_grad():
+        here = run.model(1)(rows)
+    torch.save(rows, tmp_path / "rows.pt")
+    code = (
+        "import sys, torch, nbautoml\n"
+        f"model = nbautoml.load('ao', home={str(run.home.path)!r}).model(1)\n"
+        f"print(model(torch.load({str(tmp_path / 'rows.pt')!r})).tolist())\n"
+        "print([name for name in sys.modules if name.startswith('torchao')])\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    answers, packages = found.stdout.splitlines()
+    assert torch.allclose(torch.tensor(eval(answers)), here, atol=1e-6)
+    assert packages == "[]"
+
+
 def test_a_compression_is_neither_verified_nor_written_as_a_cell(pruned):
     from nbautoml.api.portable import portable_code
 

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import nbautoml
+from nbautoml.api.compressed import layers_frame
 from nbautoml.api.help import help_on
 from nbautoml.api.verb_table import VERBS
 from nbautoml.compress import Distillation, Pruning, Quantization
@@ -113,6 +114,26 @@ def test_the_record_says_that_another_class_has_taken_the_place(pruned):
     rows = json.loads(load_artifact(file))["layers"]
     assert [row["name"] for row in rows if row["after"] is None] == ["first", "second", "last"]
     assert [row["name"] for row in rows if row["before"] is None] == ["conv", "out"]
+
+
+def test_its_layers_are_a_table_with_one_side_each(pruned):
+    table = pruned.layers(1).set_index("name")
+    assert table["weights_before"].dropna().sum() == pruned.trial(0).metrics["weights"]
+    assert table["weights_after"].dropna().sum() == pruned.trial(1).metrics["weights"]
+    assert table.loc["conv", "kind"] == "Conv2d"
+    assert table.loc["conv", "out_after"] == 3
+    assert table.loc["conv", ["out_before", "ms_before"]].isna().all()
+    assert table.loc["first", "macs_before"] == 64 * 64
+    assert pruned.layers().equals(pruned.layers(pruned.best.number))
+
+
+def test_layers_are_those_of_a_compression_and_of_a_model_that_was_kept(pruned, asked):
+    one = nbautoml.train(Student, epochs=1, **asked)
+    with pytest.raises(NbAutomlError, match="only a compression has layers before and after"):
+        one.layers(0)
+    with pytest.raises(NbAutomlError, match=r"trial 7 .* was not kept") as told:
+        layers_frame(pruned.folder, pruned.recipe, 7)
+    assert told.value.hint == "kept are those of trials 0, 1"
 
 
 def test_it_loads_and_runs_as_onnx_in_a_fresh_process(pruned, data, tmp_path):

@@ -164,8 +164,8 @@ def test_a_student_of_another_class_learns_in_processes_and_is_found_again(cells
     assert cells.error is None
     little = cells.names["little"]
     assert [note for note in little.notes if note.startswith("student Small: 860 weights")]
-    while little.state in {"queued", "running"} and not little.info.n_finished:
-        time.sleep(0.1)
+    while not little.info.n_finished:
+        little.wait(timeout=0.1)
     client.send(little.folder, Interrupt())
     assert little.wait().state == "interrupted"
     little.resume().wait()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from nbautoml.compress.layer_table import layers_table
 from nbautoml.measure import layer_times
 
 
@@ -33,28 +32,3 @@ def test_modules_are_left_as_they_were():
     assert module.training
     assert torch.get_num_threads() == n_threads
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
-
-
-def test_a_layer_that_is_not_called_stands_in_the_table_without_a_time():
-    table = layers_table(Twice(), Twice(), {}, torch.zeros(1, 4))["layers"]
-    sides = {row["name"]: row["after"] for row in table}
-    assert "ms" not in sides["idle"]
-    assert sides["large"]["ms"] > 0
-
-
-class Scaled(nn.Module):
-    """A layer with a weight of its own around another layer."""
-
-    def __init__(self):
-        super().__init__()
-        self.gain, self.fc = nn.Parameter(torch.ones(4)), nn.Linear(4, 6)
-
-    def forward(self, x):
-        return self.fc(x * self.gain)
-
-
-def test_a_layer_around_another_counts_its_own_share_alone():
-    net = nn.Sequential(Scaled(), nn.Linear(6, 2))
-    table = layers_table(net, net, {}, torch.zeros(1, 4))["layers"]
-    macs = {row["name"]: row["after"]["macs"] for row in table}
-    assert macs == {"0": 0, "0.fc": 24, "1": 12}
