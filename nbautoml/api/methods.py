@@ -12,8 +12,8 @@ from nbautoml.api.students import check_student_is_taught, given_student_of
 from nbautoml.compress.quantizers import QUANTIZERS
 from nbautoml.compress.space import ORIGINAL, SEARCHED, space_for
 from nbautoml.compress.students import declared
-from nbautoml.compress.table import techniques_from, work_of
-from nbautoml.compress.techniques import Technique
+from nbautoml.compress.table import technique_from_json, techniques_from, work_of
+from nbautoml.compress.techniques import Quantization, Technique
 from nbautoml.errors import RecipeError, SpaceError
 from nbautoml.spec import SETTING_NAMES, Choice, Dimension, Space
 from nbautoml.spec.signature import read_parameters
@@ -55,7 +55,17 @@ def with_method(ask: Ask) -> Ask:
 
 def _techniques(method: Any, ask: Ask, *, has_student: bool) -> tuple[Technique, ...]:
     who = "given" if has_student else "same"
-    return techniques_from(method, quantizer=ask.options["quantizer"], student=who)
+    found = techniques_from(method, quantizer=ask.options["quantizer"], student=who)
+    epochs = ask.settings.get("epochs", ask.cell.get("epochs"))
+    if not isinstance(method, str) or not isinstance(epochs, int):
+        return found  # a config says itself how long it trains; what is no number is refused later
+    # Quantisation by its word does not train.
+    return tuple(
+        step
+        if isinstance(step, Quantization)
+        else technique_from_json({**step.to_json(), "epochs": epochs})
+        for step in found
+    )
 
 
 def check_searched(words: Iterable[str]) -> None:

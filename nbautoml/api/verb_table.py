@@ -74,7 +74,8 @@ _TABLE = (
         example="%automl compress small --model run.best_model --data (X, y) --max-drop 0.01 "
         "--max-latency 2ms",
         story="Every model is measured after export, on this machine, beside the original. "
-        "Settings are those of the fine-tuning; --epochs is its longest. A cell may assign model, "
+        "Settings are those of the fine-tuning; --epochs is its longest, and "
+        "that of each technique that is named by its word. A cell may assign model, "
         "method and student.",
     ),
     Verb(

@@ -56,6 +56,8 @@ STUDENT = "student_"
 TRAINED = frozenset({"pruning", "low_rank", "distillation"})
 """Dimensions whose techniques are fine-tuned; of quantisation only one form is."""
 MOST_LR_SCALE = 10.0
+FRESH_SCALE = 5.0
+"""Times the trainer's rate for a student that may know nothing yet."""
 
 
 def space_for(
@@ -173,8 +175,11 @@ def presets(space: Space, n_epochs: int) -> list[dict[str, Any]]:
         if form in FIRST_FORMS:
             said = static if form == "int8_static" else {"quantization": form}
             wanted.append({**said, "epochs": 0})
-    if "given" in students:  # somebody wants to know about this one: right away, in both forms
-        wanted += [taught("given"), {**taught("given"), **weights(8)}]
+    if "given" in students:
+        # Somebody wants to know about this one, right away: as one that has learnt already, and, at
+        # a higher rate, as one that has not (a fresh student of digits after 8 passes of Adam: 91 %
+        # at 0.001, 96 % at five times that).
+        wanted += [taught("given"), {**taught("given"), "lr_scale": FRESH_SCALE, **weights(8)}]
     if shares:
         # The less is left, the higher the rate that brings it back in the same passes.
         wanted += [

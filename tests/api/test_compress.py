@@ -128,6 +128,12 @@ def test_named_techniques_make_one_smaller_model(trained, data, asked):
     assert sum(weight.numel() for weight in model.parameters()) == small.metrics["weights"]
 
 
+def test_words_train_for_as_many_passes_as_were_said(pruned):
+    (step,) = pruned.recipe.settings["techniques"]
+    assert (step["technique"], step["epochs"]) == ("Pruning", 1)
+    assert len(pruned.trial(1).curves.query("name == 'accuracy'")) == 1
+
+
 def test_the_model_is_left_as_it_was(weights_before, pruned, trained):
     assert pruned.state == "finished"
     after = trained.parameters()

@@ -219,6 +219,7 @@ def test_a_search_tries_it_with_all_passes_before_other_trained_models():
     trained = [point for point in points if point["epochs"]]
     assert [point.get("student") for point in trained[:2]] == ["given", "given"]
     assert [point["quantization"] for point in trained[:2]] == ["off", "int8_weights"]
+    assert [point["lr_scale"] for point in trained[:2]] == [1.0, 5.0]
     assert all(SPACE.explain(point) == "" for point in points)
     assert original_point(SPACE)["distillation"] == "off"
 
