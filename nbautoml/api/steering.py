@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from nbautoml.api.commands import command_run, resume_run
+from nbautoml.api.commands import command_run, further_budget, resume_run
+from nbautoml.api.kinds import KINDS
 from nbautoml.api.texts import run_line
 from nbautoml.api.waiting import ProgressLine, wait_for
 from nbautoml.events import CancelTrial, Enqueue, Pause, Stop
@@ -50,14 +51,24 @@ class Steering:
         """Hold all trials at their next batch; `resume` goes on."""
         return self._sent(Pause())
 
-    def resume(self, *, run_code: bool = False) -> Self:
-        """Go on: after a pause, or with a new supervisor after an interruption or a stop.
+    def resume(
+        self, *, more: int | None = None, time: float | str | None = None, run_code: bool = False
+    ) -> Self:
+        """Go on: after a pause, with a new supervisor after an interruption or a stop, or with more.
 
         Args:
+            more: so many trials beyond those that there are, also when the run is finished: the
+                sampler goes on from what they have shown.
+            time: so long beyond what was spent, in seconds or as "10m". What is asked takes the
+                place of the run's budget; with neither the run keeps its own.
             run_code: execute the code of a run that you did not submit here (one that came in an
                 archive or with a folder); look at `code` first. Said once, it is remembered.
         """
-        resume_run(self._run.home, self._run.folder, self._run.info, run_code=run_code)
+        run = self._run
+        more = None if more is None else KINDS["count"].checked("more", more)
+        seconds = None if time is None else KINDS["duration"].checked("time", time)
+        budget = further_budget(run.folder, more, seconds)
+        resume_run(run.home, run.folder, run.info, run_code=run_code, budget=budget)
         return self
 
     def cancel(self, trial: int) -> Self:

@@ -106,7 +106,11 @@ _ACTIONS: Mapping[str, Callable[[Order], Any]] = {
     "show": _show,
     "stop": lambda order: _run(order).stop(),
     "pause": lambda order: _run(order).pause(),
-    "resume": lambda order: _run(order).resume(run_code="run_code" in order.values),
+    "resume": lambda order: _run(order).resume(
+        more=order.values.get("more"),
+        time=order.values.get("time"),
+        run_code="run_code" in order.values,
+    ),
     "rm": _rm,
     "code": _code,
     "report": lambda order: _run(order).report(order.values.get("path")),

@@ -107,9 +107,19 @@ _TABLE = (
     ),
     Verb(
         name="resume",
-        purpose="go on with a run that is paused, interrupted or stopped",
+        purpose="go on with a run that is paused, interrupted or stopped, or with more trials",
         places=(_RUN,),
         options=(
+            Option(
+                name="more",
+                kind="count",
+                help="so many trials beyond those that there are, also when it is finished",
+            ),
+            Option(
+                name="time",
+                kind="duration",
+                help="so long beyond what it has spent, also when it is finished",
+            ),
             Option(
                 name="run_code",
                 kind="flag",
@@ -118,7 +128,9 @@ _TABLE = (
             ),
             HOME,
         ),
-        example="%automl resume digits",
+        example="%automl resume digits --more 20",
+        story="What --more and --time ask for takes the place of the run's budget; with neither it "
+        "keeps its own. The sampler goes on from what the trials have shown.",
     ),
     Verb(
         name="rm",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import functools
 import json
 import subprocess
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from nbautoml.errors import EngineError
 from nbautoml.events import Command, Interrupt
+from nbautoml.spec.budget import Budget
 from nbautoml.store import Home, RunFolder
 from nbautoml.store.interrupts import interrupts_held
 
@@ -74,13 +76,16 @@ def submit(
     return folder
 
 
-def resume(home: Home, folder: RunFolder, *, run_code: bool = False) -> None:
+def resume(
+    home: Home, folder: RunFolder, *, run_code: bool = False, budget: Budget | None = None
+) -> None:
     """Go on with a run whose supervisor is gone; finished trials stay as they are.
 
     Args:
         home: where its data lies.
         folder: the run.
         run_code: execute its code though somebody else may have written it; remembered.
+        budget: what it may spend from now on in all; with one a finished run goes on, too.
 
     Raises:
         EngineError: the run is going on, or is finished, or is not this user's.
@@ -88,15 +93,12 @@ def resume(home: Home, folder: RunFolder, *, run_code: bool = False) -> None:
     with folder.reader() as reader:
         state = reader.run().state
     recipe = folder.recipe()
-    if state not in _RESUMABLE:
+    if state not in _RESUMABLE and not (state == "finished" and budget is not None):
         raise EngineError(
             f"run {recipe.name!r} is {state}, there is nothing to resume",
-            hint="for more trials run the cell again under another name"
-            + (
-                f"; with --enqueue {recipe.name}.best.params it begins with the best of this one"
-                if recipe.kind == "tune"
-                else ""
-            ),
+            hint="to train another time run the cell again under another name"
+            if recipe.kind == "train"
+            else f"%automl resume {recipe.name} --more 20 goes on with twenty more trials",
         )
     if not folder.is_ours:
         if not run_code:
@@ -107,6 +109,8 @@ def resume(home: Home, folder: RunFolder, *, run_code: bool = False) -> None:
                 f"it: %automl resume {recipe.name} --run-code",
             )
         folder.take_as_ours()
+    if budget is not None:
+        folder.replace_recipe(dataclasses.replace(recipe, budget=budget))
     if recipe.execution.executor == "inline":
         from nbautoml.engine.supervisor import run_in_process
 

@@ -97,7 +97,10 @@ def _steer(order_of: Callable[[Run], Run]) -> Callable[..., None]:
 
 
 def _resume(shell: Any, order: Order) -> Run:
-    run = _load(order).resume(run_code="run_code" in order.values)
+    values = order.values
+    run = _load(order).resume(
+        more=values.get("more"), time=values.get("time"), run_code="run_code" in values
+    )
     _bind(shell, run)
     return run.show_once()
 

@@ -143,8 +143,7 @@ class RunFolder:
             kept = json.dumps({"url": without_password(server)})
             write_whole(path / "store.json", kept.encode())
         # The recipe comes last: a folder without one is no run, whatever stopped us before.
-        text = json.dumps(recipe.to_json(), indent=1, ensure_ascii=False)
-        write_whole(path / "recipe.json", text.encode("utf-8", "replace"))
+        write_whole(path / "recipe.json", _written(recipe))
         made = cls(path)
         made.take_as_ours()
         return made
@@ -159,6 +158,21 @@ class RunFolder:
         from nbautoml.spec.recipe import Recipe
 
         return Recipe.from_json(self.recipe_json())
+
+    def replace_recipe(self, recipe: Recipe) -> None:
+        """Another budget for a run that nobody trains at the moment; it stays this user's.
+
+        Raises:
+            StoreError: it was not submitted by this user, or the folder cannot be written.
+        """
+        from nbautoml.store.signature import sign
+
+        if not self.is_ours:
+            raise StoreError(f"the run {self.id} was not submitted by you on this machine")
+        data = _written(recipe)
+        sign(self.path, next_recipe=data)
+        write_whole(self.path / "recipe.json", data)
+        sign(self.path)
 
     def recipe_json(self) -> dict[str, Any]:
         """The recipe's file as it is."""
@@ -179,6 +193,10 @@ class RunFolder:
         from nbautoml.store.writer import Writer
 
         return Writer(self, owner)
+
+
+def _written(recipe: Recipe) -> bytes:
+    return json.dumps(recipe.to_json(), indent=1, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import hmac
 import os
 import secrets
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from nbautoml.errors import StoreError
@@ -27,12 +28,21 @@ _LIMIT_BYTES = 64 * 1024**2
 _KEY_BYTES = 32
 
 
-def sign(folder: Path) -> bool:
-    """Sign a run's folder; False where this user has no place for a key."""
+def sign(folder: Path, *, next_recipe: bytes | None = None) -> bool:
+    """Sign a run's folder; False where this user has no place for a key.
+
+    Args:
+        folder: of the run.
+        next_recipe: a recipe that is about to replace the one there. Both are signed, so that
+            whoever stops between the two files leaves a run that is signed; sign again afterwards.
+    """
     key = _key()
     if key is None:
         return False
-    write_whole(folder / SIGNATURE, _digest(folder, key).encode(), is_synced=False)
+    lines = [_digest(folder, key)]
+    if next_recipe is not None:
+        lines.append(_digest(folder, key, {"recipe.json": next_recipe}))
+    write_whole(folder / SIGNATURE, "\n".join(lines).encode(), is_synced=False)
     return True
 
 
@@ -43,16 +53,19 @@ def is_signed(folder: Path) -> bool:
         return False
     try:
         found = read_small(folder / SIGNATURE, limit=1024)
-        return hmac.compare_digest(found, _digest(folder, key).encode())
+        own = _digest(folder, key).encode()
+        return any(hmac.compare_digest(line, own) for line in found.splitlines()[:2])
     except StoreError:
         return False
 
 
-def _digest(folder: Path, key: bytes) -> str:
+def _digest(folder: Path, key: bytes, instead: Mapping[str, bytes] | None = None) -> str:
     digest = hmac.new(key, digestmod=hashlib.sha256)
     for name in _SIGNED:
         path = folder / name
-        data = read_small(path, limit=_LIMIT_BYTES) if path.exists() else b""
+        data = (instead or {}).get(name)
+        if data is None:
+            data = read_small(path, limit=_LIMIT_BYTES) if path.exists() else b""
         digest.update(f"{name}\0{len(data)}\0".encode())
         digest.update(data)
     return digest.hexdigest()

@@ -75,6 +75,7 @@ class Tail:
         should_hold_all: bool = False,
     ) -> None:
         self._owns_reader = not hasattr(source, "changes")
+        self._source = source
         self._reader: RecordReader = source.reader() if self._owns_reader else source  # type: ignore[union-attr,assignment]
         self._recipe: Recipe = recipe or source.recipe()  # type: ignore[union-attr]
         try:
@@ -253,6 +254,9 @@ class Tail:
     def _take(self, changes: Changes) -> tuple[bool, bool, list[Line]]:
         """Make the changes ours; returns whether columns and names are new, and the new pieces."""
         has_new_columns = self._table.update(changes.trials)
+        if self.is_final and changes.run.state not in FINAL_STATES and self._owns_reader:
+            # It was resumed, with more trials perhaps.
+            self._recipe = self._source.recipe()  # type: ignore[union-attr]
         self._run = changes.run
         restarted = set(changes.dropped)
         self._begun = {key for key in self._begun if key[0] not in restarted}

@@ -219,6 +219,42 @@ def test_a_run_is_paused_resumed_and_stopped(cells):
     assert isinstance(cells.error, EngineError)
 
 
+def test_a_finished_run_goes_on_with_more_trials(cells):
+    cells.run(TUNE)
+    small = cells.names["small"].wait()
+    before = {row["number"]: row["value"] for _, row in small.trials.reset_index().iterrows()}
+    cells.run("%automl resume small --more 3")
+    assert cells.error is None
+    small.wait()
+    assert small.state == "finished"
+    after = {row["number"]: row["value"] for _, row in small.trials.reset_index().iterrows()}
+    assert sorted(after) == [0, 1, 2, 3, 4]
+    assert before.items() <= after.items()
+    assert "5/5" in repr(nbautoml.runs())
+    cells.run("%automl resume small")
+    assert isinstance(cells.error, EngineError)
+    assert "--more" in cells.error.hint
+
+
+def test_more_of_a_run_that_goes_on_is_refused(cells):
+    cells.run(LONG)
+    cells.run("%automl resume long --more 3")
+    assert isinstance(cells.error, EngineError)
+    assert "when it is over" in cells.error.hint
+    cells.run("%automl stop long")
+    cells.names["long"].wait()
+
+
+def test_more_of_a_lone_fit_is_refused(cells):
+    cells.run(HERE)
+    cells.run(
+        "%automl train once --model Net --data (X, y) --params {small.best.params} --executor inline"
+    )
+    cells.run("%automl resume once --more 3")
+    assert isinstance(cells.error, EngineError)
+    assert "more --epochs" in cells.error.hint
+
+
 def test_refusals_of_the_supervisor_are_errors(cells):
     cells.run(LONG)
     long = cells.names["long"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -15,7 +16,8 @@ import pytest
 
 from nbautoml.errors import RunNameTakenError, RunNotFoundError, StoreError
 from nbautoml.events import RunStateChanged
-from nbautoml.store import Home, Owner, RunFolder
+from nbautoml.spec.budget import Budget
+from nbautoml.store import Home, Owner, RunFolder, files
 from nbautoml.store.interrupts import interrupts_held
 from nbautoml.testing.store_events import tiny_recipe, whole_trial
 
@@ -361,3 +363,44 @@ def test_read_only_home_says_what_to_do(as_nobody):
         with pytest.raises(StoreError, match="read-only") as caught:
             Home(place / "home").create_run(tiny_recipe(), None)
         assert "NBAUTOML_HOME" in caught.value.hint
+
+
+def test_a_run_with_another_budget_is_still_ours(home):
+    folder = finished(home)
+    recipe = folder.recipe()
+    folder.replace_recipe(dataclasses.replace(recipe, budget=Budget(n_trials=50)))
+    assert folder.is_ours
+    assert folder.recipe().budget == Budget(n_trials=50)
+    assert folder.recipe().name == recipe.name
+
+
+@pytest.mark.parametrize("n_written", [1, 2])
+def test_a_budget_whose_writing_is_cut_off_leaves_a_run_of_ours(home, monkeypatch, n_written):
+    folder = finished(home)
+    recipe = dataclasses.replace(folder.recipe(), budget=Budget(n_trials=50))
+    real, n = files.write_whole, 0
+
+    def dies(*args: object, **more: object) -> None:
+        nonlocal n
+        if n == n_written:
+            raise KeyboardInterrupt
+        n += 1
+        real(*args, **more)
+
+    monkeypatch.setattr("nbautoml.store.folder.write_whole", dies)
+    monkeypatch.setattr("nbautoml.store.signature.write_whole", dies)
+    with pytest.raises(KeyboardInterrupt):
+        folder.replace_recipe(recipe)
+    assert folder.is_ours
+    assert folder.recipe().budget.n_trials == (
+        50 if n_written == 2 else tiny_recipe().budget.n_trials
+    )
+
+
+def test_a_run_of_somebody_else_gets_no_other_budget(home):
+    folder = finished(home)
+    text = (folder.path / "recipe.json").read_text()
+    (folder.path / "recipe.json").write_text(text.replace('"digits"', '"dig1ts"'))
+    with pytest.raises(StoreError, match="not submitted by you"):
+        folder.replace_recipe(folder.recipe())
+    assert not folder.is_ours

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -23,6 +24,7 @@ from nbautoml.events import (
     TrialRequeued,
     TrialStarted,
 )
+from nbautoml.spec.budget import Budget
 from nbautoml.spec.objective import Objective
 from nbautoml.store import Owner
 from nbautoml.widgets import table
@@ -129,6 +131,15 @@ def tail(running):
 
 def test_nothing_new_is_no_delta(tail):
     assert tail.delta() is None
+
+
+def test_a_run_that_goes_on_with_more_says_how_many(running, tail):
+    running.finish()
+    tail.delta()
+    recipe = running.folder.recipe()
+    running.folder.replace_recipe(replace(recipe, budget=Budget(n_trials=77)))
+    running.apply(RunStateChanged(state="running"))
+    assert tail.delta()["header"]["n_trials"] == 77
 
 
 def test_delta_fits_the_declaration(running, tail):
