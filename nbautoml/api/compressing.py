@@ -126,10 +126,13 @@ def _tried(
     loss: Any,
 ) -> tuple[str, ...]:
     """One batch through all that is to be trained; returns what people should know."""
-    told = try_module(module, ask, data, fixed, loss)
-    if student is None:
-        return told
-    return (*told, *try_student(student, module, ask, data, fixed, loss))
+    from nbautoml.measure.timing import fixed_threads
+
+    with fixed_threads(1):  # several would spin, see `nbautoml.api.trying.try_batch`
+        told = try_module(module, ask, data, fixed, loss)
+        if student is None:
+            return told
+        return (*told, *try_student(student, module, ask, data, fixed, loss))
 
 
 def _sha256(data: bytes | None) -> str:

@@ -178,6 +178,20 @@ def test_a_student_of_another_class_learns_in_processes_and_is_found_again(cells
     assert small.conv.out_channels == 5
 
 
+def test_a_cell_may_give_the_student_of_a_model_that_is_all_torchs(cells):
+    cells.run("model = nn.Sequential(nn.Linear(64, 200), nn.ReLU(), nn.Linear(200, 10))")
+    cells.run(
+        "%%automl compress little --model model --data (X, y) --executor inline --max-drop 1\n"
+        "from nbautoml.compress import Distillation\n"
+        'method = [Distillation(student="given", epochs=1)]\n'
+        f"{SMALL}\nstudent = Small(4)\n"
+    )
+    assert cells.error is None
+    assert cells.names["little"].state == "finished", cells.names["little"].message
+    assert type(cells.names["little"].model(1)) is cells.names["Small"]
+    assert "GAIN = 2.0" in cells.names["little"].code
+
+
 def test_a_student_that_does_not_fit_is_told_at_its_word(cells):
     cells.run("from nbautoml import Float, Int\n" + NET.partition("lr =")[0])
     cells.run("model = Net()")
