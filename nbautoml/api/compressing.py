@@ -68,7 +68,8 @@ def submit_compression(ask: Ask) -> Submitted:
     ask = with_method(ask)
     module, run = read_model(ask)
     student = read_student(ask)
-    name = ask.options["name"] or ask.home.free_name(f"{type(module).__name__.lower()}_small")
+    symbol = type(module).__name__
+    name = ask.options["name"] or ask.home.free_name(f"{symbol.lower()}_small")
     check_free(ask.home, name)
     data = read_given_data(ask, run)
     fixed, n_epochs = read_settings(ask, run)
@@ -85,12 +86,7 @@ def submit_compression(ask: Ask) -> Submitted:
         kind="compress",
         name=name,
         run_id="",
-        target=Target(
-            role="module",
-            symbol=type(module).__name__,
-            capsule_hash=capsule.hash,
-            loss=loss_name,
-        ),
+        target=Target(role="module", symbol=symbol, capsule_hash=capsule.hash, loss=loss_name),
         data=data,
         space=read_space(ask, module, run, data, n_epochs),
         fixed=fixed,
