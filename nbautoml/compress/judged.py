@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from nbautoml.compress.exports import float_file
 from nbautoml.compress.limits import ENERGY, held_out_name
 from nbautoml.errors import EnergyError, MissingExtraError, ModelError
 from nbautoml.measure import (
@@ -19,7 +20,6 @@ from nbautoml.measure import (
     count_nonzero,
     count_weights,
     energies,
-    export_onnx,
     fixed_threads,
     meter_for,
     open_onnx,
@@ -108,7 +108,7 @@ def judged(
 
 def _exported(piece: Piece, example: Any, notes: list[str]) -> Exported | None:
     try:
-        data = piece.onnx if piece.onnx is not None else export_onnx(piece.module, example)
+        data = piece.onnx if piece.onnx is not None else float_file(piece.module, example)
         return open_onnx(data, n_threads=N_THREADS)
     except (ModelError, MissingExtraError) as error:
         notes.append(f"latency and size are those of the eager module: {error.message}")
@@ -122,7 +122,7 @@ _ORIGINALS: weakref.WeakKeyDictionary[nn.Module, Exported | None] = weakref.Weak
 def _exported_once(module: nn.Module, example: Any) -> Exported | None:
     if module not in _ORIGINALS:
         try:
-            _ORIGINALS[module] = open_onnx(export_onnx(module, example), n_threads=N_THREADS)
+            _ORIGINALS[module] = open_onnx(float_file(module, example), n_threads=N_THREADS)
         except (ModelError, MissingExtraError):
             _ORIGINALS[module] = None
     return _ORIGINALS[module]

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from nbautoml.compress.shelf import Shelf
     from nbautoml.compress.training import Bench
     from nbautoml.data import TrainData
 
@@ -63,6 +64,7 @@ class Shop:
             there are too few.
         original: the model that is to become smaller.
         student: the module that was given to learn from it; None where none was.
+        shelf: what was made of it here, to be exported in other forms.
     """
 
     recipe: Recipe
@@ -72,6 +74,7 @@ class Shop:
     held_out: TrainData | None
     original: nn.Module
     student: nn.Module | None
+    shelf: Shelf
 
     @property
     def loss(self) -> Any:
@@ -90,6 +93,7 @@ def _shop(run_folder: Path, home_data: Path, device: str) -> Shop:
     from nbautoml.capsule import import_capsule
     from nbautoml.compress.rows import split_rows
     from nbautoml.compress.saved import load_module
+    from nbautoml.compress.shelf import Shelf
     from nbautoml.data import open_data
 
     recipe = Recipe.from_json(json.loads((run_folder / "recipe.json").read_text(encoding="utf-8")))
@@ -114,6 +118,7 @@ def _shop(run_folder: Path, home_data: Path, device: str) -> Shop:
         held_out=held_out,
         original=load_module(data, vars(capsule)),
         student=None if student is None else load_module(student, vars(capsule)),
+        shelf=Shelf(),
     )
 
 
@@ -167,7 +172,9 @@ def _whole(trial: TrialSpec, task: Task, context: TaskContext) -> TrialEnded:
     reporter = Reporter(trial.number, context)
     bench = bench_for(shop, trial, reporter, context)
     techniques = techniques_of(trial.params, shop.recipe.settings, lr=bench.settings.lr)
-    piece = apply_techniques(shop.original, techniques, bench, student=shop.student)
+    piece = apply_techniques(
+        shop.original, techniques, bench, student=shop.student, shelf=shop.shelf
+    )
     found = judged(piece, bench, shop.recipe, task.payload.get("original"), held_out=shop.held_out)
     for note in (*piece.notes, *found.notes):
         context.emit(LogLine(text=note, trial=trial.number))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
+import functools
 from collections.abc import Callable, Collection
 from typing import Any
 
-import torch
 from torch import nn
 
+from nbautoml.compress.exports import MOST_KEPT_BYTES, float_file
 from nbautoml.compress.piece import Piece, matches
 from nbautoml.compress.quantization.calibration import Rows, activation_ranges, calibration_rows
 from nbautoml.compress.quantization.graph import RECURRENT, check_kept, load, saved, weights_of
@@ -26,7 +25,6 @@ from nbautoml.compress.quantization.weights import fewer_bits, half_weights
 from nbautoml.compress.techniques import Quantization
 from nbautoml.compress.training import Bench
 from nbautoml.errors import CompressError, ModelError
-from nbautoml.measure import export_onnx, parts_of, with_rows
 
 __all__ = ["Runtime", "exported_float"]
 
@@ -62,58 +60,24 @@ class Runtime:
         return piece
 
 
-# A search quantises the same module in several ways, each time as a copy: the last ones are kept.
-_EXPORTS: OrderedDict[tuple[type, str], bytes] = OrderedDict()
-N_KEPT, MOST_KEPT_BYTES = 4, 64_000_000
-
-
 def exported_float(module: nn.Module, rows: Rows) -> bytes:
     """A module as a prepared float file; an equal one that was exported before is not again.
 
     Raises:
         CompressError: it cannot be exported.
     """
-    key = (type(module), _digest(module, rows))
-    if key in _EXPORTS:
-        _EXPORTS.move_to_end(key)
-        return _EXPORTS[key]
     try:
-        data = prepared(export_onnx(module, with_rows(rows.inputs, 2)))
+        data = float_file(module, rows.inputs)
+        return _prepared(data) if len(data) <= MOST_KEPT_BYTES else prepared(data)
     except ModelError as error:
         raise CompressError(
             f"it cannot be quantised, and stays as it is: {error.message}", hint=error.hint
         ) from error
-    if len(data) <= MOST_KEPT_BYTES:
-        _EXPORTS[key] = data
-    while len(_EXPORTS) > N_KEPT:
-        _EXPORTS.popitem(last=False)
-    return data
 
 
-def _digest(module: nn.Module, rows: Rows) -> str:
-    """Of a module's layers and numbers, and of what it takes."""
-    found = hashlib.sha256(repr(module).encode())
-    for part in parts_of(rows.inputs):
-        found.update(f"{tuple(part.shape[1:])} {part.dtype}".encode())
-    for layer in module.modules():
-        found.update(_plain(layer).encode())
-    for name, tensor in module.state_dict().items():
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return found.hexdigest()
-
-
-def _plain(layer: nn.Module) -> str:
-    """Attributes that are neither weights nor layers: a forward may read any of them."""
-    kept = {
-        name: value
-        for name, value in vars(layer).items()
-        if name != "training" and not (name.startswith("_") and name in _OF_EVERY_LAYER)
-    }
-    return f"{type(layer).__module__}.{type(layer).__qualname__} {sorted(kept.items(), key=str)}"
-
-
-_OF_EVERY_LAYER = frozenset(vars(nn.Module()))
+@functools.lru_cache(maxsize=1)  # of one module after another, each in several forms
+def _prepared(data: bytes) -> bytes:
+    return prepared(data)
 
 
 def _maker(
