@@ -2,26 +2,25 @@
 
 ::
 
-    original ──> presets ──> what the sampler suggests ──> those near the front, tuned for longer
-    (alone)      '------ few fine-tuning passes ------'    '-------- all passes --------'
+    original ──> presets ──> by turns: near the front, all passes; beside models of the front; what
+    (alone)      few passes            the sampler suggests, few passes; each good one in other forms
 
-Cheap steps come first: most points show after a pass or two that they lead nowhere. What is near
-the front then is done again with all the fine-tuning that was asked for, by turns with points
-beside the best that keeps to the limits: a little narrower, or in other numbers.
+Cheap steps come first: most points show after a pass or two that they lead nowhere; where passes take
+less than exporting and measuring, there are more of them at once. See `course`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.compress.choosing import summary
-from nbautoml.compress.limits import Limits, figures_of, pick
-from nbautoml.compress.nearby import nearby
+from nbautoml.compress.course import Course, Done
+from nbautoml.compress.families import shaping_of
+from nbautoml.compress.limits import Limits, figures_of
 from nbautoml.compress.space import is_trained, original_point, presets
 from nbautoml.errors import NbAutomlError
 from nbautoml.events import (
@@ -38,7 +37,6 @@ from nbautoml.events import (
     TrialSpec,
     Verdict,
 )
-from nbautoml.spec.fronts import front_of
 from nbautoml.study import Study
 
 if TYPE_CHECKING:
@@ -49,28 +47,13 @@ __all__ = ["CompressDriver"]
 
 HANDLER = "nbautoml.compress.work:compress_models"
 SAME_ERROR_LIMIT = 5
-MENDABLE = 8.0  # times the allowed drop, beyond it: what few passes lost and all may win back
-CHEAP_SHARE = 0.65  # of the trials; the others are near the front and get all their passes
-
-
-class _Done:
-    """A finished trial, as `pick` and `figures_of` read it."""
-
-    def __init__(
-        self,
-        number: int,
-        params: Mapping[str, Any],
-        values: Sequence[float],
-        metrics: Mapping[str, float],
-    ) -> None:
-        self.number, self.params, self.state = number, dict(params), "complete"
-        self.values, self.metrics, self.error = tuple(values), dict(metrics), ""
 
 
 class CompressDriver:
     """Samples, hands out, judges. See `nbautoml.engine.driver.Driver` for what each call owes."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._recipe = recipe
         self._settings = recipe.settings
         self._limits = Limits.from_settings(recipe.settings)
@@ -88,9 +71,17 @@ class CompressDriver:
             n_trials=self._n_trials,
         )
         self._params: dict[int, dict[str, Any]] = {}
-        self._done: dict[int, _Done] = {}
+        self._done: dict[int, Done] = {}
         self._again: deque[int] = deque()
-        self._promoted: set[str] = set()
+        self._course = Course(
+            recipe.space,
+            recipe.objectives,
+            self._limits,
+            self._n_epochs,
+            is_counted=self._n_trials is not None,
+        )
+        self._leads: dict[str, int] = {}  # the first trial of each training
+        self._begun: dict[int, float] = {}
         self._n_planned = self._n_ended = self._n_same_error = 0
         self._last_error = self._fatal = ""
         self._deadline: float | None = None
@@ -102,7 +93,7 @@ class CompressDriver:
         """Tell the study what an earlier owner recorded; waiting trials go first."""
         rows = reader.trials()
         done = [
-            _Done(row.number, row.params, row.values, row.metrics)
+            Done(row.number, row.params, row.values, row.metrics)
             for row in rows
             if row.state == "complete"
         ]
@@ -112,35 +103,35 @@ class CompressDriver:
         spent_s = sum((row.ended_at or 0) - (row.started_at or 0) for row in rows if row.ended_at)
         for row in rows:
             self._n_planned += 1
-            self._params[row.number] = dict(row.params)
+            self._note_planned(row.number, row.params)
             if row.state == "waiting":
                 self._again.append(row.number)
                 continue
             self._n_ended += 1
+            if row.state == "failed":
+                self._course.failed(row.params)
             if row.state == "complete":
-                self._note_promotion(row.params)
+                took_s = (row.ended_at or 0) - (row.started_at or 0)
+                self._course.learned(self._done[row.number], took_s)
         self._first = deque(self._first_points()[len(rows) :])
         if self._recipe.budget.wall_seconds is not None:
-            self._deadline = time.monotonic() + max(0.0, self._recipe.budget.wall_seconds - spent_s)
+            self._deadline = self._clock() + max(0.0, self._recipe.budget.wall_seconds - spent_s)
         return [LogLine(text=self._study.explanation)] if self._is_search else []
 
     def _first_points(self) -> list[dict[str, Any]]:
         space = self._recipe.space
         if not self._is_search:
             return [{"version": "original"}, {"version": "compressed"}]
-        cheap = self._cheap_epochs
-        # A student that was given may know nothing yet: a few passes would say nothing of it.
-        ready = [
+        ready = presets(space, self._n_epochs) if self._is_staged else []
+        # How many passes a known setting gets at first is seen when it is its turn; all, where a
+        # student was given: it may know nothing yet, and a few would say nothing of it.
+        open_ones = [
             point
-            if point.get("student") == "given"
-            else {**point, "epochs": min(point["epochs"], cheap)}
-            for point in presets(space, self._n_epochs)
+            if not point["epochs"] or point.get("student") == "given"
+            else {name: value for name, value in point.items() if name != "epochs"}
+            for point in ready
         ]
-        return [original_point(space), *(ready if self._is_staged else [])]
-
-    @property
-    def _cheap_epochs(self) -> int:
-        return min(self._n_epochs, max(1, self._n_epochs // 4))
+        return [original_point(space), *open_ones]
 
     # -- what comes next --------------------------------------------------------------------
 
@@ -162,90 +153,40 @@ class CompressDriver:
             return None
         number, params = self._drawn()
         self._n_planned += 1
-        self._params[number] = params
-        planned = TrialPlanned(trial=number, params=params)
-        return Handout(task=self._task(number), events=[planned])
+        self._note_planned(number, params)
+        events: list[Event] = [TrialPlanned(trial=number, params=params)]
+        lead = self._leads[shaping_of(params)]
+        if lead != number and is_trained(params):
+            told = f"what trial {lead} was trained to be, in another form"
+            events.append(LogLine(text=told, trial=number))
+        return Handout(task=self._task(number), events=events)
 
     def _drawn(self) -> tuple[int, dict[str, Any]]:
-        if self._first:
-            self._study.enqueue(self._first.popleft())
-        elif self._is_staged:
-            self._study.enqueue(self._late() or {"epochs": self._cheap_epochs})
+        if self._first or self._is_staged:
+            point = self._first.popleft() if self._first else self._course.next_point() or {}
+            cheap = {"epochs": self._course.cheap_epochs} if self._is_staged else {}
+            self._study.enqueue({**cheap, **point})
         return self._study.ask()
 
-    def _late(self) -> dict[str, Any] | None:
-        """A point that gets all passes: one that has had few, or one beside the best, by turns."""
-        if self._n_trials is not None and self._n_planned < CHEAP_SHARE * self._n_trials:
-            return None
-        is_beside = len(self._promoted) % 2 == 1
-        ways = (self._beside, self._promotion) if is_beside else (self._promotion, self._beside)
-        return ways[0]() or ways[1]()
-
-    def _beside(self) -> dict[str, Any] | None:
-        """A point beside the one that would be picked now, where that was trained."""
-        rows: Any = list(self._done.values())
-        best = pick(rows, self._recipe.objectives, self._limits)
-        if best is None or best.broken or not is_trained(self._done[best.number].params):
-            return None
-        for point in nearby(self._done[best.number].params, self._recipe.space):
-            if _key(point) not in self._promoted:
-                self._promoted.add(_key(point))
-                return {**point, "epochs": self._n_epochs}
-        return None
-
-    def _promotion(self) -> dict[str, Any] | None:
-        """A point near the front that has had few passes so far, with all of them."""
-        waiting = [
-            row
-            for row in self._done.values()
-            if row.number
-            and 0 < row.params["epochs"] < self._n_epochs
-            and _key(row.params) not in self._promoted
-            and is_trained(row.params)
-        ]
-        if not waiting:
-            return None
-        base = self._done[0].values[0]
-        objective = self._recipe.objectives[0]
-        front = set(self._front())
-
-        # More passes mend a drop of the metric, not a model that is too large. So the smallest
-        # that may be mended, and the smallest that keeps to the limits, take turns.
-        is_bold = len(self._promoted) % 4 < 2
-
-        def order(row: _Done) -> tuple[float, bool, float]:
-            figures = figures_of(row, self._recipe.objectives)
-            broken = self._limits.broken(figures, objective, base)
-            if is_bold and broken.get(objective.metric, 0.0) <= MENDABLE:
-                broken.pop(objective.metric, None)
-            size = sum(math.log(max(value, 1e-12)) for value in row.values[1:])
-            return (round(sum(broken.values()), 1), row.number not in front, size)
-
-        chosen = min(waiting, key=order)
-        self._promoted.add(_key(chosen.params))
-        return {**chosen.params, "epochs": self._n_epochs}
-
-    def _note_promotion(self, params: Mapping[str, Any]) -> None:
-        if params.get("epochs") == self._n_epochs:
-            self._promoted.add(_key(params))
-
-    def _front(self) -> list[int]:
-        signs = [-1 if one.direction == "maximize" else 1 for one in self._recipe.objectives]
-        rows = list(self._done.values())
-        keys = [[s * v for s, v in zip(signs, row.values, strict=True)] for row in rows]
-        return [rows[at].number for at in front_of(keys)]
+    def _note_planned(self, number: int, params: Mapping[str, Any]) -> None:
+        self._params[number] = dict(params)
+        self._leads.setdefault(shaping_of(params), number)
+        self._course.planned(params)
 
     def _task(self, number: int) -> Task:
         origin = self._done.get(0)
-        digest = hashlib.sha256(f"{self._recipe.seed}:{number}".encode()).digest()
+        # Points of one training share its seed, and so, in a worker that has it, the training.
+        lead = self._leads[shaping_of(self._params[number])]
+        digest = hashlib.sha256(f"{self._recipe.seed}:{lead}".encode()).digest()
         seed = int.from_bytes(digest[:4], "big") >> 1
         spec = TrialSpec(number=number, params=self._params[number], seed=seed)
+        self._begun[number] = self._clock()
         return Task(
             handler=HANDLER,
             trials=(spec,),
             payload={
                 "original": dict(figures_of(origin, self._recipe.objectives)) if origin else None,
-                "front": [list(self._done[n].values) for n in self._front()],
+                "front": [list(row.values) for row in self._course.front()],
             },
             limit_s=self._recipe.budget.trial_seconds,
         )
@@ -286,16 +227,18 @@ class CompressDriver:
         if event.state != "complete":
             self._study.tell(number, event.state, list(event.values) or None)
             self._note_failure(event)
+            if event.state == "failed":
+                self._course.failed(self._params[number])
             return []
         self._n_same_error = 0
-        row = _Done(number, self._params[number], event.values, event.metrics)
+        row = Done(number, self._params[number], event.values, event.metrics)
         self._done[number] = row
         broken = self._constraints(row)
         self._study.tell(number, event.state, list(event.values), constraints=broken)
-        self._note_promotion(self._params[number])
+        self._course.learned(row, self._clock() - self._begun.get(number, self._clock()))
         return [self._plan()] if number == 0 else []
 
-    def _constraints(self, row: _Done) -> tuple[float, ...]:
+    def _constraints(self, row: Done) -> tuple[float, ...]:
         """By how much a model breaks each limit; nothing is known before the original is."""
         if 0 not in self._done:
             return ()
@@ -361,9 +304,4 @@ class CompressDriver:
         return Verdict(state="finished", message=text)
 
     def _is_time_over(self) -> bool:
-        return self._deadline is not None and time.monotonic() >= self._deadline
-
-
-def _key(params: Mapping[str, Any]) -> str:
-    """A point without its passes."""
-    return repr(sorted((name, value) for name, value in params.items() if name != "epochs"))
+        return self._deadline is not None and self._clock() >= self._deadline

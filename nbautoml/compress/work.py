@@ -14,10 +14,12 @@ import hashlib
 import importlib
 import json
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbautoml.compress.course import TRAIN_S
 from nbautoml.errors import StoreError
 from nbautoml.events import (
     EpochEnded,
@@ -182,8 +184,10 @@ def _whole(trial: TrialSpec, task: Task, context: TaskContext) -> TrialEnded:
     if _should_keep(values, task, shop.recipe):
         keep(piece, found, shop, trial.number, context)
     reporter.last(found.figures)
+    # Of a model that begins with what an earlier one was trained to be it is 0.
+    metrics = {**found.figures, TRAIN_S: reporter.train_s}
     return TrialEnded(
-        trial=trial.number, state="complete", values=values, metrics=found.figures, best_epoch=None
+        trial=trial.number, state="complete", values=values, metrics=metrics, best_epoch=None
     )
 
 
@@ -213,20 +217,28 @@ def _should_keep(values: list[float], task: Task, recipe: Recipe) -> bool:
 
 
 class Reporter:
-    """Listener of the fits of one trial; their epochs and steps are counted on from one to the next."""
+    """Listener of the fits of one trial; their epochs and steps are counted on from one to the next.
+
+    Attributes:
+        train_s: seconds that their epochs took.
+    """
 
     def __init__(self, trial: int, context: TaskContext) -> None:
         self._trial, self._context = trial, context
         self._epoch = self._step = 0  # of all fits so far
         self._before = (0, 0)  # of the fits that are over
         self._own_epoch = 0
+        self._since: float | None = None
+        self.train_s = 0.0
 
     def on_batch(self) -> None:
-        """Cancelled?"""
+        """Cancelled? While the run is paused no time of training goes by."""
         from nbautoml.train import TrialCancelled
 
+        begin = time.monotonic()
         if self._context.check(self._trial) is RunControl.CANCEL:
             raise TrialCancelled
+        self._since = (begin if self._since is None else self._since) + time.monotonic() - begin
 
     def on_steps(self, steps: list[int], losses: list[float]) -> None:
         """To the record."""
@@ -244,6 +256,9 @@ class Reporter:
 
     def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> bool:
         """To the record; every technique trains as long as it says."""
+        if self._since is not None:
+            self.train_s += time.monotonic() - self._since
+            self._since = None
         if epoch + self._before[0] <= self._epoch:
             self._before = (self._epoch, self._step)
         self._epoch, self._step = epoch + self._before[0], step + self._before[1]
@@ -251,6 +266,7 @@ class Reporter:
             EpochEnded(trial=self._trial, epoch=self._epoch, step=self._step, metrics=metrics)
         )
         self.on_batch()
+        self._since = None
         return False
 
     def last(self, figures: dict[str, float]) -> None:

@@ -1,0 +1,247 @@
+"""What a search tries once the known settings are through: see `Course`."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nbautoml.compress.families import shaping_of, with_form
+from nbautoml.compress.limits import Limits, figures_of
+from nbautoml.compress.nearby import nearby
+from nbautoml.compress.space import is_trained
+from nbautoml.spec import Choice, Objective, Space
+from nbautoml.spec.fronts import dominates, front_of
+
+__all__ = ["TRAIN_S", "Course", "Done"]
+
+TRAIN_S = "train_s"
+"""The metric of a trial that says how long its passes took."""
+
+MENDABLE = 8.0  # times the allowed drop, beyond it: what few passes lost and all may win back
+MOST_FAILURES = 2  # of a form that has never worked
+N_PAIRS = 3  # of the newest models in two forms tell what the one costs beside the other
+
+
+class Done:
+    """A finished trial, as `pick` and `figures_of` read it."""
+
+    def __init__(
+        self,
+        number: int,
+        params: Mapping[str, Any],
+        values: Sequence[float],
+        metrics: Mapping[str, float],
+    ) -> None:
+        self.number, self.params, self.state = number, dict(params), "complete"
+        self.values, self.metrics, self.error = tuple(values), dict(metrics), ""
+
+
+class Course:
+    """Chooses the next point from what was found, or leaves it to the sampler.
+
+    ::
+
+        a model of the front within the limits  --> the same training in its other forms
+        then by turns   promotion   near the front, had few passes: all of them
+                        beside      next to the model that would be picked now
+                        along       next to another model of the front
+                        suggestion  what the sampler thinks of
+
+    Another form costs no training. Which forms are worth it is learnt: what a form costs beside
+    another, in latency and size, differs little from one model to the next.
+
+    Args:
+        space: what varies.
+        objectives: of the run, the metric first.
+        limits: that its models must keep to.
+        n_epochs: the most fine-tuning passes.
+        is_counted: whether the search ends after a number of models, and not after a time.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        objectives: tuple[Objective, ...],
+        limits: Limits,
+        n_epochs: int,
+        *,
+        is_counted: bool,
+    ) -> None:
+        self._is_counted = is_counted
+        self._space, self._objectives = space, objectives
+        self._limits, self._n_epochs = limits, n_epochs
+        self._rows: dict[int, Done] = {}
+        self._planned: set[str] = set()
+        self._n_planned = 0
+        self._costs: list[tuple[int, float, float]] = []  # passes, their seconds, all other seconds
+        self._failed: Counter[str] = Counter()
+        forms = space.get("quantization")
+        self._forms = tuple(map(str, forms.options)) if isinstance(forms, Choice) else ()
+
+    # -- what happened ------------------------------------------------------------------------
+
+    def planned(self, params: Mapping[str, Any]) -> None:
+        """A point is, or was, handed out."""
+        self._n_planned += 1
+        self._planned.add(_key(params))
+
+    def learned(self, row: Done, seconds: float) -> None:
+        """A trial is complete, and took so long."""
+        self._rows[row.number] = row
+        n, train_s = row.params.get("epochs", 0), row.metrics.get(TRAIN_S, 0.0)
+        if n and train_s > 0:
+            self._costs.append((n, train_s, max(0.0, seconds - train_s)))
+
+    def failed(self, params: Mapping[str, Any]) -> None:
+        """A trial failed."""
+        self._failed[str(params.get("quantization"))] += 1
+
+    def front(self) -> list[Done]:
+        """Models that no other beats, in the order of their trials."""
+        rows = self._all()
+        keys = [self._signed(row.values) for row in rows]
+        return [rows[at] for at in front_of(keys)]
+
+    @property
+    def cheap_epochs(self) -> int:
+        """Passes at first: a quarter of all, or as many as take no longer than all else of a trial.
+
+        Few passes are a saving as long as it is the passes that cost.
+        """
+        least = max(1, self._n_epochs // 4)
+        if not self._costs:
+            return min(self._n_epochs, least)
+        a_pass = statistics.median(train_s / n for n, train_s, _ in self._costs)
+        others = statistics.median(other_s for _, _, other_s in self._costs)
+        return min(self._n_epochs, max(least, int(others / max(a_pass, 1e-9))))
+
+    # -- what comes next ----------------------------------------------------------------------
+
+    def next_point(self) -> dict[str, Any] | None:
+        """A point to try, or None: what the sampler suggests."""
+        turn, is_form = self._n_planned, True
+        if self._is_counted:
+            # Where models are counted, another form costs as much as another training.
+            turn, is_form = turn // 2, turn % 2 == 1
+        found = self._other_form() if is_form else None
+        if found is not None:
+            return found
+        ways = (self._promotion, self._beside, self._along)
+        first = turn % (len(ways) + 1)
+        if first == len(ways):
+            return None
+        tried = (way() for way in (*ways[first:], *ways[:first]))
+        return next((point for point in tried if point is not None), None)
+
+    def _other_form(self) -> dict[str, Any] | None:
+        """A form of a trained model of the front that may be worth having; the best model's first."""
+        for row in self._good():
+            if not is_trained(row.params) or row.params.get("quantization") not in self._forms:
+                continue
+            for form in self._forms:
+                point = with_form(row.params, form)
+                is_new = point is not None and _key(point) not in self._planned
+                if is_new and self._is_worth(row, form):
+                    return point
+        return None
+
+    def _is_worth(self, row: Done, form: str) -> bool:
+        """Whether no model is known that is as good as this one would be in that form."""
+        is_known = any(other.params.get("quantization") == form for other in self._all())
+        if self._failed[form] >= MOST_FAILURES and not is_known:
+            return False  # this model, or machine, does not take it
+        families = self._families()
+        for kept, known in families[shaping_of(row.params)].items():
+            ratios = _ratios(families, kept, form)
+            if ratios is not None:
+                costs = (v * r for v, r in zip(known.values[1:], ratios, strict=True))
+                guess = self._signed([known.values[0], *costs])
+                return not any(dominates(self._signed(o.values), guess) for o in self._all())
+        return True
+
+    def _families(self) -> dict[str, dict[str, Done]]:
+        """Models by what was trained, and of each training by form."""
+        found: dict[str, dict[str, Done]] = {}
+        for row in self._all():
+            form = str(row.params.get("quantization"))
+            found.setdefault(shaping_of(row.params), {})[form] = row
+        return found
+
+    def _all(self) -> list[Done]:
+        return list(self._rows.values())
+
+    def _beside(self) -> dict[str, Any] | None:
+        """A point beside the one that would be picked now, where that was trained."""
+        return next((p for row in self._good()[:1] for p in self._around(row)), None)
+
+    def _along(self) -> dict[str, Any] | None:
+        """A point beside another model of the front, the best that has one left."""
+        return next((p for row in self._good()[1:] for p in self._around(row)), None)
+
+    def _around(self, row: Done) -> list[dict[str, Any]]:
+        if not is_trained(row.params):
+            return []
+        points = [{**p, "epochs": self._n_epochs} for p in nearby(row.params, self._space)]
+        return [point for point in points if _key(point) not in self._planned]
+
+    def _good(self) -> list[Done]:
+        """Models of the front within the limits, the one that would be picked first."""
+        found = [row for row in self.front() if row.number and not self._broken(row)]
+        return sorted(found, key=_cost)
+
+    def _promotion(self) -> dict[str, Any] | None:
+        """A point near the front that has had few passes so far, with all of them."""
+        waiting = [
+            row
+            for row in self._rows.values()
+            if row.number
+            and 0 < row.params["epochs"] < self._n_epochs
+            and is_trained(row.params)
+            and _key({**row.params, "epochs": self._n_epochs}) not in self._planned
+        ]
+        if not waiting:
+            return None
+        front = {row.number for row in self.front()}
+        metric = self._objectives[0].metric
+        # More passes mend a drop of the metric, not a model that is too large. So the smallest
+        # that may be mended, and the smallest that keeps to the limits, take turns.
+        is_bold = self._n_planned // 4 % 2 == 0
+
+        def order(row: Done) -> tuple[float, bool, float]:
+            broken = self._broken(row)
+            if is_bold and broken.get(metric, 0.0) <= MENDABLE:
+                broken.pop(metric, None)
+            return (round(sum(broken.values()), 1), row.number not in front, _cost(row))
+
+        return {**min(waiting, key=order).params, "epochs": self._n_epochs}
+
+    def _broken(self, row: Done) -> dict[str, float]:
+        base = self._rows[0].values[0]
+        return self._limits.broken(figures_of(row, self._objectives), self._objectives[0], base)
+
+    def _signed(self, values: Sequence[float]) -> list[float]:
+        signs = [-1 if one.direction == "maximize" else 1 for one in self._objectives]
+        return [sign * value for sign, value in zip(signs, values, strict=True)]
+
+
+def _ratios(
+    families: Mapping[str, Mapping[str, Done]], form: str, to: str
+) -> tuple[float, ...] | None:
+    """What latency and size become from one form to another, as factors; None where nobody knows."""
+    pairs = [
+        [b / max(a, 1e-12) for a, b in zip(f[form].values[1:], f[to].values[1:], strict=True)]
+        for f in families.values()
+        if form in f and to in f
+    ][-N_PAIRS:]
+    return tuple(map(statistics.median, zip(*pairs, strict=True))) if pairs else None
+
+
+def _cost(row: Done) -> float:
+    return sum(math.log(max(value, 1e-12)) for value in row.values[1:])
+
+
+def _key(params: Mapping[str, Any]) -> str:
+    return repr(sorted(params.items()))

@@ -1,0 +1,140 @@
+"""What a search tries after the known settings: forms of good models, promotions, neighbours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nbautoml.compress.course import TRAIN_S, Course, Done
+from nbautoml.compress.families import shaping_of
+from nbautoml.compress.limits import Limits
+from nbautoml.compress.space import QUANTIZED, original_point, space_for
+from nbautoml.spec import Objective, Space
+
+SPACE = space_for([["conv1"], ["fc1"]], n_epochs=8, forms=QUANTIZED, among=("prune", "quantize"))
+OBJECTIVES = (
+    Objective("accuracy", "maximize"),
+    Objective("latency_ms", "minimize"),
+    Objective("size_bytes", "minimize"),
+)
+ORIGIN = original_point(SPACE)
+PRUNED = {
+    **ORIGIN, "pruning": "channels", "criterion": "l2", "sparsity_1": 0.5, "sparsity_2": 0.5,
+    "epochs": 8,
+}  # fmt: skip
+FEW_PASSES = {**PRUNED, "sparsity_1": 0.7, "epochs": 2}
+
+
+def course(*, is_counted: bool = False, space: Space = SPACE) -> Course:
+    made = Course(space, OBJECTIVES, Limits(max_drop=0.02), 8, is_counted=is_counted)
+    tell(made, ORIGIN, (0.98, 1.0, 1000.0))
+    return made
+
+
+def tell(told: Course, params: dict[str, Any], values: Any, *, train_s=0.0, seconds=1.0) -> None:
+    number = len(told._rows)
+    told.planned(params)
+    told.learned(Done(number, params, values, {TRAIN_S: train_s}), seconds)
+
+
+def forms_drawn(told: Course, values: dict[str, Any], n: int = 20) -> list[str]:
+    """Forms of `PRUNED` that are asked for, each answered with its values; other points fail."""
+    drawn = []
+    for _ in range(n):
+        point = told.next_point() or {}
+        if shaping_of(point) == shaping_of(PRUNED):
+            drawn.append(point["quantization"])
+            tell(told, point, values[point["quantization"]])
+        else:
+            told.planned(point)
+    return drawn
+
+
+GAINS = {
+    "int8_static": (0.975, 0.3, 140.0),
+    "int8_dynamic": (0.975, 0.6, 130.0),
+    "int8_weights": (0.975, 0.5, 125.0),
+    "int4_weights": (0.97, 0.5, 70.0),
+    "fp16": (0.975, 0.5, 250.0),
+}
+
+
+def test_a_good_model_is_tried_in_its_other_forms_without_another_training() -> None:
+    told = course()
+    tell(told, PRUNED, (0.975, 0.5, 500.0))
+    assert set(forms_drawn(told, GAINS)) == set(GAINS)  # int8_aware would be another training
+
+
+def test_a_form_that_is_known_to_give_nothing_is_not_tried_again() -> None:
+    told = course()
+    other = {**PRUNED, "sparsity_2": 0.4}
+    tell(told, other, (0.975, 0.6, 600.0))
+    for form, ratio in {"int8_dynamic": 2.0, "int8_weights": 0.25}.items():
+        tell(told, {**other, "quantization": form}, (0.975, 0.6 * max(1.0, ratio), 600 * ratio))
+    tell(told, PRUNED, (0.976, 0.5, 500.0))
+    drawn = forms_drawn(told, GAINS)
+    assert "int8_dynamic" not in drawn  # larger and slower than the same in 32 bits
+    assert "int8_weights" in drawn
+
+
+def test_a_form_that_only_fails_is_given_up() -> None:
+    told = course()
+    tell(told, PRUNED, (0.975, 0.5, 500.0))
+    for _ in range(2):
+        told.failed({**FEW_PASSES, "quantization": "int8_static"})
+    assert "int8_static" not in forms_drawn(told, GAINS)
+
+
+def test_a_model_beyond_the_limits_is_not_tried_in_other_forms() -> None:
+    told = course()
+    tell(told, PRUNED, (0.90, 0.5, 500.0))
+    point = told.next_point()
+    assert point is None or shaping_of(point) != shaping_of(PRUNED)
+
+
+def test_where_models_are_counted_every_other_one_is_a_form() -> None:
+    told = course(is_counted=True)
+    tell(told, PRUNED, (0.975, 0.5, 500.0))
+    kinds = []
+    for _ in range(4):
+        point = told.next_point() or {**FEW_PASSES, "sparsity_1": 0.1}
+        kinds.append(shaping_of(point) == shaping_of(PRUNED))
+        tell(told, point, GAINS.get(point["quantization"], (0.9, 0.9, 900.0)))
+    assert kinds in ([True, False, True, False], [False, True, False, True])
+
+
+def test_a_point_of_few_passes_gets_all_of_them_once() -> None:
+    told = course()
+    tell(told, FEW_PASSES, (0.95, 0.4, 400.0))
+    promoted = {**FEW_PASSES, "epochs": 8}
+    points = []
+    for _ in range(6):
+        point = told.next_point()
+        points.append(point)
+        told.planned(point or {})
+    assert points.count(promoted) == 1
+
+
+@pytest.mark.parametrize(
+    ("train_s", "seconds", "n_passes"),
+    [(2.0, 3.0, 2), (0.2, 2.6, 8), (1.0, 3.0, 4)],
+    ids=["passes cost most", "passes cost nothing", "four take as long as all else"],
+)
+def test_few_passes_come_first_only_where_it_is_the_passes_that_cost(
+    train_s: float, seconds: float, n_passes: int
+) -> None:
+    told = course()
+    assert told.cheap_epochs == 2
+    tell(told, FEW_PASSES, (0.95, 0.4, 400.0), train_s=train_s, seconds=seconds)
+    assert told.cheap_epochs == n_passes
+
+
+def test_without_quantisation_in_the_space_there_are_no_other_forms() -> None:
+    space = space_for([["conv1"], ["fc1"]], n_epochs=8, forms=(), among=("prune",))
+    told = course(space=space)
+    pruned = {name: value for name, value in PRUNED.items() if name in space}
+    tell(told, pruned, (0.975, 0.5, 500.0))
+    point = told.next_point()
+    assert point is not None
+    assert point["sparsity_1"] > 0.5
