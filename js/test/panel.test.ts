@@ -27,6 +27,7 @@ class Answers implements Transport {
   send(message: FromBrowser): void {
     this.sent.push(message);
   }
+  wake(): void {}
   dispose(): void {}
 }
 

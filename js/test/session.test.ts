@@ -12,6 +12,7 @@ class Wire implements Transport {
   send(message: FromBrowser): void {
     this.sent.push(message);
   }
+  wake(): void {}
   dispose(): void {}
   last<T extends FromBrowser['type']>(type: T): Extract<FromBrowser, { type: T }> {
     return this.sent.filter((message) => message.type === type).at(-1) as Extract<FromBrowser, { type: T }>;

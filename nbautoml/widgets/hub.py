@@ -39,13 +39,17 @@ __all__ = ["Channel", "Hub"]
 logger = logging.getLogger(__name__)
 
 _MAX_CLIENTS = 32  # of one run: tabs that were closed without a word pile up
-_WRITER_SILENT_S = 90.0  # three signs of life were missed
+_SILENT_S = 90.0  # three signs of life were missed
 _SLOW_POLL_S = 2.0  # for runs that are over unless somebody resumes them
 _SELDOM_POLL_S = 60.0  # for those that nobody can resume; their folder may still go away
 _TICK_BYTES = 1_000_000
 # A look costs about a millisecond: a run that is quiet is looked at less and less often.
 _QUIET_POLL_S = 0.5
 _QUIET_FACTOR = 1.25
+# What is sent to a page that sleeps piles up in the server, and the page has to go through it when
+# it wakes. Pages are not forgotten: of ipykernel 6, nothing that they say arrives while a cell runs.
+_ASLEEP_SHARE = 0.05  # of the time for which nobody was heard
+_ASLEEP_POLL_S = 10.0  # at most
 
 
 class Channel(Protocol):
@@ -235,7 +239,7 @@ class Hub:
         writer = watched.clients.get(watched.writer)
         if newcomer:
             watched.writer = newcomer
-        elif writer is None or now - writer.last_seen > _WRITER_SILENT_S:
+        elif writer is None or now - writer.last_seen > _SILENT_S:
             newest = max(
                 watched.clients.values(), key=lambda client: client.last_seen, default=None
             )
@@ -349,7 +353,7 @@ class Hub:
                 continue
             delta = self._read(run_id, watched, now)
             watched.n_quiet = watched.n_quiet + 1 if delta is None else 0
-            watched.next_poll = now + self._pause_s(watched, every_s)
+            watched.next_poll = now + self._pause_s(watched, now, every_s)
             if delta is not None and watched.clients:
                 n_bytes += len(json.dumps(delta))
                 for channel in _channels(watched.clients.values()):
@@ -360,11 +364,14 @@ class Hub:
             self._tick_to(channel, deltas, None)
 
     @staticmethod
-    def _pause_s(watched: _Watched, every_s: float) -> float:
+    def _pause_s(watched: _Watched, now: float, every_s: float) -> float:
         if watched.tail.is_final:
             return _SELDOM_POLL_S if watched.tail.state == "finished" else _SLOW_POLL_S
         if not watched.clients:
             return max(every_s, 1.0)
+        silent_s = now - max(client.last_seen for client in watched.clients.values())
+        if silent_s > _SILENT_S:
+            return max(every_s, min(_ASLEEP_SHARE * silent_s, _ASLEEP_POLL_S))
         return min(every_s * _QUIET_FACTOR ** min(watched.n_quiet, 20), max(every_s, _QUIET_POLL_S))
 
     def _read(self, run_id: str, watched: _Watched, now: float) -> Delta | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 import os
 import re
-import signal
 import time
 from collections.abc import Callable, Iterator
 
-import psutil
 import pytest
+from asleep import asleep
 from lab import SETUP, TUNE, WAIT_MS, Lab, Notebook
 from playwright.sync_api import Browser, expect
 from wire import Wire
@@ -90,21 +89,10 @@ def began(opened, name: str, trials: int, epochs: int, *more: str) -> Notebook:
     return notebook
 
 
-def asleep(processes: list[psutil.Process], seconds: float) -> None:
-    """Stop processes as a laptop does whose lid is closed, and wake them."""
-    try:
-        for process in processes:
-            process.send_signal(signal.SIGSTOP)
-        time.sleep(seconds)
-    finally:
-        for process in reversed(processes):
-            if process.is_running():
-                process.send_signal(signal.SIGCONT)
-
-
 def test_f35_server_kernel_and_run_that_slept_go_on_where_they_were(opened, narrow):
     notebook = began(opened, "slept", 40, 3000)
-    asleep(narrow.processes(), AWAY_S)
+    with asleep(narrow.processes()):
+        time.sleep(AWAY_S)
     is_live(notebook.panel)
     in_state(notebook.panel, "running")
     stop(notebook.panel)
@@ -114,7 +102,8 @@ def test_f35_run_that_ended_while_server_and_kernel_slept_is_shown_as_ended(open
     notebook = began(opened, "ended", 24, 60)
     server = narrow.processes()[0]
     kernels = server.children()
-    asleep([server, *kernels], max(AWAY_S, 15.0))  # the supervisor goes on
+    with asleep([server, *kernels]):  # the supervisor goes on
+        time.sleep(max(AWAY_S, 15.0))
     in_state(notebook.panel, "finished")
     has_all(notebook.panel, 24)
 

@@ -287,13 +287,20 @@ INDEX: dict[str, Row] = {
         _in(_LAB, "test_run_is_live_in_two_cells_and_as_a_widget"),
     ),
     "F35": Row(
-        "refresh, two tabs, a connection that is cut",
+        "refresh, two tabs, a connection that is cut, sleep",
         _in(_LAB, "test_page_is_reloaded_during_and_after_the_run")
         + _in(
             _HUBS,
             "test_gap_is_healed_by_one_hello",
             "test_two_clients_have_one_writer",
             "test_tabs_that_were_closed_silently_do_not_pile_up",
+            "test_page_that_sleeps_is_sent_little_and_all_at_once_when_it_wakes",
+        )
+        + _in(
+            "browser/test_sleeping_browser",
+            "test_f35_run_that_ended_while_the_browser_slept_is_shown_and_saved_whole",
+            "test_f35_run_that_ended_while_the_browser_slept_without_a_connection_is_whole",
+            "test_f35_run_that_goes_on_after_the_browser_slept_is_live_and_obeys",
         )
         + _in(
             "browser/test_troubled_lines",
@@ -302,7 +309,7 @@ INDEX: dict[str, Row] = {
             "test_f35_panel_whose_connection_was_cut_is_live_again_and_obeyed",
             "test_f35_run_that_ended_while_the_connection_was_cut_is_shown_as_ended",
         ),
-        "sleep is SIGSTOP of server, kernels and workers; the browser stays awake",
+        "sleep is SIGSTOP of server, kernels and workers, or of the browser, for seconds",
     ),
     "F36": Row(
         "a notebook without a kernel",

@@ -309,6 +309,20 @@ def test_quiet_run_is_looked_at_less_often(hub, way, run):
     assert hub.next_due(29.0) == pytest.approx(0.5)
 
 
+def test_page_that_sleeps_is_sent_little_and_all_at_once_when_it_wakes(hub, way, run):
+    hub.receive(hello(run.folder.id), way, "s", 0)
+    for second in range(1, 3601):  # an epoch a second, and an hour in which the page says nothing
+        run.epoch(0, second + 1)
+        if hub.next_due(second) <= 0:
+            hub.tick(float(second))
+    assert len(way.of("tick")) < 90 + 3600 / 5
+    hub.receive(hello(run.folder.id), way, "s", 3601)
+    assert hub.next_due(3601.0) == 0
+    assert way.of("snapshot")[-1]["snapshot"]["seq"] == hub.watch(run.folder.id).seq
+    hub.tick(3602.0)
+    assert hub.next_due(3602.0) == pytest.approx(0.1)
+
+
 def test_folder_that_is_removed_ends_the_watching(hub, way, run, caplog):
     def gone(**_: Any) -> None:
         raise RunNotFoundError("the folder is gone")

@@ -58,6 +58,15 @@ export class KernelTransport implements Transport {
     }
   }
 
+  wake(): void {
+    const kernel = this._kernel;
+    if (!kernel || kernel.isDisposed || kernel.connectionStatus === 'connected') return;
+    // JupyterLab waits longer with each attempt, up to a minute, and gives up after seven.
+    kernel.reconnect().catch(() => {
+      // Its connection status says so too, and that is what is shown.
+    });
+  }
+
   dispose(): void {
     this._context.kernelChanged.disconnect(this._onKernelChanged, this);
     this._take(null);
@@ -170,5 +179,6 @@ export class NoTransport implements Transport {
   readonly channel = signal<Channel>({ kind: 'none', isKernel: false });
   connect(): void {}
   send(): void {}
+  wake(): void {}
   dispose(): void {}
 }

@@ -3,10 +3,13 @@
 import { PROTOCOL_VERSION, type ToBrowser } from '../protocol';
 import { RunSession } from './session';
 import { type Transport, uuid } from './transport';
+import { watchWaking } from './waking';
 
 export class Hub {
   readonly client = uuid();
   private readonly _sessions = new Map<string, RunSession>();
+
+  private _stopWaking: (() => void) | null = null;
 
   constructor(readonly transport: Transport) {}
 
@@ -16,6 +19,7 @@ export class Hub {
     if (!session) {
       session = new RunSession(run, this.client, this.transport);
       this._sessions.set(run, session);
+      this._stopWaking ??= watchWaking(() => this._wake());
     }
     return session;
   }
@@ -43,7 +47,17 @@ export class Hub {
     for (const delta of message.runs) this._sessions.get(delta.run)?.receiveDelta(delta);
   }
 
+  /** The page slept: what was sent meanwhile may be lost, and the connection with it. */
+  private _wake(): void {
+    const isWanted = [...this._sessions.values()].some((session) => session.isFollowed);
+    if (!isWanted) return;
+    this.transport.wake();
+    for (const session of this._sessions.values()) session.wake();
+  }
+
   dispose(): void {
+    this._stopWaking?.();
+    this._stopWaking = null;
     for (const session of this._sessions.values()) session.dispose();
     this.transport.dispose();
   }

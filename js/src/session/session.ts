@@ -153,6 +153,18 @@ export class RunSession {
     this._isWriter.value = false;
   }
 
+  /** Whether a view shows a run that may still change. */
+  get isFollowed(): boolean {
+    return this._views > 0 && this._isFollowing();
+  }
+
+  /** The page slept: ask what was missed now, and not with the next sign of life. */
+  wake(): void {
+    if (!this.isFollowed) return;
+    this._forgetHello();
+    this._sayHello();
+  }
+
   /** Whether the run may still change, so that it is worth following. */
   private _isFollowing(): boolean {
     const state = this._state.peek();

@@ -16,6 +16,8 @@ export interface Transport {
   connect(): void;
   /** Send when open, else drop: what matters has a time limit and is said again. */
   send(message: FromBrowser): void;
+  /** The page slept: a connection that was lost is worth a new attempt at once. */
+  wake(): void;
   dispose(): void;
 }
 

@@ -26,6 +26,9 @@ class ModelTransport implements Transport {
     this._model.send(message);
   }
 
+  // The notebook's own connection carries the model.
+  wake(): void {}
+
   dispose(): void {}
 }
 
