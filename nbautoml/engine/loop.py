@@ -89,6 +89,7 @@ class RunLoop:
         make_pool: Callable[[Callable[[Message], None], Callable[[], None]], Pool],
     ) -> None:
         self._folder, self._writer, self._driver = folder, writer, driver
+        self._inbox = folder.inbox
         self._pool = make_pool(self._handle, self._look_into_inbox)
         self._pending: list[Event] = []
         self._is_urgent = False
@@ -260,9 +261,9 @@ class RunLoop:
     # -- commands ---------------------------------------------------------------------------
 
     def _look_into_inbox(self) -> None:
-        if not self._held and not self._folder.inbox.has_any():
+        if not self._held and not self._inbox.has_any():
             return
-        commands, self._held = [*self._held, *self._folder.inbox.take()], []
+        commands, self._held = [*self._held, *self._inbox.take()], []
         for command_id, command in commands:
             refusal = self._obey(command)
             name = type(command).__name__
@@ -363,7 +364,7 @@ class RunLoop:
     def _heed_only_the_end(self) -> None:
         """While nothing can be written, an order to end interrupts the run; the rest waits."""
         with contextlib.suppress(StoreError):
-            self._held += self._folder.inbox.take()
+            self._held += self._inbox.take()
         if any(isinstance(command, (Stop, Interrupt)) for _, command in self._held):
             self._ending = ("interrupted", "ended while the record could not be written")
 

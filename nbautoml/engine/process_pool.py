@@ -11,7 +11,6 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -31,6 +30,7 @@ from nbautoml.engine.pool import (
     Wanted,
 )
 from nbautoml.engine.printed import PrintedLines
+from nbautoml.engine.ready import has_data, ready
 from nbautoml.engine.worker import worker_main
 from nbautoml.events import LogLine, RunControl, Task, TrialSpec, event_from_json
 from nbautoml.machine import n_cores
@@ -166,7 +166,7 @@ class ProcessPool:
                 sources[worker.output] = worker
         said: list[Message] = []
         dead: list[_Worker] = []
-        for source in connection.wait(list(sources), timeout_s) if sources else ():
+        for source in ready(sources, timeout_s):
             worker = sources[source]
             if source is worker.output:
                 worker.printed.read()
@@ -276,7 +276,7 @@ class ProcessPool:
     def _read_pipe(self, worker: _Worker, at_most: int | None = MAX_READ) -> list[Message]:
         said: list[Message] = []
         try:
-            while (at_most is None or len(said) < at_most) and worker.pipe.poll(0):
+            while (at_most is None or len(said) < at_most) and has_data(worker.pipe):
                 said.extend(self._parsed(worker, json.loads(worker.pipe.recv_bytes())))
         except (EOFError, OSError):
             worker.is_mute = True  # the sentinel tells of the death, with the exit code

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from nbautoml.engine.devices import CONTEXT_BYTES
+from nbautoml.engine.ready import has_data
 from nbautoml.events import Event, LogLine, RunControl, Task, TrialSpec
 from nbautoml.events.wire import plain, to_json
 
@@ -33,6 +34,9 @@ __all__ = ["PipeContext", "RunOver", "load_handler", "worker_main"]
 CHECK_EVERY_S = 0.02  # a poll costs some 15 us, a step of a small model 300: so not at every batch
 FLUSH_EVERY_S = 0.05
 PR_SET_PDEATHSIG = 1
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class RunOver(BaseException):
@@ -136,7 +140,7 @@ class PipeContext:
     def send(self, message: Mapping[str, Any]) -> None:
         """Send one message; a closed pipe means that the run is over."""
         try:
-            self._pipe.send_bytes(json.dumps(message, separators=(",", ":")).encode())
+            self._pipe.send_bytes(_encode(message).encode())
         except (BrokenPipeError, ConnectionResetError, OSError) as error:
             raise RunOver from error
 
@@ -157,7 +161,7 @@ class PipeContext:
 
     def _pipe_has_data(self) -> bool:
         try:
-            return self._pipe.poll(0)
+            return has_data(self._pipe)
         except (BrokenPipeError, OSError) as error:
             raise RunOver from error
 

@@ -11,7 +11,7 @@ import functools
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from nbautoml.errors import NbAutomlError, nearest
 
@@ -66,6 +66,11 @@ def _names(kind: type) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(kind))
 
 
+@functools.cache
+def _annotations(kind: Any) -> dict[str, str]:
+    return {field.name: str(field.type) for field in dataclasses.fields(kind)}
+
+
 def dumps(message: Any) -> str:
     """`to_json` as compact text."""
     return json.dumps(to_json(message), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -103,20 +108,21 @@ def from_json(found: Any, types: Mapping[str, type[T]]) -> T:
         raise WireError(
             f"unknown message type {name[:80]!r}", hint=f"did you mean {near!r}?" if near else ""
         )
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(found) - set(fields) - {"type"})
-    if unknown:
-        raise WireError(f"{name} has no field {unknown[0][:80]!r}")
+    annotations = _annotations(cast("Any", kind))
+    words = dict(found)
+    del words["type"]
+    if not words.keys() <= annotations.keys():
+        raise WireError(f"{name} has no field {min(words.keys() - annotations.keys())[:80]!r}")
     try:
-        return kind(
-            **{key: _revived(found[key], str(fields[key].type)) for key in fields if key in found}
-        )
+        return kind(**{key: _revived(value, annotations[key]) for key, value in words.items()})
     except (TypeError, ValueError) as error:
         raise WireError(f"{name}: {error}") from error
 
 
 def _revived(value: Any, annotation: str) -> Any:
     """Undo `plain` where the field's annotation says so: tuples, and floats that are not finite."""
+    if type(value) is float or type(value) is int:
+        return value
     if isinstance(value, str) and value in _NOT_FINITE and "float" in annotation:
         return _NOT_FINITE[value]
     if isinstance(value, list):
