@@ -168,8 +168,8 @@ def _opened(folder: RunFolder) -> Iterator[_Session]:
         writer.apply([RunStateChanged(time=time.time(), state="running")])
         try:
             driver = driver_for(recipe)
-            _sweep(folder)
             with folder.reader() as reader:
+                sweep_artifacts(folder, reader.artifacts())
                 first_events = driver.restore(reader)
         except NbAutomlError as error:
             writer.apply([RunStateChanged(time=time.time(), state="failed", message=str(error))])

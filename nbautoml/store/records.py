@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -20,8 +22,8 @@ from nbautoml.store.database import (
     is_local,
 )
 from nbautoml.store.files import os_errors, sync_folder
-from nbautoml.store.schema import HEAD, metadata, version_table
-from nbautoml.store.sqlite_files import copy_whole
+from nbautoml.store.schema import HEAD, metadata, run_table, version_table
+from nbautoml.store.sqlite_files import choose_journal, copy_whole
 from nbautoml.store.urls import masked, sqlite_path, sqlite_url
 
 __all__ = [
@@ -46,8 +48,15 @@ def make_tables(connection: sa.Connection) -> None:
     connection.execute(version_table.insert().values(version_num=HEAD))
 
 
-def make_sqlite_record(path: Path) -> None:
-    """A new record that appears whole: no reader ever meets one without its tables.
+def make_sqlite_record(path: Path, run: Mapping[str, Any]) -> None:
+    """A new record that appears whole: no reader ever meets one without its tables and its run.
+
+    It is in the form in which its writer will use it, because changing that takes SQLite four waits
+    for the disk; this takes two.
+
+    Args:
+        path: where.
+        run: the row of the run.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -57,9 +66,11 @@ def make_sqlite_record(path: Path) -> None:
         with (
             guarded(sqlite_url(temporary)),
             connect_to_fill(temporary) as connection,
-            connection.begin(),
         ):
-            make_tables(connection)
+            with connection.begin():
+                make_tables(connection)
+                connection.execute(run_table.insert().values(run))
+            choose_journal(connection.connection.driver_connection, path)
         with os_errors("make", path):
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())

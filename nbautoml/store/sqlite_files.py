@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import tempfile
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from nbautoml.errors import StoreError
@@ -18,6 +19,7 @@ from nbautoml.store.places import is_on_network
 
 __all__ = [
     "SQLITE_ERRORS",
+    "choose_journal",
     "connect_read_only",
     "connect_to_fill",
     "connect_to_write",
@@ -75,14 +77,19 @@ def connect_to_write(path: Path) -> sqlite3.Connection:
             check_same_thread=False,
         )
         connection.execute("PRAGMA trusted_schema=OFF")
-        # The write-ahead log needs memory that reader and writer share: not over a network.
-        if is_on_network(path):
-            connection.execute("PRAGMA journal_mode=TRUNCATE")
-        else:
-            connection.execute("PRAGMA journal_mode=WAL")
+        choose_journal(connection, path)
     except SQLITE_ERRORS as error:
         raise sqlite_store_error(error, path) from error
     return connection
+
+
+def choose_journal(connection: Any, path: Path) -> None:
+    """How a record at that place is written: with a write-ahead log where there can be one."""
+    # It needs memory that reader and writer share: not over a network.
+    if is_on_network(path):
+        connection.execute("PRAGMA journal_mode=TRUNCATE")
+    else:
+        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def connect_to_fill(path: Path) -> sqlite3.Connection:

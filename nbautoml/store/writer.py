@@ -25,7 +25,7 @@ from nbautoml.store.schema import run_table
 from nbautoml.store.seal import break_seal, put_seal
 from nbautoml.store.texts import clean, to_text
 from nbautoml.store.urls import sqlite_path
-from nbautoml.store.writing import load_open_trials, take_possession, write_batch
+from nbautoml.store.writing import load_open_trials, owned_by, take_possession, write_batch
 
 if TYPE_CHECKING:
     from nbautoml.spec.recipe import Recipe
@@ -122,27 +122,29 @@ class Writer:
         """
         if self._key:
             return
+        now = time.time()
+        row = {
+            "id": self._run_id,
+            "name": clean(recipe.name),
+            "kind": clean(recipe.kind, 64),
+            "state": "queued",
+            "message": "",
+            "recipe": to_text(recipe.to_json()),
+            "plan": "",
+            "plan_details": "{}",
+            "created_at": recipe.created_at or now,
+            "n_trials": 0,
+            "seq": 0,
+            **owned_by(self._owner, now),
+        }
         connection = self._connection
-        if connection is None:
-            make_sqlite_record(sqlite_path(self._url))
-            connection = self._open()
-        with guarded(self._url), connection.begin():
-            connection.execute(
-                run_table.insert().values(
-                    id=self._run_id,
-                    name=clean(recipe.name),
-                    kind=clean(recipe.kind, 64),
-                    state="queued",
-                    message="",
-                    recipe=to_text(recipe.to_json()),
-                    plan="",
-                    plan_details="{}",
-                    created_at=recipe.created_at or time.time(),
-                    n_trials=0,
-                    seq=0,
-                )
-            )
-            self._take(connection)
+        if connection is None and self._path is not None:
+            make_sqlite_record(self._path, row)
+        connection = connection or self._open()
+        if not self._key:
+            with guarded(self._url), connection.begin():
+                connection.execute(run_table.insert().values(row))
+                self._take(connection)
 
     # -- writing ----------------------------------------------------------------------------
 

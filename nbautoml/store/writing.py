@@ -10,7 +10,7 @@ from nbautoml.errors import RecordLostError, StoreError
 from nbautoml.store.batch import Batch
 from nbautoml.store.direct import Statement
 from nbautoml.store.open_trials import TRIAL_COLUMNS, OpenTrials, Trial, columns_of
-from nbautoml.store.owner import Owner
+from nbautoml.store.owner import HEARTBEAT_EVERY_S, Owner
 from nbautoml.store.schema import (
     artifact_table,
     command_table,
@@ -20,7 +20,7 @@ from nbautoml.store.schema import (
     trial_table,
 )
 
-__all__ = ["load_open_trials", "take_possession", "write_batch"]
+__all__ = ["load_open_trials", "owned_by", "take_possession", "write_batch"]
 
 _MOVABLE = tuple(name for name in TRIAL_COLUMNS if name != "number")
 _UNFINISHED = ("waiting", "running")
@@ -177,6 +177,8 @@ def take_possession(
         return None
     if found.owner_pid is not None:
         before = Owner(found.owner_pid, found.owner_started, found.owner_host)
+        if before == owner and heartbeat - (found.heartbeat or 0) < HEARTBEAT_EVERY_S:
+            return found  # it has just made the run, and a commit would wait for the disk
         if before != owner and before.is_alive(found.heartbeat):
             host = before.host.partition("#")[0]
             raise StoreError(
@@ -184,16 +186,19 @@ def take_possession(
                 hint="stop the run there first (%automl stop), or wait a minute if it is gone",
             )
     connection.execute(
-        sa.update(run_table)
-        .where(run_table.c.key == found.key)
-        .values(
-            owner_pid=owner.pid,
-            owner_started=owner.started_at,
-            owner_host=owner.host,
-            heartbeat=heartbeat,
-        )
+        sa.update(run_table).where(run_table.c.key == found.key).values(owned_by(owner, heartbeat))
     )
     return found
+
+
+def owned_by(owner: Owner, heartbeat: float) -> dict[str, Any]:
+    """The columns of a run that say whose it is."""
+    return {
+        "owner_pid": owner.pid,
+        "owner_started": owner.started_at,
+        "owner_host": owner.host,
+        "heartbeat": heartbeat,
+    }
 
 
 def load_open_trials(connection: sa.Connection, run: sa.Row[Any]) -> OpenTrials:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import resource
 import shutil
@@ -46,6 +47,38 @@ def change(folder: RunFolder, sql: str) -> None:
     with sqlite3.connect(record_of(folder)) as connection:
         connection.executescript(sql)
     connection.close()
+
+
+# -- made -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("is_far", "form"), [(False, b"\x02\x02"), (True, b"\x01\x01")])
+def test_a_record_is_made_whole_in_the_form_in_which_it_is_written(
+    tmp_path, monkeypatch, is_far, form
+):
+    from nbautoml.store import records, sqlite_files
+
+    monkeypatch.setattr(sqlite_files, "is_on_network", lambda path: is_far)
+    texts = dict.fromkeys(("id", "name", "kind", "state", "message", "recipe", "plan"), "x")
+    row = texts | {"plan_details": "{}", "created_at": 1.0, "n_trials": 0, "seq": 0}
+    path = tmp_path / "record.db"
+    records.make_sqlite_record(path, row)
+    assert [found.name for found in tmp_path.iterdir()] == ["record.db"]
+    assert path.read_bytes()[18:20] == form  # as SQLite's header says: rollback, or write-ahead log
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT id, owner_pid, seq FROM run").fetchall() == [
+            ("x", None, 0)
+        ]
+    connection.close()
+
+
+def test_whoever_makes_a_run_owns_it_from_its_first_row(folder):
+    with folder.writer(Owner.this_process()) as writer:
+        writer.create(folder.recipe())
+        with folder.reader() as reader:
+            assert reader.run().owner_pid == os.getpid()
+            assert reader.run().state == "queued"
+        assert writer.seq == 0
 
 
 # -- copied, moved, read-only ---------------------------------------------------------------
