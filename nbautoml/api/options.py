@@ -232,8 +232,8 @@ COMPRESS = (
     Option(
         name="sampler",
         kind="text",
-        help="auto tries known settings, then tpe with little fine-tuning, then those near the "
-        "front with all of it; the others draw from the whole space",
+        help="auto tries known settings, then by turns points near the front and what tpe "
+        "suggests, good models in all forms of numbers; the others draw from the whole space",
         default="auto",
         choices=("auto", "tpe", "nsga2", "random"),
     ),

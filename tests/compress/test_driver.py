@@ -12,8 +12,9 @@ import pytest
 
 from nbautoml.compress import Technique
 from nbautoml.compress.driver import CompressDriver
+from nbautoml.compress.families import shaping_of
 from nbautoml.compress.space import QUANTIZED, space_for, techniques_of
-from nbautoml.events import PlanChosen, TrialEnded
+from nbautoml.events import LogLine, PlanChosen, TrialEnded
 from nbautoml.spec import Budget, Objective, Space
 from nbautoml.spec.choice import Choice
 from nbautoml.spec.recipe import Recipe, Target
@@ -86,6 +87,61 @@ def started(**said: Any) -> CompressDriver:
     driver = CompressDriver(recipe(**said))
     driver.restore(reader())
     return driver
+
+
+def test_models_of_one_training_share_its_seed_and_say_so() -> None:
+    driver = started(n_trials=40)
+    seeds: dict[str, set[int]] = {}
+    numbers: dict[str, list[int]] = {}
+    told = []
+    while driver.verdict(0) is None:
+        handout = driver.next_handout(n_free=1)
+        assert handout is not None
+        (trial,) = handout.task.trials
+        shaping = shaping_of(trial.params)
+        seeds.setdefault(shaping, set()).add(trial.seed)
+        numbers.setdefault(shaping, []).append(trial.number)
+        told += [event.text for event in handout.events if isinstance(event, LogLine)]
+        driver.on_event(
+            TrialEnded(trial=trial.number, state="complete", values=figures(trial.params))
+        )
+    assert all(len(found) == 1 for found in seeds.values())
+    several = [found for found in numbers.values() if len(found) > 1 and 0 not in found]
+    assert several
+    assert f"what trial {several[0][0]} was trained to be, in another form" in told
+
+
+def test_a_run_that_is_resumed_gives_a_training_the_seed_it_had() -> None:
+    whole = played(started(n_trials=40))
+    shapings = [shaping_of(point) for point in whole]
+    at = next(
+        at for at, found in enumerate(shapings) if whole[at]["epochs"] and found in shapings[:at]
+    )
+    first = started(n_trials=40)
+    rows = [row_of(number, params) for number, params in enumerate(whole[:at])]
+    again = CompressDriver(recipe(n_trials=40))
+    again.restore(reader([*rows, row_of(at, whole[at], state="waiting")]))
+    handout = again.next_handout(n_free=1)
+    assert handout is not None
+    (trial,) = handout.task.trials
+    assert trial.number == at
+    seeds = []
+    for params in whole[:at]:
+        drawn = first.next_handout(n_free=1)
+        assert drawn is not None
+        seeds.append(drawn.task.trials[0].seed)
+        first.on_event(
+            TrialEnded(trial=drawn.task.trials[0].number, state="complete", values=figures(params))
+        )
+    assert trial.seed == seeds[shapings.index(shapings[at])]
+
+
+def row_of(number: int, params: dict[str, Any], state: str = "complete") -> Any:
+    values = tuple(figures(params)) if state == "complete" else ()
+    return SimpleNamespace(
+        number=number, state=state, params=params, value=None, values=values, metrics={}, started_at=1.0,
+        ended_at=2.0 if values else None, error="",
+    )  # fmt: skip
 
 
 def test_the_original_is_measured_first_and_alone() -> None:
@@ -193,13 +249,7 @@ def test_named_techniques_that_fail_fail_the_run() -> None:
 
 def test_a_driver_goes_on_where_an_earlier_one_was() -> None:
     whole = played(started(n_trials=12))
-    rows = [
-        SimpleNamespace(
-            number=number, state="complete", params=params, values=tuple(figures(params)),
-            metrics={}, started_at=1.0, ended_at=2.0, error="",
-        )
-        for number, params in enumerate(whole[:5])
-    ]  # fmt: skip
+    rows = [row_of(number, params) for number, params in enumerate(whole[:5])]
     again = CompressDriver(recipe(n_trials=12))
     again.restore(reader(rows))
     rest = played(again)
