@@ -88,7 +88,7 @@ bench-gpu:  ## the same on a GPU -> out/gpu.md; benchmarks/gpu.py says what a ba
 bench-compress: setup  ## how small LeNet-300-100 and LeNet-5 become on MNIST without loss -> out/compressing.md (some two hours)
 	$(PY) benchmarks/compressing.py --out $(OUT)
 
-bench-fronts: setup  ## the front of compressions beside random search and NSGA-II -> out/fronts.md (a quarter of an hour)
+bench-fronts: setup  ## the front of compressions beside random search and NSGA-II -> out/fronts.md (half an hour)
 	$(PY) benchmarks/fronts.py --out $(OUT)
 
 bench-rivals: setup $(VENV)/.bench  ## smaller networks beside Torch-Pruning, torchao, ONNX Runtime alone -> out/rivals.md (not timed as a whole)
