@@ -109,16 +109,17 @@ class Chooser:
 
     def _other_width(
         self, members: Sequence[Ready], template: Ready, limit: int
-    ) -> Callable[[int], tuple[int, float]]:
+    ) -> Callable[[int, bool], tuple[int, float]]:
         """Times another width, where the one that is trained is not clearly ahead.
 
-        A stack that is not full yet may be judged too badly: the width that it may have is timed,
-        with copies; a full one may be too wide for the caches.
+        A stack that is not full yet may be judged too badly: where it is behind, the width that it
+        may have is timed, with copies (where it is ahead it is filled up anyway: that would take a
+        tenth of a short run to no purpose); a full one may be too wide for the caches.
         """
 
-        def measured(width: int) -> tuple[int, float]:
+        def measured(width: int, is_ahead: bool) -> tuple[int, float]:
             other = limit if width < limit else NARROW
-            if other == width or other < 2:
+            if other == width or other < 2 or (is_ahead and width < limit):
                 return width, float("inf")
             seconds = measure_stack(
                 members, template, self._session, device=self._context.device, width=other

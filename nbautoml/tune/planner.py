@@ -34,7 +34,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from nbautoml.machine import free_memory
-from nbautoml.tune.measured import Measured
+from nbautoml.tune.measured import GAIN, Measured
 
 if TYPE_CHECKING:
     from nbautoml.train.stacked import Member, Ready
@@ -158,8 +158,9 @@ class Contest:
     Args:
         alone_s: seconds a trial and step, one by one.
         clock: see `clock_for`.
-        try_other: times a stack of another width than the one given: that width, and seconds a
-            trial and step; called where the gain is small.
+        try_other: times a stack of another width than the one given, if that may change anything:
+            that width, and seconds a trial and step; called where the gain is small, and told
+            whether there is one.
         on_decided: is told, once.
 
     Raises:
@@ -170,7 +171,7 @@ class Contest:
         self,
         alone_s: float,
         clock: Callable[[], float],
-        try_other: Callable[[int], tuple[int, float]],
+        try_other: Callable[[int, bool], tuple[int, float]],
         on_decided: Callable[[Measured], None],
     ) -> None:
         self._alone_s, self._clock = alone_s, clock
@@ -198,7 +199,7 @@ class Contest:
         ways, try_other, on_decided = {width: stacked_s}, self._try_other, self._on_decided
         del self._try_other, self._on_decided  # what they hold is large
         if stacked_s > CLEAR * self._alone_s:
-            other, seconds = try_other(width)
+            other, seconds = try_other(width, stacked_s < GAIN * self._alone_s)
             if other != width:
                 ways[other] = seconds
         measured = Measured(alone_s=self._alone_s, stacked_s=dict(sorted(ways.items())))

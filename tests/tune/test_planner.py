@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -90,7 +91,7 @@ def test_a_step_that_is_long_is_not_tried_in_a_stack():
     assert why_alone(0.5, width=32, run_steps=100_000) == ""  # it has a day
 
 
-def contest(alone_s, stacked_s, other=lambda width: (width, math.inf)):
+def contest(alone_s, stacked_s, other=lambda width, is_ahead: (width, math.inf)):
     """A contest whose stack's steps take as long as is said; it, and what it decided."""
     decided, now = [], itertools.count(1)
     made = Contest(alone_s, lambda: next(now) * stacked_s, other, decided.append)
@@ -104,7 +105,7 @@ def until_decided(made, width):
 
 
 def test_a_stack_that_is_far_ahead_goes_on_and_no_other_is_timed():
-    def other(width):
+    def other(width, is_ahead):
         raise AssertionError("nothing else is to be timed")
 
     made, decided = contest(alone_s=1.0, stacked_s=8.0, other=other)
@@ -123,16 +124,31 @@ def test_a_stack_that_is_slower_ends():
 
 
 def test_a_narrower_stack_that_is_faster_takes_its_place():
-    made, _ = contest(alone_s=1.0, stacked_s=25.0, other=lambda width: (8, 0.3))
+    made, _ = contest(alone_s=1.0, stacked_s=25.0, other=lambda width, is_ahead: (8, 0.3))
     with pytest.raises(SlowerError) as caught:
         until_decided(made, 32)
     assert caught.value.width == 8
 
 
 def test_a_stack_that_is_not_full_yet_is_judged_by_the_width_that_it_may_have():
-    made, decided = contest(alone_s=1.0, stacked_s=3.0, other=lambda width: (32, 0.2))
+    def other(width, is_ahead):
+        assert not is_ahead
+        return 32, 0.2
+
+    made, decided = contest(alone_s=1.0, stacked_s=3.0, other=other)
     until_decided(made, 2)
     assert decided[0].width == 32
+
+
+@pytest.mark.parametrize(("stacked_s", "is_ahead"), [(1.4, True), (1.9, False)])
+def test_who_times_another_width_is_told_whether_there_is_a_gain(stacked_s, is_ahead):
+    told = []
+    made, _ = contest(
+        1.0, stacked_s, other=lambda width, ahead: told.append(ahead) or (2, math.inf)
+    )
+    with contextlib.suppress(SlowerError):
+        until_decided(made, 2)
+    assert told == [is_ahead]
 
 
 def test_a_stack_timed_before_it_was_full_is_no_narrower_for_it():
