@@ -229,6 +229,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", default="", help="networks whose name holds this")
     parser.add_argument("--out", type=Path, default=Path("out"))
     asked = parser.parse_args()
@@ -239,7 +240,7 @@ def main() -> int:
     about: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
-        for seed in range(asked.seeds):
+        for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
             for name in names:
                 net = NETS[name]
                 train, valid, test = parted(net, seed)

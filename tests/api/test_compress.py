@@ -189,14 +189,41 @@ def test_a_limit_of_an_energy_that_nothing_counts_is_refused_at_once(
     assert not list(nbautoml.runs(home=asked["home"]))
 
 
-def test_words_with_a_number_of_trials_are_a_search_among_them(trained, asked):
-    run = nbautoml.compress(trained, method="prune,quantize", trials=6, epochs=1, **asked)
-    assert run.state == "finished", run.message
-    assert len(run.trials) == 6
-    varied = set(run.recipe.space)
+@pytest.fixture(scope="module")
+def searched(trained, data, tmp_path_factory):
+    """A search among two techniques, long enough to come back to its good models."""
+    return nbautoml.compress(
+        trained,
+        method="prune,quantize",
+        trials=14,
+        epochs=1,
+        max_drop=0.5,
+        data=data,
+        home=tmp_path_factory.mktemp("searched") / "home",
+        executor="inline",
+        wait=True,
+    )
+
+
+def test_words_with_a_number_of_trials_are_a_search_among_them(searched):
+    assert searched.state == "finished", searched.message
+    assert len(searched.trials) == 14
+    varied = set(searched.recipe.space)
     assert {"pruning", "quantization", "epochs"} <= varied
     assert not varied & {"low_rank", "distillation"}
-    assert len({str(run.trial(number).params) for number in range(6)}) == 6
+    assert len({str(searched.trial(number).params) for number in range(14)}) == 14
+
+
+def test_a_good_model_is_stored_in_other_forms_and_not_trained_again(searched):
+    trials = searched.trials
+    pruned = trials[(trials["state"] == "complete") & (trials["pruning"] == "channels")]
+    again = pruned[pruned["train_s"] == 0]
+    assert len(again)
+    for _, row in again.iterrows():
+        lead = pruned[(pruned["weights"] == row["weights"]) & (pruned["train_s"] > 0)].iloc[0]
+        assert lead["number"] < row["number"]
+        assert lead["quantization"] != row["quantization"]
+        assert lead["size_bytes"] != row["size_bytes"]
 
 
 def test_a_search_refuses_what_it_cannot_judge(trained, asked):
