@@ -125,6 +125,22 @@ def test_finished_run_is_sorted_filtered_picked_and_walked_by_keys(opened):
     until(notebook, lambda: drawn(panel))
 
 
+def test_first_column_stays_in_sight_when_a_narrow_table_is_scrolled_aside(opened):
+    notebook = started(opened, "narrow.ipynb", TUNE.format(name="narrow", trials=3, epochs=1))
+    in_state(notebook.panel, "finished")
+    expect(rows(notebook.panel)).to_have_count(3, timeout=WAIT_MS)
+    notebook.page.set_viewport_size({"width": 700, "height": 1000})
+    grid, first = (
+        notebook.panel.get_by_role("grid"),
+        rows(notebook.panel).first.locator(".nba-first"),
+    )
+    before = first.bounding_box()["x"]
+    grid.evaluate("node => { node.scrollLeft = 60; }")
+    expect(notebook.panel.locator(".nba-is-aside")).to_be_visible()
+    assert grid.evaluate("node => node.scrollLeft") == 60
+    assert first.bounding_box()["x"] == before
+
+
 def test_page_is_reloaded_during_and_after_the_run(opened):
     notebook = started(
         opened, "reloaded.ipynb", TUNE.format(name="reloaded", trials=30, epochs=3000)

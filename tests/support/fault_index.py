@@ -41,6 +41,7 @@ _LAB, _HUBS, _BREAK = (
     "widgets/test_hubs",
     "faults/test_files_that_break",
 )
+_FRAMES = ("test_f38_panel_of_ten_thousand_trials_draws_while_points_stream_and_the_table_scrolls",)
 
 INDEX: dict[str, Row] = {
     "F1": Row(
@@ -331,12 +332,14 @@ INDEX: dict[str, Row] = {
             "test_f38_pages_that_come_and_go_leave_the_kernel_as_it_was",
             "test_f38_a_trial_among_a_hundred_thousand_is_read_by_itself",
         )
-        + _in(_HUBS, "test_run_of_ten_thousand_trials_is_told_in_bounded_messages"),
-        "frames a second are not counted; with several objectives all trials are read first",
+        + _in(_HUBS, "test_run_of_ten_thousand_trials_is_told_in_bounded_messages")
+        + _in("faults/test_frames", *_FRAMES),
+        "with several objectives all trials are read first",
     ),
     "F39": Row(
         "many panels, many points",
-        _in(_HUBS, "test_hundred_updates_a_second_make_ten_messages"),
+        _in(_HUBS, "test_hundred_updates_a_second_make_ten_messages")
+        + _in("faults/test_frames", *_FRAMES),
         "the kernel's share of time: benchmarks/watching.py",
     ),
     "F40": Row(

@@ -82,6 +82,9 @@ export function TrialTable({ model }: Props): JSX.Element {
         onPointerLeave={() => {
           model.hovered.value = null;
         }}
+        onScroll={(event) => {
+          event.currentTarget.classList.toggle('nba-is-aside', event.currentTarget.scrollLeft > 0);
+        }}
         style={{ '--nba-columns': columns }}
       >
         <GridHead
@@ -190,7 +193,8 @@ function Row({ model, looks, row, index, start, prefix }: RowProps): JSX.Element
       aria-rowindex={index + 2}
       aria-selected={colour !== undefined}
       data-trial={trial}
-      style={{ transform: `translateY(${start}px)` }}
+      // Not a transform: each would be a layer of its own, and drawing them took most of a frame.
+      style={{ top: `${start}px` }}
     >
       {looks.map(({ field, isRight, text }) => {
         const content = text(row);
