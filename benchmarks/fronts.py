@@ -192,7 +192,7 @@ def page(about: Mapping[str, Any]) -> str:
     )
     lines = [head, ""]
     rows = {
-        f"{name}, {row['n_seeds']} seeds": [
+        f"{name}, {row['n_seeds']} seed{'s' * (row['n_seeds'] > 1)}": [
             f"**{row[way]['ratio']:.2f}** ({row[way]['low']:.2f} to {row[way]['high']:.2f}); "
             f"{row[way]['told']:.2f}; {row[way]['n_models']:.0f}"
             for way in WAYS
