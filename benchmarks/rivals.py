@@ -5,7 +5,7 @@
     python benchmarks/rivals.py [--only MLP] [--trials 30] [--out out]
 
 Four networks (`rival_nets`) are trained and then made smaller under one point of loss: by
-`nbautoml.compress`, and by each rival alone in ten settings of its own (`rival_ways`).
+`nbautoml.compress`, and by each rival alone in ten settings of its own or more (`rival_ways`).
 
 * One fine-tuning has the same passes for everyone, by the same trainer. What a way spent in all is
   in the table.
