@@ -198,7 +198,8 @@ def test_the_same_error_three_times_ends_the_run_with_one_message(runs):
         assert "times in a row: ValueError: always" in reader.run().message
     begun = [row for row in trials_of(folder) if row.started_at is not None]
     assert {row.state for row in begun} == {"failed"}
-    assert len(begun) < 20  # the rest was drawn, as a stack takes many, and not trained
+    # Two stacks of eight were begun and handed back, and some were on their way when the third failed.
+    assert len(begun) < 30
 
 
 def test_prints_of_the_model_reach_the_log_and_are_bounded(runs):

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,15 @@ class PressingCapsule:
         (folder / "capsule.py").write_text("x = 1\n")
 
 
+@pytest.fixture
+def hears_interrupts() -> Iterator[None]:
+    """As in a kernel; a shell that starts the tests in the background ignores the signal for them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_interrupts")
 def test_interrupt_while_a_run_is_made_leaves_it_whole_and_the_home_open(home):
     with pytest.raises(KeyboardInterrupt):
         home.create_run(tiny_recipe("pressed"), PressingCapsule())
@@ -107,11 +117,13 @@ def press_in_the_inner_of_two(reached: list[str]) -> None:
         reached.append("the end of the outer one")
 
 
+@pytest.mark.usefixtures("hears_interrupts")
 def test_interrupt_of_a_section_that_fails_does_not_hide_its_error():
     with pytest.raises(ValueError, match="of its own"):
         press_and_fail()
 
 
+@pytest.mark.usefixtures("hears_interrupts")
 def test_interrupt_waits_for_the_outermost_section():
     reached: list[str] = []
     with pytest.raises(KeyboardInterrupt, match="has begun"):
