@@ -32,6 +32,32 @@ class Goal:
             return f"{1 / self.at_most:.3g}x faster than {self.peer}"
         return f"<= {self.at_most:g}x {self.peer}"
 
+    def reached(self, found: float, unit: str) -> str:
+        """What was found, as a person reads it; with another digit where it would read as the goal.
+
+        >>> Goal(1 / 2.2, "Peer").reached(1 / 2.18, "ms"), Goal(1.02, "Peer").reached(1.0235, "s")
+        ('2.18x faster', '1.024x')
+        """
+        if not self.peer:
+            return f"{told(found)} {unit}"
+        value, goal, end, digits = (
+            (found, self.at_most, "x", 2)
+            if self.at_most >= 1
+            else (1 / found, 1 / self.at_most, "x faster", 1)
+        )
+        if found > self.at_most and round(value, digits) == round(goal, digits):
+            digits += 1
+        return f"{value:.{digits}f}{end}"
+
+
+def told(value: float) -> str:
+    """Three digits, and no powers of ten for what is large.
+
+    >>> told(3938.2), told(0.0046123), told(188.0)
+    ('3938', '0.00461', '188')
+    """
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -80,10 +106,9 @@ class Figure:
                 continue
             if goal.peer:
                 found = ratio(self.ways[way], self.ways[goal.peer])
-                text = f"{found:.2f}x" if goal.at_most >= 1 else f"{1 / found:.1f}x faster"
             else:
                 found = statistics.median(self.ways[way])
-                text = f"{found:.3g} {self.unit}"
+            text = goal.reached(found, self.unit)
             made.append(
                 {
                     "goal": goal.text(self.unit),

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from figures import told
+
 __all__ = ["Results", "page", "readme_with", "recorded", "write"]
 
 HERE = Path(__file__).resolve().parent
@@ -140,13 +142,13 @@ def readme_table(about: Mapping[str, Any] | None) -> str:
         if not figure["goals"]:
             continue
         unit = figure["unit"]
-        shown = [f"{row['way']} {row['median']:.3g} {unit}" for row in figure["rows"]]
+        shown = [f"{row['way']} {told(row['median'])} {unit}" for row in figure["rows"]]
         goals = [
             f"{goal['goal']}: {WORDS[goal['is_reached']]}"
             + (f" ({goal['reached']})" if goal["reached"] else "")
             for goal in figure["goals"]
         ]
-        first = f"{figure['rows'][0]['median']:.3g} {unit}" if figure["rows"] else ""
+        first = f"{told(figure['rows'][0]['median'])} {unit}" if figure["rows"] else ""
         lines.append(
             f"| {figure['figure']} | {first} | {'; '.join(shown[1:])} | {'; '.join(goals)} |"
         )
