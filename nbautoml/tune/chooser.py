@@ -25,7 +25,7 @@ from nbautoml.tune.planner import (
 )
 from nbautoml.tune.remembered import Remembered
 from nbautoml.tune.session import Session
-from nbautoml.tune.stacking import MAX_WIDTH
+from nbautoml.tune.stacking import FIRST, MAX_WIDTH
 
 if TYPE_CHECKING:
     from nbautoml.train.stacked import Ready
@@ -81,6 +81,8 @@ class Chooser:
         device, members = self._context.device, list(members)  # the caller's is emptied
         fitting = fitting_width(template, n_workers=self._payload["n_workers"], device=device)
         most = MAX_WIDTH[device.partition(":")[0]]
+        if device == "cpu" and not self._payload.get("is_blind", False):
+            most = FIRST
         limit = self._limits[key] = max(1, min(self._payload["width"], fitting, most))
         remembered = self._plans.recall(key) if self._plans is not None else None
         if remembered is not None:
