@@ -25,10 +25,9 @@ STACK_HANDLER = "nbautoml.tune.stacks:train_stacks"
 # not measured; its memory and the planner decide below this.
 MAX_WIDTH = {"cpu": 32, "mps": 32, "cuda": 256}
 # What the first tasks get, where the sampler learns: enough to see what a stack gains. On a CPU no
-# stack gets more then: twenty-five were
-# drawn before the first third of them had shown anything. Time to 97 % on digits over a wide space,
-# one worker, 200 trials, 9 seeds: 2.3 s with 25, 2.1 with 12, 1.3 with 8; of 100 trials (3 seeds) as
-# many and more were above 97 % (47 to 55 with 8, 44 to 48 with 12), in about the same time.
+# stack gets more then: of 200 trials 25 a worker were drawn before any had shown much. Time to 97 %
+# on digits over a wide space, one worker, 9 seeds: 2.3 s with 25, 2.1 with 12, 1.3 with 8; of 100
+# trials (3 seeds) 47 to 55 were above 97 % with 8, 44 to 48 with 12, in about the same time.
 FIRST = 8
 # A sampler that learns has seen nothing of the trials that run: a stack may hold this share of all.
 LEARNING_SHARE = 8
