@@ -24,9 +24,9 @@ def candidate(n_bytes: int = 100) -> Candidate:
     )
 
 
-def test_every_rival_has_ten_settings() -> None:
+def test_every_rival_has_ten_settings_at_least() -> None:
     assert {way: len(settings) for way, settings in WAYS.items()} == {
-        "Torch-Pruning": 10, "ONNX Runtime": 10, "torchao": 10,
+        "Torch-Pruning": 15, "ONNX Runtime": 10, "torchao": 10,
     }  # fmt: skip
 
 
