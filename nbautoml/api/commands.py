@@ -9,6 +9,7 @@ from nbautoml.errors import EngineError
 from nbautoml.events import Command, Pause, Resume
 from nbautoml.spec.budget import Budget
 from nbautoml.store.peek import peek
+from nbautoml.store.rows import spent_seconds
 
 if TYPE_CHECKING:
     from nbautoml.store import Home, RunFolder, RunInfo
@@ -122,10 +123,9 @@ def further_budget(folder: RunFolder, more: int | None, seconds: float | None) -
         )
     with folder.reader() as reader:
         rows = reader.trials()
-    spent_s = sum((row.ended_at or 0) - (row.started_at or 0) for row in rows if row.ended_at)
     return Budget(
         n_trials=None if more is None else len(rows) + more,
-        wall_seconds=None if seconds is None else spent_s + seconds,
+        wall_seconds=None if seconds is None else spent_seconds(rows) + seconds,
         trial_seconds=recipe.budget.trial_seconds,
     )
 

@@ -9,7 +9,7 @@ from nbautoml.api.controlling import HomeController
 if TYPE_CHECKING:
     from nbautoml.api.run import Run
 
-__all__ = ["CONTROLLER", "bundle_for", "listen", "panel_for", "refresh", "show"]
+__all__ = ["CONTROLLER", "bundle_for", "listen", "look_soon", "panel_for", "refresh", "show"]
 
 CONTROLLER = HomeController()
 
@@ -46,6 +46,15 @@ def refresh(run: Run) -> None:
         from nbautoml.widgets import display
 
         display.refresh(run.folder)
+
+
+def look_soon(run: Run) -> None:
+    """Let panels of it that are open see at once that it goes on."""
+    from nbautoml.widgets import live
+
+    link = live.current_link()
+    if link is not None:
+        link.look_soon(run.id)
 
 
 def panel_for(run: Run) -> Any:

@@ -64,11 +64,14 @@ class Steering:
             run_code: execute the code of a run that you did not submit here (one that came in an
                 archive or with a folder); look at `code` first. Said once, it is remembered.
         """
+        from nbautoml.api.showing import look_soon
+
         run = self._run
         more = None if more is None else KINDS["count"].checked("more", more)
         seconds = None if time is None else KINDS["duration"].checked("time", time)
         budget = further_budget(run.folder, more, seconds)
         resume_run(run.home, run.folder, run.info, run_code=run_code, budget=budget)
+        look_soon(run)
         return self
 
     def cancel(self, trial: int) -> Self:

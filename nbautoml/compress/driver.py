@@ -37,6 +37,7 @@ from nbautoml.events import (
     TrialSpec,
     Verdict,
 )
+from nbautoml.store.rows import spent_seconds
 from nbautoml.study import Study
 
 if TYPE_CHECKING:
@@ -100,7 +101,6 @@ class CompressDriver:
         self._done = {row.number: row for row in done}
         told = {row.number: self._constraints(row) for row in done}
         self._study.restore([(row, {}) for row in rows], constraints=told)
-        spent_s = sum((row.ended_at or 0) - (row.started_at or 0) for row in rows if row.ended_at)
         for row in rows:
             self._n_planned += 1
             self._note_planned(row.number, row.params)
@@ -115,7 +115,8 @@ class CompressDriver:
                 self._course.learned(self._done[row.number], took_s)
         self._first = deque(self._first_points()[len(rows) :])
         if self._recipe.budget.wall_seconds is not None:
-            self._deadline = self._clock() + max(0.0, self._recipe.budget.wall_seconds - spent_s)
+            left_s = self._recipe.budget.wall_seconds - spent_seconds(rows)
+            self._deadline = self._clock() + max(0.0, left_s)
         return [LogLine(text=self._study.explanation)] if self._is_search else []
 
     def _first_points(self) -> list[dict[str, Any]]:

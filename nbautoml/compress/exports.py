@@ -10,6 +10,7 @@ import hashlib
 from collections import OrderedDict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -60,11 +61,21 @@ def _digest(module: nn.Module, example: Any) -> str:
 def _plain(layer: nn.Module) -> str:
     """Attributes that are neither weights nor layers: a forward may read any of them."""
     kept = {
-        name: value
+        name: _told(value)
         for name, value in vars(layer).items()
         if name != "training" and not (name.startswith("_") and name in _OF_EVERY_LAYER)
     }
     return f"{type(layer).__module__}.{type(layer).__qualname__} {sorted(kept.items(), key=str)}"
+
+
+def _told(value: Any) -> str:
+    """A value as text; of an array every number, which its `repr` rounds and leaves out."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return f"{value.shape} {value.dtype} {digest}"
+    return repr(value)
 
 
 _OF_EVERY_LAYER = frozenset(vars(nn.Module()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ __all__ = [
     "RunInfo",
     "RunRow",
     "TrialRow",
+    "spent_seconds",
 ]
 
 FINISHED_STATES = frozenset({"complete", "stopped_early", "failed", "cancelled"})
@@ -113,6 +114,17 @@ class TrialRow:
         if self.started_at is None or self.ended_at is None:
             return None
         return self.ended_at - self.started_at
+
+
+def spent_seconds(rows: Iterable[TrialRow]) -> float:
+    """What trials have taken together, of a run's limit of time; one that never began took nothing.
+
+    >>> whole = TrialRow(number=0, state="complete", params={}, started_at=5.0, ended_at=7.0)
+    >>> called_off = TrialRow(number=1, state="cancelled", params={}, ended_at=9.0)
+    >>> spent_seconds([whole, called_off])
+    2.0
+    """
+    return sum(row.duration_s or 0.0 for row in rows)
 
 
 @dataclass(frozen=True, kw_only=True)

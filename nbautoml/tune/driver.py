@@ -33,6 +33,7 @@ from nbautoml.events import (
 )
 from nbautoml.spec import Choice, Int
 from nbautoml.spec.fit import FitSettings
+from nbautoml.store.rows import spent_seconds
 from nbautoml.study import Study
 from nbautoml.train.failures import OUT_OF_MEMORY
 from nbautoml.tune.front import Front
@@ -111,14 +112,10 @@ class TuneDriver:
     def restore(self, reader: Reader) -> Sequence[Event]:
         """Tell the study what an earlier owner recorded; waiting trials go first."""
         rows = reader.trials()
-        spent_s = 0.0
         if rows:
             curves = self._intermediate_values(reader)
             self._study.restore([(row, curves.get(row.number, {})) for row in rows])
             self._recall_several(reader, rows)
-            spent_s = sum(
-                (row.ended_at or 0) - (row.started_at or 0) for row in rows if row.ended_at
-            )
         for row in rows:
             self._n_planned += 1
             self._params[row.number] = dict(row.params)
@@ -133,7 +130,8 @@ class TuneDriver:
         for params in self._recipe.enqueued[len(rows) :]:
             self._study.enqueue(dict(params))
         if self._recipe.budget.wall_seconds is not None:
-            self._deadline = time.monotonic() + max(0.0, self._recipe.budget.wall_seconds - spent_s)
+            left_s = self._recipe.budget.wall_seconds - spent_seconds(rows)
+            self._deadline = time.monotonic() + max(0.0, left_s)
         finished = [row.number for row in rows if row.is_finished]
         gone = self._kept.restore(reader.artifacts(), finished)
         is_tune = self._recipe.kind == "tune"

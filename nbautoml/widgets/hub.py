@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 _MAX_CLIENTS = 32  # of one run: tabs that were closed without a word pile up
 _SILENT_S = 90.0  # three signs of life were missed
 _SLOW_POLL_S = 2.0  # for runs that are over unless somebody resumes them
-_SELDOM_POLL_S = 60.0  # for those that nobody can resume; their folder may still go away
+_SELDOM_POLL_S = 60.0  # for those that are finished: see `look_soon`; their folder may go away
 _TICK_BYTES = 1_000_000
 # A look costs about a millisecond: a run that is quiet is looked at less and less often.
 _QUIET_POLL_S = 0.5
@@ -117,6 +117,11 @@ class Hub:
         if watched is not None:
             watched.displays -= 1
             self._close_unwatched(run_id)
+
+    def look_soon(self, run_id: str, now: float) -> None:
+        """Something was asked of the run: a finished one, looked at seldom, may go on with more."""
+        if run_id in self._watched:
+            self._watched[run_id].next_poll = now
 
     def has_clients(self, run_id: str) -> bool:
         """Whether a browser with our extension shows the run."""

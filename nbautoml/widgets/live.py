@@ -132,6 +132,11 @@ class LiveLink:
         self.shown.remember(source.id, shown)
         self._do(lambda: self._follow(source, shown))
 
+    def look_soon(self, run_id: str) -> None:
+        """Show what becomes of a run of which something was asked just now."""
+        if self._thread is not None:
+            self._do(lambda: self.hub.look_soon(run_id, time.time()))
+
     def add_source(self, source: RunSource) -> None:
         """Make a run known that lies outside of the controller's home."""
         self.hub.add_source(source)

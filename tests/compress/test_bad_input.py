@@ -175,21 +175,29 @@ def test_an_equal_module_is_exported_once_and_a_changed_one_anew():
 class Scaled(nn.Module):
     """What it answers hangs on a plain attribute."""
 
-    def __init__(self, scale: float) -> None:
+    def __init__(self, scale: float | torch.Tensor) -> None:
         super().__init__()
         self.layers = NETWORKS["mlp"].build().layers
         self.scale = scale
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(x) * self.scale
+        return self.layers(x) * (self.scale if isinstance(self.scale, float) else self.scale[1000])
 
 
-def test_modules_that_differ_in_a_plain_attribute_are_not_taken_for_equal():
+def long_table(middle: float) -> torch.Tensor:
+    """Too long for its text to hold the middle."""
+    table = torch.zeros(2000)
+    table[1000] = middle
+    return table
+
+
+@pytest.mark.parametrize("scale_of", [float, long_table])
+def test_modules_that_differ_in_a_plain_attribute_are_not_taken_for_equal(scale_of):
     _, bench, inputs = quantising.piece_and_bench("mlp")
     rows = runtime.calibration_rows(bench, 32)
     files = []
     for scale in (1.0, 3.0):
         torch.manual_seed(0)
-        files.append(runtime.exported_float(Scaled(scale).eval(), rows))
+        files.append(runtime.exported_float(Scaled(scale_of(scale)).eval(), rows))
     one, three = (OnnxModule(data)(inputs) for data in files)
     assert torch.allclose(3 * one, three, atol=1e-5)

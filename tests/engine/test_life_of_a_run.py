@@ -192,14 +192,15 @@ def test_the_same_error_three_times_ends_the_run_with_one_message(runs):
         def forward(self, x):
             raise ValueError("always")
     """
-    folder = runs.submit(source, budget=Budget(n_trials=50))
+    # One worker: where a second one holds a stack that it has not looked at yet, as many trials as are
+    # in it may yet do better, and as many may fail before the run ends.
+    folder = runs.submit(source, budget=Budget(n_trials=50), execution=Execution(n_workers=1))
     assert wait_for_end(folder) == "failed"
     with folder.reader() as reader:
         assert "times in a row: ValueError: always" in reader.run().message
     begun = [row for row in trials_of(folder) if row.started_at is not None]
     assert {row.state for row in begun} == {"failed"}
-    # Two stacks of eight were begun and handed back, and some were on their way when the third failed.
-    assert len(begun) < 30
+    assert len(begun) < 20  # the rest was drawn, as a stack takes many, and not trained
 
 
 def test_prints_of_the_model_reach_the_log_and_are_bounded(runs):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nbautoml.errors import EngineError, RunNotFoundError
-from nbautoml.events import LogLine
+from nbautoml.events import LogLine, RunStateChanged
 from nbautoml.widgets.checking import problem_with
 from nbautoml.widgets.controller import Controller
 from nbautoml.widgets.hub import Hub
@@ -300,6 +300,18 @@ def test_run_that_is_over_is_looked_at_seldom(hub, way, run):
     hub.tick(1.0)
     assert way.of("tick")[0]["runs"][0]["final"] is True
     assert hub.next_due(1.0) >= 30
+
+
+def test_run_that_goes_on_with_more_is_shown_at_once(hub, way, run):
+    hub.receive(hello(run.folder.id), way, "s", 0)
+    run.finish()
+    hub.tick(1.0)
+    run.apply(RunStateChanged(state="running"))
+    hub.look_soon(run.folder.id, 2.0)
+    assert hub.next_due(2.0) == 0
+    hub.tick(2.0)
+    assert way.of("tick")[-1]["runs"][0]["header"]["state"] == "running"
+    assert hub.next_due(2.0) < 1
 
 
 def test_quiet_run_is_looked_at_less_often(hub, way, run):
