@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,9 +66,9 @@ class Run(Steering, Pictures):
 
     # -- what it is -------------------------------------------------------------------------
 
-    @functools.cached_property
+    @property
     def recipe(self) -> Recipe:
-        """What was asked to run; it never changes."""
+        """What was asked to run; only its budget may change, by `resume`."""
         return self._folder.recipe()
 
     @property

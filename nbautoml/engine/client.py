@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nbautoml.errors import EngineError
-from nbautoml.events import Command, Interrupt
+from nbautoml.events import Command, Interrupt, Pause, Stop
 from nbautoml.spec.budget import Budget
 from nbautoml.store import Home, RunFolder
 from nbautoml.store.interrupts import interrupts_held
@@ -109,6 +109,9 @@ def resume(
                 f"it: %automl resume {recipe.name} --run-code",
             )
         folder.take_as_ours()
+    if state != "queued":
+        # What ended a run and came too late must not end it again: who resumes says the opposite.
+        folder.inbox.forget((Stop, Pause, Interrupt))
     if budget is not None:
         folder.replace_recipe(dataclasses.replace(recipe, budget=budget))
     if recipe.execution.executor == "inline":

@@ -101,6 +101,23 @@ class Inbox:
             taken.append((path.stem, command))
         return taken
 
+    def forget(self, kinds: tuple[type[Command], ...]) -> None:
+        """Remove what waits of these kinds; the rest stays, what is no command included.
+
+        Raises:
+            StoreError: a file cannot be removed.
+        """
+        if not self.path.is_dir():
+            return
+        for path in [path for path in self.path.iterdir() if _is_command(path.name)]:
+            try:
+                command = _parsed(read_small(path, limit=LIMIT_BYTES))
+            except NbAutomlError:
+                continue  # `take` puts it aside and tells
+            if isinstance(command, kinds):
+                with os_errors("remove", path):
+                    path.unlink(missing_ok=True)
+
     def _refuse(self, path: Path) -> None:
         aside = make_folder(self.path / _REFUSED)
         with os_errors("put aside", path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import powercap
 import pytest
 import torch
+from learnt import learnt
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -69,17 +70,6 @@ def data():
 def trained(data) -> nn.Module:
     torch.manual_seed(0)
     return learnt(Net(), data)
-
-
-def learnt(net: nn.Module, data) -> nn.Module:
-    X, y = data
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-    for _ in range(60):
-        loss = nn.functional.cross_entropy(net(X), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return net.eval()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from learnt import learnt
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -63,14 +64,7 @@ def data():
 @pytest.fixture(scope="module")
 def teacher(data) -> nn.Module:
     torch.manual_seed(0)
-    net = Teacher()
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-    for _ in range(60):
-        loss = nn.functional.cross_entropy(net(data[0]), data[1])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return net.eval()
+    return learnt(Teacher(), data)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 import nbautoml
 from nbautoml.engine import client
 from nbautoml.errors import CapsuleError, EngineError, RunNameTakenError
-from nbautoml.events import Interrupt
+from nbautoml.events import Interrupt, Stop
 
 pytestmark = pytest.mark.slow
 
@@ -237,6 +237,7 @@ def test_a_finished_run_goes_on_with_more_trials(cells):
     cells.run(TUNE)
     small = cells.names["small"].wait()
     before = {row["number"]: row["value"] for _, row in small.trials.reset_index().iterrows()}
+    small.folder.inbox.drop(Stop())  # a click that came when it had just ended
     cells.run("%automl resume small --more 3")
     assert cells.error is None
     small.wait()
@@ -245,6 +246,7 @@ def test_a_finished_run_goes_on_with_more_trials(cells):
     assert sorted(after) == [0, 1, 2, 3, 4]
     assert before.items() <= after.items()
     assert "5/5" in repr(nbautoml.runs())
+    assert "5/5" in repr(small)  # a variable of before
     cells.run("%automl resume small")
     assert isinstance(cells.error, EngineError)
     assert "--more" in cells.error.hint

@@ -37,6 +37,18 @@ def test_dropped_command_is_noticed_until_it_is_taken(inbox):
     assert not inbox.has_any()
 
 
+def test_commands_that_mean_what_is_over_are_forgotten(inbox):
+    for command in (Stop(), Enqueue(params={"lr": 0.1}), Pause(), CancelTrial(trial=3)):
+        inbox.drop(command)
+    (inbox.path / "0.json").write_text("{")  # no command: left for `take` to put aside
+    inbox.forget((Stop, Pause))
+    assert [command for _, command in inbox.take()] == [
+        Enqueue(params={"lr": 0.1}),
+        CancelTrial(trial=3),
+    ]
+    assert (inbox.path / "refused" / "0.json").exists()
+
+
 def test_commands_of_many_threads_are_all_there(inbox):
     threads = [
         threading.Thread(target=lambda n=n: [inbox.drop(CancelTrial(trial=n)) for _ in range(20)])
