@@ -4,7 +4,8 @@
 
     model    a module, or a run's best one        given    module and student as files of the run
     data     snapshot, or the run's own           capsule  its classes, with all that they need
-    space    what the search varies               try      one batch, on the CPU
+    space    what the search varies               try      one batch, on the CPU; an export, where
+                                                           something may be quantised
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.api.ask import Ask
+from nbautoml.api.exportable import with_forms_that_work
 from nbautoml.api.methods import declared_of, layer_groups, read_space, with_method
 from nbautoml.api.namespace import namespace_for, sources_for
 from nbautoml.api.students import read_student, try_student
@@ -77,6 +79,7 @@ def submit_compression(ask: Ask) -> Submitted:
     names, around = names_of_modules(modules.values())
     loss_name, loss = read_given_loss(ask, run, names)
     notes = (*data.notes, *_tried(module, student, ask, data, fixed, loss))
+    ask, told = with_forms_that_work(ask, module, data)
     files = {file: dump_module(one, names) for file, one in modules.items()}
     blueprints = [blueprint_of(one, names)[0] for one in modules.values()]
     roots = [*classes_of(blueprints), *([loss_name] if loss_name else [])]
@@ -110,7 +113,7 @@ def submit_compression(ask: Ask) -> Submitted:
         },
     )
     folder = start(ask.home, recipe, capsule, files)
-    return Submitted(home=ask.home, folder=folder, notes=notes)
+    return Submitted(home=ask.home, folder=folder, notes=(*notes, *told))
 
 
 def _tried(

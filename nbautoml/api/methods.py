@@ -39,7 +39,8 @@ def with_method(ask: Ask) -> Ask:
     method: Any = ask.cell.get("method", ask.options["method"])
     among: tuple[str, ...] = SEARCHED
     has_student = given_student_of(ask) is not None
-    if not (isinstance(method, str) and method == "auto"):
+    is_named = not (isinstance(method, str) and method == "auto")
+    if is_named:
         found = _techniques(method, ask, has_student=has_student)
         if not found:
             raise RecipeError("the method is empty", hint='write "prune,quantize", or "auto"')
@@ -50,7 +51,8 @@ def with_method(ask: Ask) -> Ask:
         else:
             method = found
     check_student_is_taught(has_student, () if method == "auto" else method, among)
-    return dataclasses.replace(ask, options={**ask.options, "method": method, "among": among})
+    read = {"method": method, "among": among, "is_named": is_named}
+    return dataclasses.replace(ask, options={**ask.options, **read})
 
 
 def _techniques(method: Any, ask: Ask, *, has_student: bool) -> tuple[Technique, ...]:

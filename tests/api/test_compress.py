@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import nbautoml
-from nbautoml.compress import Distillation, LowRank, Pruning
+from nbautoml.compress import Distillation, LowRank, Pruning, Quantization
 from nbautoml.errors import (
     DataError,
     EnergyError,
@@ -116,6 +116,14 @@ def test_named_techniques_make_one_smaller_model(trained, data, asked):
         right = (model(data[0]).argmax(1) == data[1]).float().mean()
     assert right > 0.8
     assert sum(weight.numel() for weight in model.parameters()) == small.metrics["weights"]
+
+
+def test_techniques_may_stand_second(trained, asked):
+    steps = [Pruning(0.5, epochs=0)]
+    run = nbautoml.compress(trained, steps, max_drop=1.0, **asked)
+    assert run.recipe.settings["techniques"] == [steps[0].to_json()]
+    with pytest.raises(TypeError, match="method"):
+        nbautoml.compress(trained, steps, method="prune", **asked)
 
 
 def test_words_train_for_as_many_passes_as_were_said(pruned):
@@ -328,6 +336,36 @@ def test_control_flow_is_measured_eagerly_and_said_so(data, asked):
     with run.folder.reader() as reader:
         texts = [row.text for row in reader.logs()]
     assert any("those of the eager module" in text for text in texts)
+
+
+def test_a_search_leaves_out_the_forms_of_what_cannot_be_exported_and_says_so(data, asked):
+    torch.manual_seed(0)
+    net = learnt(Branching(), data)
+    run = nbautoml.compress(net, method="auto", trials=16, epochs=2, max_drop=0.2, **asked)
+    assert run.state == "finished", run.message
+    assert "quantization" not in run.recipe.space
+    assert {"pruning", "low_rank", "distillation"} <= set(run.recipe.space)
+    assert list(run.trials["state"]) == ["complete"] * 16
+    (note,) = [note for note in run.notes if "cannot be exported" in note]
+    assert "no quantised forms" in note
+    assert "eager" in note
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"method": "prune,quantize"},
+        {"method": "quantize", "trials": 4},
+        {"method": "prune,factorize,distill,quantize", "trials": 4},
+        {"method": [Quantization("fp16")]},
+    ],
+)
+def test_quantising_by_name_what_cannot_be_exported_is_refused_at_once(said, data, asked):
+    torch.manual_seed(0)
+    with pytest.raises(ModelError, match=r"Branching cannot be quantised.*exported") as told:
+        nbautoml.compress(Branching(), **said, **asked)
+    assert "leave quantize out" in told.value.hint
+    assert not list(nbautoml.runs(home=asked["home"]))
 
 
 def test_a_changed_model_file_is_refused(pruned):
