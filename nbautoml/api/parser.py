@@ -315,16 +315,27 @@ def _with_place(word: str) -> Word:
     return word if isinstance(word, Word) else Word.at(str(word), 0, 0)
 
 
-def signature_of(options: Sequence[Option], first: str) -> inspect.Signature:
-    """The signature of a verb's Python call."""
+def signature_of(
+    options: Sequence[Option], first: str, by_place: Sequence[str] = ()
+) -> inspect.Signature:
+    """The signature of a verb's Python call.
+
+    Args:
+        options: of the call.
+        first: name of the argument that comes before them.
+        by_place: options that come next, and need not be named.
+    """
     parameters = [inspect.Parameter(first, inspect.Parameter.POSITIONAL_ONLY)]
-    for option in options:
+    for option in sorted(options, key=lambda one: one.name not in by_place):
         kind = option.rules.annotation
         may_be_none = option.default is None and kind != "Any"
+        is_placed = option.name in by_place
         parameters.append(
             inspect.Parameter(
                 option.name,
-                inspect.Parameter.KEYWORD_ONLY,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD
+                if is_placed
+                else inspect.Parameter.KEYWORD_ONLY,
                 default=option.default,
                 annotation=f"{kind} | None" if may_be_none else kind,
             )

@@ -37,12 +37,17 @@ __all__ = [
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def _told_by(verb: str) -> Callable[[_F], _F]:
-    """Give a call the signature and the ``Args`` that the table of options states."""
+def _told_by(verb: str, *, by_place: Sequence[str] = ()) -> Callable[[_F], _F]:
+    """Give a call the signature and the ``Args`` that the table of options states.
+
+    Args:
+        verb: whose options.
+        by_place: those that may also stand after the model, without their names.
+    """
     options = in_python(VERBS[verb])
 
     def decorate(function: _F) -> _F:
-        function.__signature__ = signature_of(options, "model")  # type: ignore[attr-defined]
+        function.__signature__ = signature_of(options, "model", by_place)  # type: ignore[attr-defined]
         function.__doc__ = (function.__doc__ or "").replace(
             "    {options}", _indented(arguments_doc(options))
         )
@@ -94,14 +99,14 @@ def train(model: Any, /, **options: Any) -> Run:
     return start(_ask("train", model, options))
 
 
-@_told_by("compress")
-def compress(model: Any, /, **options: Any) -> Run:
+@_told_by("compress", by_place=("method",))
+def compress(model: Any, /, method: Any = None, **options: Any) -> Run:
     """Make a trained model smaller and faster, and prove it; returns at once, with the run.
 
     Every model that is tried is exported, judged on the validation rows and timed beside the
     original. ``method`` is "auto" (a search), words ("prune,quantize": applied once, or,
     with ``trials`` or ``time``, searched among), or a list of configs of
-    `nbautoml.compress`.
+    `nbautoml.compress`; it may stand second, without its name.
 
     {options}
         settings: of the fine-tuning: lr, optimizer, batch_size, epochs (its longest) ...
@@ -112,8 +117,9 @@ def compress(model: Any, /, **options: Any) -> Run:
 
         small = nbautoml.compress(run, max_drop=0.01, max_latency="2ms").wait()
         small.best_model
+        nbautoml.compress(net, [Pruning(0.5), Quantization("int8")], data=(X, y))
     """
-    return start(_ask("compress", model, options))
+    return start(_ask("compress", model, {"method": method, **options}))
 
 
 def _ask(verb: str, model: Any, given: dict[str, Any]) -> Ask:
