@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(7200 if n_points(0) else 300)
 def test_f3_a_killed_kernel_costs_its_run_nothing(kernels, home, acked, tmp_path, figures):
     generator, n_kills, n_trials = rng("F3"), 0, 24
     for _ in range(n_points(1)):
-        acked.path.unlink(missing_ok=True)
+        acked.clear()
         kernel = started_kernel(tmp_path, NOTARISED)
         kernels.append(kernel)
         folder = begin_run(kernel, home, n_trials)
@@ -54,7 +54,7 @@ def test_f3_a_kernel_killed_in_the_middle_of_a_training_costs_it_nothing(
     generator, killed_at, n_epochs = rng("F3 torch"), [], 40
     line = f"%%automl tune digits --data digits --trials 2 --workers 1 --epochs {n_epochs} --stopper none"
     for _ in range(max(1, n_points(1) // 4)):
-        acked.path.unlink(missing_ok=True)
+        acked.clear()
         kernel = started_kernel(tmp_path, NOTARISED)
         kernels.append(kernel)
         kernel.run(line + NET)

@@ -46,7 +46,7 @@ def running_trials(folder):
 def test_f2_killed_supervisors_lose_nothing(runs, acked, light, figures):
     goal, generator, n_kills, n_acked, ready = n_points(3), rng("F2"), 0, 0, []
     while n_kills < goal:
-        acked.path.unlink(missing_ok=True)
+        acked.clear()
         folder = runs.submit(OBJECTIVE, **objective_words(60), execution=Execution(n_workers=2))
         while not is_over(folder) and n_kills < goal:
             processes = family(supervisor_pid(folder))
@@ -71,7 +71,7 @@ def test_f2_killed_supervisors_lose_nothing(runs, acked, light, figures):
 def test_f2_a_warm_supervisor_takes_over_from_a_killed_one(runs, acked, light, figures):
     goal, generator, ready, n_acked = n_points(3), rng("F2 warm"), [], 0
     while len(ready) < goal:
-        acked.path.unlink(missing_ok=True)
+        acked.clear()
         n_trials = 3000  # more than there is time for before the last kill
         folder = runs.submit(
             OBJECTIVE, **objective_words(n_trials), execution=Execution(n_workers=2)
@@ -182,7 +182,7 @@ def test_f10_a_supervisor_killed_around_the_finish_of_a_trial(
     goal, generator, n_trials = n_points(6), rng("F10"), 60
     n_kills: Counter[str] = Counter()
     while n_kills.total() < goal:
-        acked.path.unlink(missing_ok=True)
+        acked.clear()
         folder = None
         while n_kills.total() < goal:  # each life ends at a site of its own
             site = SITES[n_kills.total() % 3]

@@ -27,10 +27,11 @@ from engine_runs import END_STATES, Runs, until
 from nbautoml.engine import client
 from nbautoml.spec import Budget, Objective, Space
 from nbautoml.spec.recipe import Target
-from nbautoml.store import RunFolder, TrialRow
+from nbautoml.store import Points, RunFolder, TrialRow
 from nbautoml.store.peek import peek
 
 __all__ = [
+    "N_STEPS",
     "OBJECTIVE",
     "QUIET",
     "Acked",
@@ -44,11 +45,12 @@ __all__ = [
 QUIET = ", alone"  # ends the name of a row of times that were measured where nothing else ran
 
 # Short and steady; what it has computed is written down by the process that computed it.
-OBJECTIVE = """
+N_STEPS = 3
+OBJECTIVE = f"""
 def objective(trial):
     import json, os, time
     x = trial.suggest_float("x", -5, 5)
-    for step in range(1, 4):
+    for step in range(1, {N_STEPS} + 1):
         time.sleep(0.01)
         trial.report((x - 2) ** 2 + 1 / step, step)
     value = (x - 2) ** 2
@@ -93,6 +95,11 @@ class Acked:
     def path(self) -> Path:
         return self.folder / "acks"
 
+    def clear(self) -> None:
+        """Begin anew, for the next run."""
+        self.path.unlink(missing_ok=True)
+        (self.folder / "computed").unlink(missing_ok=True)
+
     def ends(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in _lines(self.path)]
 
@@ -110,7 +117,11 @@ def _lines(path: Path) -> list[str]:
 
 
 def check_nothing_lost(folder: RunFolder, acked: Acked, n_trials: int) -> list[TrialRow]:
-    """0 lost, 0 doubled, 0 stuck, curves without a gap or a repeated step; returns the trials."""
+    """0 lost, 0 doubled, 0 stuck, each curve whole; returns the trials.
+
+    Of a module's run each complete trial has all epochs of the recipe, of `OBJECTIVE`'s all three
+    steps, and a value that the process which computed it wrote down.
+    """
     with folder.reader() as reader:
         run, rows = reader.run(), reader.trials()
         points = {row.number: reader.points(trial=row.number) for row in rows}
@@ -119,27 +130,72 @@ def check_nothing_lost(folder: RunFolder, acked: Acked, n_trials: int) -> list[T
     assert sorted(by_number) == list(range(n_trials)), "lost or doubled"
     stuck = [row.number for row in rows if row.state in {"waiting", "running"}]
     assert not stuck, f"stuck: {stuck}"
+    check_what_was_told(by_number, acked)
+    recipe, computed = folder.recipe(), acked.computed()
+    is_module = recipe.target.role == "module"
+    n_epochs = int(recipe.fixed["epochs"]) if is_module else N_STEPS
+    for row in rows:
+        check_curves(row, points[row.number], n_epochs if row.state == "complete" else None)
+        if row.state != "complete":
+            continue
+        if is_module:
+            metric = recipe.objectives[0].metric
+            assert row.value in _curves(points[row.number])[metric].values, f"trial {row.number}"
+        else:
+            # A trial whose worker or supervisor was killed is computed again.
+            assert row.value in computed.get(row.number, []), f"nobody computed trial {row.number}"
+    return rows
+
+
+def check_what_was_told(by_number: dict[int, TrialRow], acked: Acked) -> None:
+    """Each end that was acknowledged is in the record, as it was told, and was told once."""
     told: set[int] = set()
     for end in acked.ends():
         row = by_number[end["trial"]]
         assert end["trial"] not in told, f"trial {end['trial']} was finished twice"
         told.add(end["trial"])
         assert row.state == end["state"]
-        assert [row.value] == end["values"] or (row.value is None and not end["values"])
-    for row in rows:
-        curves: dict[str, list[int]] = {}
-        found = points[row.number]
-        for name, step in zip(found.names, found.steps, strict=True):
-            curves.setdefault(name, []).append(step)
-        for name, steps in curves.items():
-            assert len(set(steps)) == len(steps), f"trial {row.number}: {name} repeats a step"
-            gaps = {b - a for a, b in itertools.pairwise(steps)}
-            assert len(gaps) <= 1, f"trial {row.number}: {name} has a gap: {sorted(steps)}"
-    for number, values in acked.computed().items():
-        row = by_number[number]
-        if row.state == "complete" and row.value is not None:
-            assert any(math.isclose(row.value, value) for value in values)
-    return rows
+        assert list(row.values) == end["values"]
+
+
+@dataclass
+class Curve:
+    """One quantity of one trial, in the order of the record."""
+
+    steps: list[int] = field(default_factory=list)
+    epochs: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+
+def _curves(points: Points) -> dict[str, Curve]:
+    found: dict[str, Curve] = {}
+    for name, step, epoch, value in zip(
+        points.names, points.steps, points.epochs, points.values, strict=True
+    ):
+        curve = found.setdefault(name, Curve())
+        curve.steps.append(step)
+        curve.epochs.append(epoch)
+        curve.values.append(value)
+    return found
+
+
+def check_curves(row: TrialRow, points: Points, n_epochs: int | None) -> None:
+    """No gap, no repeated step, head and tail there; of a trial that is over, `n_epochs` epochs."""
+    curves = _curves(points)
+    assert n_epochs is None or curves, f"trial {row.number} has no curve"
+    for name, curve in curves.items():
+        where = f"trial {row.number}: {name}"
+        if not any(curve.epochs):  # inside epochs, every n-th step
+            gaps = {b - a for a, b in itertools.pairwise([0, *curve.steps])}
+            assert len(gaps) == 1, f"{where} has a gap or repeats a step: {curve.steps}"
+            if n_epochs is not None:
+                assert row.step - min(gaps) < curve.steps[-1] <= row.step, f"{where} has no tail"
+            continue
+        expected = list(range(1, (len(curve.epochs) if n_epochs is None else n_epochs) + 1))
+        assert curve.epochs == expected, f"{where} has the epochs {curve.epochs}"
+        per_epoch = curve.steps[0]
+        assert curve.steps == [per_epoch * n for n in expected], f"{where}: {curve.steps}"
+        assert row.epoch == expected[-1], f"{where}: the trial says epoch {row.epoch}"
 
 
 def resume_and_time(runs: Runs, folder: RunFolder) -> float:
