@@ -88,7 +88,8 @@ def fitting(name: str, job: Job, clock: Clock, n: int) -> Figure:
     from nbautoml.data import open_data, snapshot
 
     with tempfile.TemporaryDirectory() as place:
-        data: Any = open_data(snapshot(job.split(), home_data=Path(place)), Path(place))
+        spec = snapshot(job.split(), home_data=Path(place))
+        data: Any = open_data(spec, Path(place), device=job.device)
         ways = {
             "nbautoml": lambda: timed(lambda: our_fit(job, data), 0.5),
             TIGHT: lambda: timed(lambda: tight_fit(job), 0.5),
@@ -130,7 +131,8 @@ def stacking(name: str, job: Job, widths: tuple[int, ...], clock: Clock, n: int)
         return spent
 
     with tempfile.TemporaryDirectory() as place:
-        data = open_data(snapshot(job.split(), home_data=Path(place)), Path(place))
+        spec = snapshot(job.split(), home_data=Path(place))
+        data = open_data(spec, Path(place), device=job.device)
         values = alternate(
             {f"{width} as one": lambda width=width: train(width) for width in widths},
             repeats=n,

@@ -37,8 +37,7 @@ from typing import Any, Protocol
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
-from figures import machine, versions
-from pages import grid
+from pages import grid, machine, versions
 
 # Only these: the package's others are kept for judging what was developed on these.
 TABLES: Mapping[str, tuple[str, str]] = {

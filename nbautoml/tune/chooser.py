@@ -7,15 +7,17 @@ structure that comes later is tried too, by each worker for itself.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from nbautoml.events import Task, TaskContext
-from nbautoml.tune.measured import Measured, one_by_one
+from nbautoml.tune.measured import Measured, one_by_one, undecided
 from nbautoml.tune.planner import (
     NARROW,
     Contest,
     SlowerError,
+    bytes_of_trial,
     fitting_width,
     measure_alone,
     measure_stack,
@@ -46,6 +48,8 @@ class Chooser:
         self._payload, self._session, self._context = task.payload, session, context
         self._measures: bool = task.payload["measure"]
         self._limits: dict[Hashable, int] = {}
+        self._spent_s: dict[Hashable, float] = {}  # in steps that were timed and thrown away
+        self._bytes: dict[Hashable, int] = {}  # of a trial in a stack
         self._plans = (
             Remembered.of(session.recipe, context, task.payload["n_workers"])
             if self._measures
@@ -57,6 +61,12 @@ class Chooser:
         if self._measures and not self._session.widths:
             reason, n_workers = "the trials differ in their layers", self._payload["n_workers"]
             self._context.emit(one_by_one(reason, n_workers, self._context.device))
+
+    def note_undecided(self, width: int) -> None:
+        """A stack came to its end before its steps could tell whether it is faster."""
+        if not self._session.widths and self._payload["is_open"]:
+            n_workers = self._payload["n_workers"]
+            self._context.emit(undecided(width, n_workers, self._context.device))
 
     def trains_alone(self, key: Hashable, members: Sequence[Ready]) -> bool:
         """Whether it is known, without measuring, that members of a structure go one by one."""
@@ -90,7 +100,10 @@ class Chooser:
             if self._session.widths[key] == 1:
                 raise SlowerError(1)
             return None
+        begin = time.perf_counter()
         alone_s = measure_alone(members, self._session, device)
+        self._spent_s[key] = time.perf_counter() - begin
+        self._bytes[key] = bytes_of_trial(template)
         reason = why_alone(
             alone_s,
             width=min(limit, len(members)),
@@ -102,7 +115,7 @@ class Chooser:
         return Contest(
             alone_s,
             step_clock(device),
-            self._other_width(members, template, limit),
+            self._other_width(key, members, template, limit),
             lambda measured: self._decided(key, members, measured),
         )
 
@@ -110,7 +123,7 @@ class Chooser:
         return why_never(member, self._context.device)
 
     def _other_width(
-        self, members: Sequence[Ready], template: Ready, limit: int
+        self, key: Hashable, members: Sequence[Ready], template: Ready, limit: int
     ) -> Callable[[int, bool], tuple[int, float]]:
         """Times another width, where the one that is trained is not clearly ahead.
 
@@ -123,16 +136,23 @@ class Chooser:
             other = limit if width < limit else NARROW
             if other == width or other < 2 or (is_ahead and width < limit):
                 return width, float("inf")
+            begin = time.perf_counter()
             seconds = measure_stack(
                 members, template, self._session, device=self._context.device, width=other
             )
+            self._spent_s[key] += time.perf_counter() - begin
             return other, seconds
 
         return measured
 
     def _decided(self, key: Hashable, members: Sequence[Ready], measured: Measured) -> None:
         is_told = not self._session.widths and self._payload["is_open"]
-        measured = dataclasses.replace(measured, limit=self._limits.get(key, 1))
+        measured = dataclasses.replace(
+            measured,
+            limit=self._limits.get(key, 1),
+            planning_s=self._spent_s.get(key, 0.0),
+            trial_bytes=self._bytes.get(key, 0),
+        )
         self._session.widths[key] = measured.stack_width
         if is_told:
             plan = measured.plan(

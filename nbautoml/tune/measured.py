@@ -8,7 +8,7 @@ from typing import Any
 
 from nbautoml.events import PlanChosen
 
-__all__ = ["GAIN", "Measured", "one_by_one"]
+__all__ = ["GAIN", "Measured", "one_by_one", "undecided"]
 
 # A stack has to be this much faster: it is the more delicate way.
 GAIN = 0.9
@@ -25,6 +25,8 @@ class Measured:
         earlier_run: the run that measured it, where that was not this one.
         limit: trials that a stack may have; a stack that was timed before it was full is no
             narrower for it.
+        planning_s: seconds that went into steps that were timed and thrown away.
+        trial_bytes: memory that a trial takes in a stack, as estimated; 0 where no stack was thought of.
     """
 
     alone_s: float
@@ -32,6 +34,8 @@ class Measured:
     reason: str = ""
     earlier_run: str = ""
     limit: int = 0
+    planning_s: float = 0.0
+    trial_bytes: int = 0
 
     @property
     def width(self) -> int:
@@ -56,7 +60,7 @@ class Measured:
             device: where.
         """
         if self.reason:
-            return one_by_one(self.reason, n_workers, device)
+            return one_by_one(self.reason, n_workers, device, planning_s=self.planning_s)
         ways = {1: self.alone_s, **self.stacked_s}
         rates = {n: n_workers / (seconds * n_steps) for n, seconds in ways.items()}
         chosen, width = self.width, self.stack_width
@@ -71,6 +75,9 @@ class Measured:
             "width": width,
             "alone_s_per_step": self.alone_s,
             "stacked_s_per_step": {str(n): s for n, s in self.stacked_s.items()},
+            "planning_s": self.planning_s,
+            "bytes_per_trial": self.trial_bytes,
+            "limit": self.limit,
         }
         if self.earlier_run:
             text += f"; measured in run {self.earlier_run}"
@@ -78,10 +85,20 @@ class Measured:
         return PlanChosen(text=text, details=details)
 
 
-def one_by_one(reason: str, n_workers: int, device: str) -> PlanChosen:
+def one_by_one(reason: str, n_workers: int, device: str, *, planning_s: float = 0.0) -> PlanChosen:
     """The plan where nothing can be stacked."""
     text = f"one by one in {_workers(n_workers)} on {device}: {reason}"
-    return PlanChosen(text=text, details={"executor": "process", "width": 1, "reason": reason})
+    details = {"executor": "process", "width": 1, "planning_s": planning_s}
+    return PlanChosen(text=text, details={**details, "reason": reason})
+
+
+def undecided(width: int, n_workers: int, device: str) -> PlanChosen:
+    """The plan where trials were over before their steps told which way is faster."""
+    reason = "the trials are too short to compare it with others"
+    text = f"{_way(width)} in {_workers(n_workers)} on {device}: {reason}"
+    return PlanChosen(
+        text=text, details={"executor": "vectorized", "width": width, "reason": reason}
+    )
 
 
 def _way(width: int) -> str:

@@ -37,6 +37,7 @@ from nbautoml.machine import free_memory
 from nbautoml.tune.measured import GAIN, Measured
 
 if TYPE_CHECKING:
+    from nbautoml.spec.fit import FitSettings
     from nbautoml.train.stacked import Member, Ready
     from nbautoml.tune.session import Session
 
@@ -64,7 +65,8 @@ SECONDS = 0.005
 CLEAR = 0.5
 NARROW = 8
 FINE_S = 1e-4  # a clock that ticks less often tells nothing of a step
-# All ways together may take this long, or this share of the run, whichever is more.
+# All ways together may take this long, or this share of the run, whichever is more; a single step
+# that takes longer than the first is all that is timed.
 BUDGET_S, BUDGET_SHARE = 1.0, 0.03
 # This share of the memory that is free may be taken by the workers' stacks.
 MEMORY_SHARE = 0.6
@@ -115,29 +117,34 @@ def clock_for(device: str, n_threads: int) -> Callable[[], float]:
 
 
 class _Watch:
-    """A listener that lets some steps pass, and notes when each of them began."""
+    """A listener that notes when each step began, and ends the training when enough was seen."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self.n_steps = 0
         self.began_at: list[float] = []
 
     @property
     def seconds_per_step(self) -> float:
-        """Median: on a busy machine some steps wait for their turn."""
-        pairs = itertools.pairwise(self.began_at)
-        return statistics.median([late - early for early, late in pairs] or [0.0])
+        """Median: on a busy machine some steps wait for their turn. The first steps count if no other did."""
+        steps = [late - early for early, late in itertools.pairwise(self.began_at)]
+        return statistics.median(steps[WARM_STEPS:] or steps or [0.0])
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether the steps so far tell what a step takes."""
+        timed = self.began_at[WARM_STEPS:]
+        return len(timed) > LEAST_STEPS and timed[-1] - timed[0] > SECONDS
 
     def on_batch(self) -> None:
         from nbautoml.train import TrialCancelled
 
-        now = self._clock()
-        self.n_steps += 1
-        if self.n_steps <= WARM_STEPS:
-            return
-        self.began_at.append(now)
-        if len(self.began_at) > LEAST_STEPS and now - self.began_at[0] > SECONDS:
+        self.began_at.append(self._clock())
+        if self.has_enough or self._is_slow():
             raise TrialCancelled
+
+    def _is_slow(self) -> bool:
+        """Whether the first steps alone took what measuring may take."""
+        return len(self.began_at) > 1 and self.began_at[-1] - self.began_at[0] > BUDGET_S
 
     def on_steps(self, steps: list[int], losses: list[float]) -> None:
         """Nothing is recorded."""
@@ -146,8 +153,8 @@ class _Watch:
         """Nothing is recorded."""
 
     def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> bool:
-        """Steps only: an evaluation in between would count."""
-        return len(self.began_at) > LEAST_STEPS
+        """Nothing is recorded; an epoch of few steps is followed by others."""
+        return self.has_enough
 
 
 class Contest:
@@ -263,7 +270,7 @@ def _measure_alone(member: Member, session: Session, device: str) -> float:
         fit(
             member.build,
             session.opened_data,
-            member.settings,
+            _long_enough(member),
             objective=session.recipe.objectives[0],
             seed=member.seed,
             device=device,
@@ -290,12 +297,23 @@ def measure_stack(
     stack.shape_by(template)
     for one, watch in zip(itertools.cycle(members), watches, strict=False):
         member = dataclasses.replace(
-            one.member, listener=watch, keeper=None, resumed=None, limit_s=None
+            one.member,
+            settings=_long_enough(one.member),
+            listener=watch,
+            keeper=None,
+            resumed=None,
+            limit_s=None,
         )
         stack.add_ready(dataclasses.replace(one, member=member))
     for _ in stack.run():
         pass
     return watches[0].seconds_per_step / width
+
+
+def _long_enough(member: Member) -> FitSettings:
+    """A trial's settings with as many epochs as there are steps to time: it may have one step in all."""
+    epochs = max(member.settings.epochs, WARM_STEPS + LEAST_STEPS + 1)
+    return dataclasses.replace(member.settings, epochs=epochs, patience=None)
 
 
 def step_clock(device: str) -> Callable[[], float]:

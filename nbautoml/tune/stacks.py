@@ -271,6 +271,8 @@ class _Worker:
                 for number, result in stack.step_epoch():
                     self._end(number, result)
                 yield stack.n_free - len(members)
+            if timer is not None and timer.is_open:
+                self._chooser.note_undecided(stack.width)
             return []
         except SlowerError as error:
             return self._split(structure, stack.numbers, error) + members

@@ -72,7 +72,7 @@ def test_f2_a_warm_supervisor_takes_over_from_a_killed_one(runs, acked, light, f
     goal, generator, ready, n_acked = n_points(3), rng("F2 warm"), [], 0
     while len(ready) < goal:
         acked.clear()
-        n_trials = 3000  # more than there is time for before the last kill
+        n_trials = 30_000  # more than there is time for before the last kill
         folder = runs.submit(
             OBJECTIVE, **objective_words(n_trials), execution=Execution(n_workers=2)
         )

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import math
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -14,15 +15,20 @@ from torch import nn
 
 from nbautoml.data import load_named, open_data, snapshot
 from nbautoml.spec.fit import FitSettings
-from nbautoml.train import Silent
+from nbautoml.spec.objective import Objective
+from nbautoml.train import Silent, TrialCancelled
 from nbautoml.train.stacked import Member, ready
 from nbautoml.tune.measured import Measured
 from nbautoml.tune.planner import (
+    BUDGET_S,
     COPIES,
     Contest,
     SlowerError,
+    _Watch,
     bytes_of_trial,
     fitting_width,
+    measure_alone,
+    measure_stack,
     why_alone,
     why_never,
 )
@@ -204,3 +210,57 @@ def test_width_is_what_fits_into_free_memory(digits):
     width = fitting_width(one, n_workers=2, device="cpu")
     assert 0.2 * free < width * 2 * bytes_of_trial(one) < 0.9 * free
     assert fitting_width(one, n_workers=10**9, device="cpu") == 1
+
+
+class Ticks:
+    """A clock that is told what each step takes."""
+
+    def __init__(self, *steps):
+        self._times = iter(itertools.accumulate((0.0, *steps)))
+
+    def __call__(self):
+        return next(self._times)
+
+
+def watched(*steps):
+    """What a watch saw of steps of these seconds until it had enough, and how many began."""
+    watch = _Watch(Ticks(*steps))
+    with contextlib.suppress(TrialCancelled):
+        for _ in range(len(steps) + 1):
+            watch.on_batch()
+    return watch.seconds_per_step, len(watch.began_at)
+
+
+def test_first_steps_do_not_count_where_others_follow():
+    assert watched(0.5, 0.3, *[0.002] * 20) == (pytest.approx(0.002), 6)
+
+
+def test_first_steps_are_all_that_is_timed_where_they_take_what_measuring_may():
+    assert watched(*[BUDGET_S + 1] * 5) == (BUDGET_S + 1, 2)
+
+
+def test_a_step_of_a_trial_that_has_but_one_is_timed(digits):
+    settings = FitSettings(batch_size=2048, epochs=1, lr=0.01, patience=1)
+    member = dataclasses.replace(template(digits, 10).member, settings=settings)
+    one = ready(member, digits, torch.device("cpu"), None)
+    session = SimpleNamespace(
+        opened_data=digits,
+        recipe=SimpleNamespace(objectives=(Objective("accuracy", "maximize"),)),
+        loss=None,
+    )
+    assert measure_alone([one], session, "cpu") > 0
+    assert measure_stack([one], one, session, device="cpu", width=2) > 0
+
+
+def test_plan_says_what_planning_took_and_what_a_trial_needs():
+    measured = Measured(
+        alone_s=1e-3, stacked_s={8: 5e-4}, planning_s=0.02, trial_bytes=70_000, limit=16
+    )
+    details = measured.plan(n_workers=2, n_steps=200, device="cpu").details
+    assert (details["planning_s"], details["bytes_per_trial"], details["limit"]) == (
+        0.02,
+        70_000,
+        16,
+    )
+    slow = Measured(alone_s=2.0, reason="a step takes 2 s", planning_s=4.1)
+    assert slow.plan(n_workers=2, n_steps=200, device="cpu").details["planning_s"] == 4.1
