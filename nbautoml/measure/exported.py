@@ -28,6 +28,7 @@ __all__ = [
     "Exported",
     "export_onnx",
     "extra",
+    "held_file",
     "largest_difference",
     "open_onnx",
     "parts_of",
@@ -161,6 +162,15 @@ def open_onnx(data: bytes, *, n_threads: int = 1) -> Exported:
     except Exception as error:
         raise ModelError(f"ONNX Runtime does not take the model: {error}") from error
     return Exported(data, session, tuple(item.name for item in session.get_inputs()))
+
+
+def held_file(module: nn.Module) -> bytes | None:
+    """The ONNX file that a module runs instead of layers of its own; None where it is no such one.
+
+    Such a module has a property ``exported``, an `Exported`: that is all that is asked of it.
+    """
+    exported = getattr(module, "exported", None)
+    return exported.data if isinstance(exported, Exported) else None
 
 
 def largest_difference(module: nn.Module, exported: Exported, example: Any) -> float:

@@ -17,12 +17,16 @@ from nbautoml.measure.counting import (
     peak_memory,
 )
 from nbautoml.measure.energy import Meter, energies, meter_for
-from nbautoml.measure.exported import Exported, export_onnx, open_onnx, parts_of
+from nbautoml.measure.exported import Exported, export_onnx, held_file, open_onnx, parts_of
 from nbautoml.measure.measurement import Measurement
 from nbautoml.measure.timing import as_callable, fixed_threads, latency, take_turns
 
 __all__ = ["Figures", "measure"]
 
+_ONLY_A_FILE = (
+    "it is an ONNX file: weights, multiplications, memory and eager time are those of the module "
+    "that it was made from, and not counted"
+)
 _LABELS = {"eager": "eager", "onnx": "ONNX Runtime", "compiled": "torch.compile"}
 
 
@@ -78,7 +82,8 @@ def measure(
         "weights", "nonzero", "macs" (of one row), "onnx_bytes", "peak_memory" (largest batch),
         and for each batch size "eager_64_p50", "eager_64_p95", "onnx_64_p50", "onnx_64_p95", with
         ``should_compile`` also "compiled_64_p50", "compiled_64_p95" and "compile_64_s", the time
-        that compiling took. "energy" are joules of one call with the largest batch, in ONNX
+        that compiling took. Of a module that holds an ONNX file (see `held_file`), such as a
+        quantised model of a run, the file is what is measured. "energy" are joules of one call with the largest batch, in ONNX
         Runtime where it can be exported (on a GPU, where the example lies there, eager). What could
         not be measured is left out, and a note says why.
 
@@ -93,24 +98,38 @@ def measure(
     for size in batch_sizes:
         if size < 1:
             raise UsageError(f"batch_sizes holds {size}", hint="each is at least 1")
-    one = with_rows(example, 1)
-    found = {
+    notes: list[str] = []
+    largest = with_rows(example, max(batch_sizes))
+    held = held_file(module)
+    if held is not None:
+        exported: Exported | None = open_onnx(held, n_threads=n_threads)
+        found: dict[str, Measurement] = {}
+        notes.append(_ONLY_A_FILE)
+    else:
+        found = _counts(module, with_rows(example, 1))
+        exported = _exported(module, with_rows(example, 2), n_threads, notes)
+    found |= _size_of(exported)
+    if held is None:
+        found["peak_memory"] = peak_memory(module, largest)
+    with evaluating(module), fixed_threads(n_threads):
+        for size in batch_sizes:
+            batch = with_rows(example, size)
+            calls = {} if held is not None else {"eager": as_callable(module, batch)}
+            if exported is not None:
+                calls["onnx"] = as_callable(exported, batch)
+            if should_compile and held is None:
+                _compile(module, batch, size, calls, found, notes)
+            found |= _latencies(calls, size, n_threads, seconds)
+        found |= _energy(module, exported, largest, meter, notes)
+    return Figures(found, notes)
+
+
+def _counts(module: nn.Module, one: Any) -> dict[str, Measurement]:
+    return {
         "weights": count_weights(module),
         "nonzero": count_nonzero(module),
         "macs": count_macs(module, one),
     }
-    notes: list[str] = []
-    exported = _exported(module, with_rows(example, 2), n_threads, notes)
-    largest = with_rows(example, max(batch_sizes))
-    found |= _size_of(exported) | {"peak_memory": peak_memory(module, largest)}
-    with evaluating(module), fixed_threads(n_threads):
-        for size in batch_sizes:
-            calls = _calls(module, exported, with_rows(example, size))
-            if should_compile:
-                _compile(module, with_rows(example, size), size, calls, found, notes)
-            found |= _latencies(calls, size, n_threads, seconds)
-        found |= _energy(module, exported, largest, meter, notes)
-    return Figures(found, notes)
 
 
 def _exported(module: nn.Module, example: Any, n_threads: int, notes: list[str]) -> Exported | None:
@@ -126,16 +145,6 @@ def _size_of(exported: Exported | None) -> dict[str, Measurement]:
         return {}
     size = Measurement(value=exported.n_bytes, unit="B", method="size of the ONNX file")
     return {"onnx_bytes": size}
-
-
-def _calls(
-    module: nn.Module, exported: Exported | None, batch: Any
-) -> dict[str, Callable[[], Any]]:
-    """One call a way of executing it."""
-    calls = {"eager": as_callable(module, batch)}
-    if exported is not None:
-        calls["onnx"] = as_callable(exported, batch)
-    return calls
 
 
 def _compile(
@@ -171,11 +180,12 @@ def _energy(
 ) -> dict[str, Measurement]:
     """The energy of what would be deployed, where a counter can be read; else a note."""
     device = parts_of(batch)[0].device
-    model = exported if exported is not None and device.type == "cpu" else module
+    is_file = held_file(module) is not None  # which runs on the CPU wherever its inputs lie
+    model = exported if exported is not None and (is_file or device.type == "cpu") else module
     label = _LABELS["eager" if model is module else "onnx"]
     what = f"{label}, batch of {len(parts_of(batch)[0])}"
     try:
-        meter = meter_for(str(device)) if meter is None else meter
+        meter = meter_for("cpu" if is_file else str(device)) if meter is None else meter
         return energies({"energy": as_callable(model, batch)}, meter, what=what)
     except EnergyError as error:
         notes.append(f"energy not measured: {error.message}")

@@ -412,6 +412,9 @@ def test_what_is_quantised_cannot_be_changed_again(trained, asked):
     model = run.model(1)
     with torch.no_grad():
         assert model(asked["data"][0][:4]).shape == (4, 10)
+    found = run.measure(model, batch_sizes=(1,))
+    assert found["onnx_bytes"].value == run.trial(1).metrics["size_bytes"]
+    assert found["onnx_1_p50"].value > 0
     with pytest.raises(RecipeError, match="quantised already"):
         nbautoml.compress(model, name="two", **asked)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from nbautoml.compress.onnx_module import OnnxModule
 from nbautoml.errors import UsageError
-from nbautoml.measure import export_onnx
+from nbautoml.measure import export_onnx, measure
 
 
 class Pair(nn.Module):
@@ -64,3 +64,28 @@ def test_it_cannot_be_trained(pair):
 def test_it_has_no_gradients(pair):
     with pytest.raises(UsageError, match="no gradients"):
         pair[1](LEFT.clone().requires_grad_(), RIGHT)
+
+
+def test_it_is_measured_by_its_own_file(pair):
+    _, quick = pair
+    found = measure(quick, (LEFT, RIGHT), batch_sizes=(1, 5), seconds=0.01)
+    assert found["onnx_bytes"].value == len(quick.data)
+    assert found["onnx_5_p50"].n >= 20
+    assert found["onnx_5_p50"].method.startswith("median; ONNX Runtime, batch of 5")
+    assert {"onnx_1_p50", "onnx_1_p95", "onnx_5_p95"} <= set(found)
+
+
+def test_what_a_file_does_not_have_is_left_out_and_said_so(pair):
+    _, quick = pair
+    found = measure(quick, (LEFT, RIGHT), batch_sizes=(2,), seconds=0.01, should_compile=True)
+    assert not {"weights", "nonzero", "macs", "peak_memory"} & set(found)
+    assert not [name for name in found if name.startswith(("eager", "compile"))]
+    (note,) = [note for note in found.notes if "ONNX file" in note]
+    assert "weights" in note
+    assert "the module that it was made from" in note
+
+
+def test_a_file_of_a_run_is_measured_beside_any_number_of_threads(pair):
+    _, quick = pair
+    found = measure(quick, (LEFT, RIGHT), batch_sizes=(2,), seconds=0.01, n_threads=2)
+    assert "2 threads" in found["onnx_2_p50"].method
