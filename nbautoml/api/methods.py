@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nbautoml.api.ask import Ask
 from nbautoml.api.students import check_student_is_taught, given_student_of
 from nbautoml.compress.quantizers import QUANTIZERS
-from nbautoml.compress.space import ORIGINAL, SEARCHED, space_for
+from nbautoml.compress.space import COMPRESSED, ORIGINAL, SEARCHED, space_for
 from nbautoml.compress.students import declared
 from nbautoml.compress.table import technique_from_json, techniques_from, work_of
 from nbautoml.compress.techniques import Quantization, Technique
@@ -95,7 +95,7 @@ def read_space(
         RecipeError: nothing can vary, for the one technique that was named can do nothing here.
     """
     if ask.options["method"] != "auto":
-        return Space({"version": Choice(ORIGINAL, "compressed")})
+        return Space({"version": Choice(ORIGINAL, COMPRESSED)})
     among = ask.options["among"]
     space = space_for(
         layer_groups(module),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nbautoml.compress.limits import LATENCY, SIZE, Limits, Picked, chosen_by, pick
+from nbautoml.compress.limits import LATENCY, SIZE, SPREAD, Limits, Picked, chosen_by, pick
 from nbautoml.spec.objective import Objective
 from nbautoml.store import TrialRow
 
@@ -128,9 +128,10 @@ def compared(figures: Mapping[str, float], base: Mapping[str, float], objective:
     metric = objective.metric
     parts = []
     before, after = base.get(LATENCY, math.nan), figures.get(LATENCY, math.nan)
+    spread = f", spread {figures[SPREAD]:.2g}" if SPREAD in figures else ""
     if before and after and math.isfinite(before) and math.isfinite(after):
         parts.append(
-            f"{_ratio(before, after, 'faster', 'slower')} ({before:.3g} to {after:.3g} ms)"
+            f"{_ratio(before, after, 'faster', 'slower')} ({before:.3g} to {after:.3g} ms{spread})"
         )
     before, after = base.get(SIZE, math.nan), figures.get(SIZE, math.nan)
     if before and after and math.isfinite(before) and math.isfinite(after):

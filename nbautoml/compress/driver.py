@@ -21,7 +21,13 @@ from nbautoml.compress.choosing import summary
 from nbautoml.compress.course import Course, Done
 from nbautoml.compress.families import shaping_of
 from nbautoml.compress.limits import Limits, figures_of
-from nbautoml.compress.space import is_trained, original_point, presets
+from nbautoml.compress.space import (
+    COMPRESSED,
+    ORIGINAL,
+    is_trained,
+    original_point,
+    presets,
+)
 from nbautoml.errors import NbAutomlError
 from nbautoml.events import (
     Command,
@@ -122,7 +128,7 @@ class CompressDriver:
     def _first_points(self) -> list[dict[str, Any]]:
         space = self._recipe.space
         if not self._is_search:
-            return [{"version": "original"}, {"version": "compressed"}]
+            return [{"version": ORIGINAL}, {"version": COMPRESSED}]
         ready = presets(space, self._n_epochs) if self._is_staged else []
         # How many passes a known setting gets at first is seen when it is its turn; all, where a
         # student was given: it may know nothing yet, and a few would say nothing of it.

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from nbautoml.compress.exports import float_file
-from nbautoml.compress.limits import ENERGY, held_out_name
+from nbautoml.compress.limits import ENERGY, LATENCY, SPREAD, held_out_name
 from nbautoml.errors import EnergyError, MissingExtraError, ModelError
 from nbautoml.measure import (
     Exported,
@@ -49,8 +49,9 @@ class Judged:
     """What was found out about a piece.
 
     Attributes:
-        figures: metrics, "latency_ms", "size_bytes", "macs", "weights", "nonzero", "memory_bytes",
-            and "energy_mj" where this machine counts it.
+        figures: metrics, "latency_ms" with "latency_p95_ms" and "latency_spread_ms" (between the
+            quartiles of its calls), "size_bytes", "macs", "weights", "nonzero", "memory_bytes", and
+            "energy_mj" where this machine counts it.
         onnx: the file that would be deployed; None where the module cannot be exported.
         notes: what people should know about the figures.
     """
@@ -97,10 +98,7 @@ def judged(
     figures |= _counted(piece, with_rows(example, 1), with_rows(example, n_rows))
     teacher = _exported_once(piece.original, with_rows(example, 2)) if own else None
     mine, theirs = (own, teacher) if own and teacher else (piece.module, piece.original)
-    ratio, median = _latency(mine, theirs, with_rows(example, n_rows))
-    base = original.get("latency_ms") if original else None
-    figures["latency_ms"] = median if base is None else base * ratio
-    figures["speedup"] = 1 / ratio if base is not None else 1.0
+    figures |= _latency(mine, theirs, with_rows(example, n_rows), original or {})
     figures |= _energy(mine, theirs, with_rows(example, n_rows), original or {}, notes)
     figures["size_bytes"] = float(own.n_bytes if own else _plain_bytes(piece.module))
     return Judged(figures=figures, onnx=own.data if own else None, notes=tuple(notes))
@@ -151,13 +149,26 @@ def _counted(piece: Piece, one: Any, many: Any) -> dict[str, float]:
     }
 
 
-def _latency(mine: Any, theirs: Any, example: Any) -> tuple[float, float]:
-    """The ratio of medians, and the own median in milliseconds."""
+def _latency(
+    mine: Any, theirs: Any, example: Any, original: Mapping[str, float]
+) -> dict[str, float]:
+    """Milliseconds a batch: the median, the 95th percentile, and how far the quartiles lie apart.
+
+    The original's are its own; another model's are told by the original's median.
+    """
     with fixed_threads(N_THREADS):
         calls = {"mine": as_callable(mine, example), "theirs": as_callable(theirs, example)}
-        times = take_turns(calls, seconds=SECONDS)
-    own, other = (quantile(sorted(times[name]), 0.5) for name in ("mine", "theirs"))
-    return own / other, 1000 * own
+        times = {name: sorted(found) for name, found in take_turns(calls, seconds=SECONDS).items()}
+    own, other = (quantile(times[name], 0.5) for name in ("mine", "theirs"))
+    base = original.get(LATENCY)
+    scale = 1000.0 if base is None else base / other
+    low, high, p95 = (scale * quantile(times["mine"], share) for share in (0.25, 0.75, 0.95))
+    return {
+        LATENCY: scale * own,
+        "latency_p95_ms": p95,
+        SPREAD: high - low,
+        "speedup": 1.0 if base is None else other / own,
+    }
 
 
 def _energy(

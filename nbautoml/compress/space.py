@@ -34,6 +34,7 @@ from nbautoml.spec import Choice, Dimension, Float, Int, Space
 from nbautoml.spec.fit import FitSettings
 
 __all__ = [
+    "COMPRESSED",
     "ORIGINAL",
     "SEARCHED",
     "TRAINED",
@@ -44,7 +45,8 @@ __all__ = [
     "techniques_of",
 ]
 
-ORIGINAL = "original"
+ORIGINAL, COMPRESSED = "original", "compressed"
+"""The two versions that there are where techniques were named."""
 QUANTIZED = QUANTIZERS["onnxruntime"].forms
 FIRST_FORMS = ("int8_static", "int8_dynamic", "int8_weights")  # alone, before anything else
 SEARCHED = ("prune", "factorize", "distill", "quantize")

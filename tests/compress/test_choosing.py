@@ -93,6 +93,51 @@ def test_a_model_whose_energy_nobody_measured_does_not_keep_to_a_limit_of_it() -
     assert (found.number, found.broken) == (4, {})
 
 
+def named(ms: float, *, spread: float = 0.0, accuracy: float = 0.98, kb: float = 800) -> list[Any]:
+    """A run of techniques that were named: the original, and what they made of it."""
+    rows = [
+        row(0, 0.98, 1.0, 800, version="original"),
+        row(1, accuracy, ms, kb, version="compressed"),
+    ]
+    for one in rows:
+        one.metrics = {"latency_spread_ms": spread}
+    return rows
+
+
+@pytest.mark.parametrize("ms", [0.99, 1.0, 1.01, 1.02])
+def test_what_was_asked_for_by_name_is_the_pick_where_the_clock_sees_no_difference(ms) -> None:
+    found = pick(named(ms), OBJECTIVES, Limits())
+    assert found is not None
+    assert found.number == 1
+
+
+@pytest.mark.parametrize(
+    ("ms", "spread", "number"), [(1.05, 0.0, 0), (1.05, 0.06, 1), (1.3, 0.5, 0)]
+)
+def test_what_was_asked_for_by_name_may_be_slower_by_the_clocks_spread(ms, spread, number) -> None:
+    found = pick(named(ms, spread=spread), OBJECTIVES, Limits())
+    assert found is not None
+    assert found.number == number
+
+
+def test_what_was_asked_for_by_name_must_keep_to_the_limits() -> None:
+    found = pick(named(1.0, accuracy=0.9), OBJECTIVES, Limits(max_drop=0.01))
+    assert found is not None
+    assert found.number == 0
+
+
+def test_a_search_takes_no_equal_model_for_its_name() -> None:
+    same = row(1, 0.98, 1.01, 800, pruning="off", distillation="on")
+    found = pick([ORIGIN, same], OBJECTIVES, Limits())
+    assert found is not None
+    assert found.number == 0
+
+
+def test_the_spread_of_a_latency_is_told_beside_it() -> None:
+    _, text = summary(named(0.5, spread=0.0213), OBJECTIVES, Limits())
+    assert "2x faster (1 to 0.5 ms, spread 0.021)" in text
+
+
 def test_rows_that_the_search_did_not_see_decide() -> None:
     rows = [
         row(0, 0.98, 1.0, 800, pruning="off"),

@@ -131,11 +131,11 @@ def test_compress_takes_a_run_and_a_cell_may_say_how(cells):
     assert cells.error is None
     little = cells.names["little"]
     assert little.state == "finished", little.message
-    small = little.model(1)  # whether it is the pick hangs on the clock: it is a tiny network
+    small = little.best_model
     assert small.layers[0].out_features < 40
     assert type(small) is cells.names["Net"]
     said = cells.run("little.verdicts")
-    assert "trial 1" in said or "the original stays" in said
+    assert "trial 1: " in said
 
 
 SMALL = """
