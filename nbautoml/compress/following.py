@@ -65,8 +65,9 @@ class Group:
         name: of the layer that makes them.
         n: how many channels.
         slots: where they lie.
-        atoms: channels that can only go together: a head, the same place in each group of a
-            grouped convolution; single channels elsewhere.
+        atoms: channels that can only go together: the same place in each head of an attention, or
+            a whole head; the same place in each group of a grouped convolution; single channels
+            elsewhere.
     """
 
     name: str
@@ -80,12 +81,15 @@ class Group:
         return tuple(slot.name for slot in self.slots if slot.side != "in")
 
 
-def follow(module: nn.Module, example: Any) -> tuple[list[Group], dict[str, str]]:
+def follow(
+    module: nn.Module, example: Any, *, heads: str = "thinner"
+) -> tuple[list[Group], dict[str, str]]:
     """The groups of a module, and layers that make none, with the reason.
 
     Args:
         module: left as it is.
         example: inputs of a few rows.
+        heads: of an attention become "thinner", or "fewer".
 
     Raises:
         CompressError: it cannot be followed at all.
@@ -118,7 +122,7 @@ def follow(module: nn.Module, example: Any) -> tuple[list[Group], dict[str, str]
     groups: list[Group] = []
     refused: dict[str, str] = {}
     for item in found:
-        read = _read(graph, item, names)
+        read = _read(graph, item, names, heads)
         if isinstance(read, Group):
             groups.append(read)
         else:
@@ -220,13 +224,13 @@ _BOTH = (
 )
 
 
-def _read(graph: Any, group: Any, names: dict[int, str]) -> Group | tuple[str, str]:
+def _read(graph: Any, group: Any, names: dict[int, str], heads: str) -> Group | tuple[str, str]:
     """A group of Torch-Pruning in our words, or the layer that makes it and why it cannot be used."""
     root = group[0].dep.target.module
     name = names[id(root)]
     slots: list[Slot] = []
     n = graph.get_out_channels(root)
-    atoms = _Atoms(n)
+    atoms = _Atoms(n, heads)
     for item in group.items:
         target = item.dep.target
         if id(target.module) not in names:
@@ -284,8 +288,9 @@ def _refused(layer: Any, slot: Slot, n: int) -> str:
 class _Atoms:
     """Channels that are tied to each other, joined as they are found."""
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, heads: str) -> None:
         self._parent = list(range(n))
+        self._heads = heads
 
     def _top(self, channel: int) -> int:
         while self._parent[channel] != channel:
@@ -294,7 +299,7 @@ class _Atoms:
 
     def tie(self, layer: Any, slot: Slot) -> str:
         """Join what this layer ties together; says why when that cannot be done."""
-        block = _block(layer, slot)
+        block = _block(layer, slot, self._heads)
         if block is None:
             return ""
         n_places, key_of = block
@@ -314,7 +319,7 @@ class _Atoms:
         return tuple(sorted(tuple(atom) for atom in members.values()))
 
 
-def _block(layer: Any, slot: Slot) -> tuple[int, Any] | None:
+def _block(layer: Any, slot: Slot, heads: str) -> tuple[int, Any] | None:
     """How many places a layer with groups or heads has, and which of them go together."""
     if isinstance(layer, _CONV) and layer.groups > 1 and slot.side != "both":
         n = layer.out_channels if slot.side == "out" else layer.in_channels
@@ -323,5 +328,7 @@ def _block(layer: Any, slot: Slot) -> tuple[int, Any] | None:
         each = layer.num_channels // layer.num_groups
         return layer.num_channels, lambda place: place % each
     if isinstance(layer, nn.MultiheadAttention):
-        return layer.embed_dim, lambda place: place // layer.head_dim
+        width = layer.head_dim
+        is_whole = heads == "fewer" or width == 1
+        return layer.embed_dim, lambda place: place // width if is_whole else place % width
     return None

@@ -46,7 +46,9 @@ class Found:
     refused: Mapping[str, str]
 
 
-def prunable_groups(module: nn.Module, example: Any, keep: tuple[str, ...] = ()) -> Found:
+def prunable_groups(
+    module: nn.Module, example: Any, keep: tuple[str, ...] = (), *, heads: str = "thinner"
+) -> Found:
     """Follow a module and try every group that it has.
 
     Groups whose channels are the module's outputs are left out without a word.
@@ -55,7 +57,7 @@ def prunable_groups(module: nn.Module, example: Any, keep: tuple[str, ...] = ())
         CompressError: it cannot be followed.
     """
     module = copy.deepcopy(module).cpu().eval()
-    found, refused = follow(module, example)
+    found, refused = follow(module, example, heads=heads)
     groups: dict[str, Group] = {}
     for group in found:
         if any(matches(name, keep) for name in group.makers):
@@ -137,7 +139,7 @@ def prune_channels(piece: Piece, config: Pruning, bench: Bench) -> Piece:
     n_first: dict[str, int] = {}
     left: dict[str, int] = {}
     for number in range(1, config.n_rounds + 1):
-        found = prunable_groups(module, example, config.keep)
+        found = prunable_groups(module, example, config.keep, heads=config.heads)
         if number == 1:
             _tell(piece, found, config)
         for name, group in found.groups.items():

@@ -10,6 +10,8 @@ answers with those channels set to zero::
 from __future__ import annotations
 
 import copy
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -158,7 +160,10 @@ def _cut_recurrent(layer: Any, side: str, places: set[int]) -> None:
 
 
 def _cut_attention(layer: Any, places: set[int]) -> None:
-    n, head_dim = layer.embed_dim, layer.head_dim
+    n, before = layer.embed_dim, layer.head_dim
+    widths = Counter(place // before for place in range(n) if place not in places)
+    if len(set(widths.values())) > 1:
+        raise ValueError(f"heads of one attention would be {sorted(widths.values())} wide")
     thrice = {place + part * n for part in range(3) for place in places}
     _take(layer, "in_proj_weight", thrice, 0)
     _take(layer, "in_proj_weight", places, 1)
@@ -171,7 +176,13 @@ def _cut_attention(layer: Any, places: set[int]) -> None:
     left = n - len(places)
     layer.embed_dim = layer.kdim = layer.vdim = left
     layer.out_proj.in_features = layer.out_proj.out_features = left
-    layer.num_heads = left // head_dim
+    layer.num_heads, layer.head_dim = len(widths), left // len(widths)
+    # Attention divides products by the root of a head's width: a narrower one asks the louder.
+    louder = math.sqrt(layer.head_dim / before)
+    with torch.no_grad():
+        layer.in_proj_weight[:left] *= louder
+        if layer.in_proj_bias is not None:
+            layer.in_proj_bias[:left] *= louder
 
 
 def _cut_norm(layer: Any, places: set[int]) -> None:

@@ -65,6 +65,8 @@ class Pruning(Technique):
             before ``sparsity``.
         pattern: for weights, "2:4" keeps two of every four neighbours; ``sparsity`` is not asked then.
         schedule: "once", or little by little while training: "agp", "linear".
+        heads: of `nn.MultiheadAttention`, whose width goes with its channels: "thinner" takes the
+            same places out of each, "fewer" takes whole ones.
         n_rounds: for channels, how often it prunes and fine-tunes.
         epochs: fine-tuning passes afterwards (in total, over all rounds).
         lr: of the fine-tuning; the trainer's when left out.
@@ -88,6 +90,7 @@ class Pruning(Technique):
     ratios: Mapping[str, float] = dataclasses.field(default_factory=dict)
     pattern: str = ""
     schedule: str = "once"
+    heads: str = "thinner"
     n_rounds: int = 1
     epochs: int = 3
     lr: float | None = None
@@ -102,6 +105,7 @@ class Pruning(Technique):
         one_of("criterion", self.criterion, all_ways if self.is_structured else by_weights)
         one_of("scope", self.scope, ("global", "layer"))
         one_of("schedule", self.schedule, ("once", "agp", "linear"))
+        one_of("heads", self.heads, ("thinner", "fewer"))
         for name, ratio in self.ratios.items():
             between(f"ratio of {name}", ratio, 0, 1)
         if self.pattern and self.is_structured:

@@ -90,8 +90,18 @@ class Crossing(nn.Module):
         return self.out(self.norm(read + seen).mean(1))
 
 
-def test_attention_loses_whole_heads_and_knows_it(bench_for):
-    attention = pruned(Crossing(), SEQUENCES, bench_for).module.attention
+def test_heads_of_an_attention_become_thinner_and_ask_the_louder(bench_for):
+    torch.manual_seed(0)
+    module = Crossing().eval()
+    found = prunable_groups(module, SEQUENCES[:4])
+    group = next(one for name, one in found.groups.items() if "attention" in one.makers)
+    assert len(group.atoms) == 4  # the same place in each head
+    small = pruned(module, SEQUENCES, bench_for).module.attention
+    assert (small.num_heads, small.embed_dim, small.head_dim) == (4, 8, 2)
+
+
+def test_attention_loses_whole_heads_where_it_is_to(bench_for):
+    attention = pruned(Crossing(), SEQUENCES, bench_for, heads="fewer").module.attention
     assert (attention.num_heads, attention.embed_dim, attention.head_dim) == (2, 8, 4)
     assert attention.in_proj_weight.shape == (24, 8)
 

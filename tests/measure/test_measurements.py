@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 
 import pytest
@@ -166,6 +167,16 @@ def test_rivals_are_called_in_turns():
     )
     n = len(times["a"])
     assert called[-2 * n :] == ["a", "b"] * n
+
+
+def test_of_several_rivals_each_follows_each_other():
+    called = []
+    calls = {name: functools.partial(called.append, name) for name in "abc"}
+    n = len(take_turns(calls, seconds=0)["a"])
+    timed = called[-3 * n :]
+    assert all(sorted(timed[at : at + 3]) == ["a", "b", "c"] for at in range(0, 3 * n, 3))
+    after_a = [timed[at + 1] for at in range(len(timed) - 1) if timed[at] == "a"]
+    assert min(after_a.count(name) for name in "bc") > n // 4
 
 
 def test_a_measurement_reads_back_from_json():
