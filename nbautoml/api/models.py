@@ -17,6 +17,7 @@ from nbautoml.api.namespace import namespace_for, sources_for
 from nbautoml.errors import CapsuleError, NbAutomlError
 from nbautoml.spec import Choice, split_params
 from nbautoml.spec.reading import read_parameters
+from nbautoml.tensors import tensors_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,11 +47,9 @@ def rebuild_module(
 
     Raises:
         NbAutomlError: no module's run, or no weights were kept for this trial.
-        StoreError: the weights are not what was written.
+        StoreError: the weights are not what was written, or no file of weights.
         CapsuleError: the class is not here as it was, and its code may not be run.
     """
-    from safetensors.torch import load
-
     if recipe.kind == "compress":
         return _compressed(folder, recipe, row, namespace, may_run_code=may_run_code)
     if recipe.target.role != "module":
@@ -58,7 +57,7 @@ def rebuild_module(
             f"run {recipe.name!r} tuned an {recipe.target.role}, which leaves no module",
             hint=f"build it from {recipe.name}.best.params",
         )
-    weights = load(_weights(folder, recipe, row))
+    weights = tensors_of(_weights(folder, recipe, row))
     target = _target(folder, recipe, namespace, may_run_code=may_run_code)
     parameters = read_parameters(target)
     module: nn.Module = target(**_arguments(recipe, row, parameters, namespace))

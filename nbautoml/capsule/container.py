@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nbautoml.capsule.values import unpack
-from nbautoml.errors import CapsuleError
+from nbautoml.errors import CapsuleError, NbAutomlError
 
 __all__ = ["Capsule", "Captured", "import_capsule"]
 
@@ -182,7 +182,7 @@ def import_capsule(folder: Path) -> types.ModuleType:
         sys.path.insert(0, place)
     later: dict[str, Any] = {}
     for value_name, found in capsule.captured.items():
-        value = unpack(found.tree, found.files.__getitem__)
+        value = _value(value_name, found)
         if found.tree["kind"] == "state":
             later[value_name] = value
         else:
@@ -192,11 +192,36 @@ def import_capsule(folder: Path) -> types.ModuleType:
         code = compile(capsule.source, path, "exec", dont_inherit=True)
         exec(code, module.__dict__)  # noqa: S102 - this is what a worker is for
         for value_name, state in later.items():
-            module.__dict__[value_name].load_state_dict(state)
+            _put_weights(module, value_name, state)
     except BaseException:
         del sys.modules[name]
         raise
     return module
+
+
+def _value(name: str, captured: Captured) -> Any:
+    try:
+        return unpack(captured.tree, captured.files.__getitem__)
+    except NbAutomlError as error:
+        raise CapsuleError(
+            f"the captured value {name}: {error.message}", hint=error.hint
+        ) from error
+    # What a tree, which is JSON that somebody may have written by hand, can break.
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise CapsuleError(
+            f"the captured value {name} is damaged: {type(error).__name__}: {error}",
+            hint="submit the cell again",
+        ) from error
+
+
+def _put_weights(module: types.ModuleType, name: str, state: Mapping[str, Any]) -> None:
+    try:
+        module.__dict__[name].load_state_dict(state)
+    except (KeyError, AttributeError, RuntimeError) as error:
+        raise CapsuleError(
+            f"the captured weights of {name} do not fit it: {error}",
+            hint="what it is made from (a file, a package) has changed; submit the cell again",
+        ) from error
 
 
 def _held(files: Mapping[str, bytes], path: str) -> bytes:
@@ -208,7 +233,7 @@ def _held(files: Mapping[str, bytes], path: str) -> bytes:
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
         found: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CapsuleError(
             f"there is no readable capsule in {folder}: {error}", hint="submit the cell again"
         ) from error

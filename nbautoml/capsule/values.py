@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nbautoml.tensors import array_of, tensors_of
+
 __all__ = ["NotCapturableError", "describe", "pack", "pack_state", "unpack"]
 
 MAX_DEPTH = 20
@@ -45,18 +47,13 @@ def unpack(tree: Mapping[str, Any], read: Callable[[str], bytes]) -> Any:
     if kind == "bytes":
         return read(tree["file"])
     if kind in {"array", "scalar"}:
-        import numpy as np
-
-        array = np.load(io.BytesIO(read(tree["file"])), allow_pickle=False)
+        array = array_of(read(tree["file"]))
         return array if kind == "array" else array[()]
     if kind == "tensor":
-        from safetensors.torch import load
-
-        return load(read(tree["file"]))["value"].requires_grad_(tree["requires_grad"])
+        tensor = tensors_of(read(tree["file"]))["value"]
+        return tensor.requires_grad_(tree["requires_grad"])
     if kind == "state":
-        from safetensors.torch import load
-
-        return load(read(tree["file"]))
+        return tensors_of(read(tree["file"]))
     if kind == "frame":
         return _unpack_frame(tree, read)
     raise NotCapturableError(f"unknown kind of captured value {kind!r}")

@@ -25,15 +25,17 @@ from torch import nn
 
 from nbautoml.compress.values import decode, encode, resolved_class, symbols_of
 from nbautoml.errors import CompressError, StoreError
+from nbautoml.tensors import metadata_of, tensors_of
 
 __all__ = ["blueprint_of", "dump_module", "load_module", "rebuilt"]
 
 VERSION = 1
+# What a file may have imported: torch has modules that do things when they are.
+_LAYERS = ("torch.nn.", "torch.ao.nn.")
 _INTERNAL = frozenset(nn.Module().__dict__)
 # A recurrent layer keeps its weights a second time, in a list that it can make again.
 _DERIVED = frozenset({"_flat_weights", "_flat_weight_refs"})
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_HEADER_BYTES = 8
 
 
 def dump_module(
@@ -70,34 +72,18 @@ def load_module(data: bytes, names: Mapping[str, Any]) -> nn.Module:
     Raises:
         StoreError: not such a file, or a class is not there.
     """
-    from safetensors.torch import load
-
     found = metadata_of(data).get("nbautoml", "")
     try:
         body = json.loads(found)
         version, blueprint = body["version"], body["module"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise StoreError("this file holds weights, but no module that nbautoml wrote") from None
     if version != VERSION:
         raise StoreError(
             f"this module has format {version!r}, this nbautoml reads {VERSION}",
             hint="upgrade nbautoml to open it",
         )
-    return rebuilt(blueprint, load(data), names).eval()
-
-
-def metadata_of(data: bytes) -> dict[str, str]:
-    """The texts in the header of a safetensors file.
-
-    Raises:
-        StoreError: it is none.
-    """
-    size = int.from_bytes(data[:_HEADER_BYTES], "little")
-    try:
-        header = json.loads(data[_HEADER_BYTES : _HEADER_BYTES + size])
-        return {str(key): str(text) for key, text in header.get("__metadata__", {}).items()}
-    except (ValueError, AttributeError):
-        raise StoreError("this is no safetensors file") from None
+    return rebuilt(blueprint, tensors_of(data), names).eval()
 
 
 def blueprint_of(
@@ -184,8 +170,9 @@ def rebuilt(
     """
     try:
         return _Reader(tensors, names).module(blueprint, "")
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise StoreError(f"the blueprint of a module is damaged: {error!r}") from error
+    # A RuntimeError may be a tree that is too deep, an ImportError a module that torch does not have.
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, ImportError) as error:
+        raise StoreError(f"the blueprint of a module is damaged: {error!r:.300}") from error
 
 
 class _Reader:
@@ -247,8 +234,8 @@ class _Reader:
 
 
 def _imported(place: str, name: str) -> Any:
-    """A class of torch, or of a package that somebody has imported already."""
-    if place.partition(".")[0] == "torch":
+    """A class of torch's layers, or of a module that somebody has imported already."""
+    if f"{place}.".startswith(_LAYERS):
         return getattr(importlib.import_module(place), name, None)
     return getattr(sys.modules.get(place), name, None)
 

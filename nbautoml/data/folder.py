@@ -268,8 +268,9 @@ def _open_array(path: Path, row: Mapping[str, Any], should_verify: bool) -> Arra
             raise _changed(path, f"it has {size} bytes, {row['size']} were written")
         if should_verify and _sha256(path) != row["sha256"]:
             raise _changed(path, "its sha256 is not the one that was recorded")
-        array: Array = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError) as error:
+        # Not numpy.load, which also opens archives.
+        array: Array = np.lib.format.open_memmap(path, mode="c")
+    except (OSError, ValueError, TypeError, OverflowError) as error:
         raise _changed(path, str(error)) from error
     if list(array.shape) != row["shape"] or array.dtype.name != row["dtype"]:
         raise _changed(

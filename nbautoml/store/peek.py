@@ -91,7 +91,7 @@ def _values(path: Path) -> list[list[float]]:
     with contextlib.closing(connect_read_only(path)) as connection:
         try:
             return [json.loads(text) for (text,) in connection.execute(_VALUES)]
-        except (*SQLITE_ERRORS, ValueError) as error:
+        except (*SQLITE_ERRORS, ValueError, RecursionError) as error:
             raise sqlite_store_error(error, path) from error
 
 

@@ -110,7 +110,7 @@ class Reader:
         """Texts and numbers that no writer of ours leaves behind: the file is damaged."""
         try:
             yield
-        except (ValueError, TypeError, OverflowError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise StoreError(
                 f"{masked(self._url)}: the record is damaged ({error})",
                 hint="take the run from a backup or an export",

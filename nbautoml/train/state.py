@@ -15,17 +15,17 @@ The form does not say who trained: a trial that began in a stack goes on alone, 
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from nbautoml.errors import NbAutomlError
+from nbautoml.errors import NbAutomlError, StoreError
+from nbautoml.tensors import metadata_of, tensors_of
 from nbautoml.train.judge import Judge, keep_weights
 from nbautoml.train.setup import Setup
 
@@ -123,19 +123,39 @@ class FitState:
             CannotKeep: no such file, or of a later version.
         """
         try:
-            (size,) = struct.unpack("<Q", data[:8])
-            header = json.loads(data[8 : 8 + size])
-            facts = json.loads(header["__metadata__"]["nbautoml"])
-            found = load(data)
+            facts = dict(json.loads(metadata_of(data)["nbautoml"]))
+            found = tensors_of(data)
             if facts.pop("format") != FORMAT:
                 raise CannotKeep("it was written by a later version of nbautoml")
             parts: dict[str, Any] = {part: {} for part in cls._PARTS}
             for name, tensor in found.items():
                 part, _, rest = name.partition("/")
                 parts[part][rest] = tensor
-            return cls(**facts, **parts)
-        except (struct.error, ValueError, KeyError, TypeError, SafetensorError) as error:
+            state = cls(**facts, **parts)
+            state.check()
+        except StoreError as error:
+            raise CannotKeep(f"it is no checkpoint: {error.message}") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CannotKeep(f"it is no checkpoint: {type(error).__name__}: {error}") from error
+        return state
+
+    def check(self) -> None:
+        """Whether the plain values are of their kinds.
+
+        Raises:
+            TypeError: one is not; says which.
+        """
+        kinds: dict[str, type | tuple[type, ...]] = {
+            "epoch": int,
+            "step": int,
+            "spent_s": (int, float),
+            **dict.fromkeys(("judge", "steps", "scaler", "extra", "identity"), dict),
+        }
+        for name, kind in kinds.items():
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} is a {type(getattr(self, name)).__name__}")
+        if missing := {"value", "best_epoch", "metrics"} - self.judge.keys():
+            raise TypeError(f"the judge has no {min(missing)}")
 
 
 class Keeper(Protocol):

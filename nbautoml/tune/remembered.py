@@ -74,7 +74,7 @@ class Remembered:
                 reason=str(found["reason"])[:200],
                 earlier_run=str(found["run"])[:200],
             )
-        except (StoreError, ValueError, KeyError, TypeError, AttributeError):
+        except (StoreError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
         numbers = [measured.alone_s, *measured.stacked_s.values()]
         is_sound = all(math.isfinite(s) and s > 0 for s in numbers)

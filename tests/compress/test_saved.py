@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import nn
 
 import nbautoml.testing.small_networks as networks
-from nbautoml.compress.saved import blueprint_of, dump_module, load_module, metadata_of, rebuilt
+from nbautoml.compress.saved import blueprint_of, dump_module, load_module, rebuilt
 from nbautoml.errors import CompressError, StoreError
 from nbautoml.measure import call
+from nbautoml.tensors import metadata_of
 from nbautoml.testing.small_networks import NETWORKS
 
 

@@ -134,12 +134,26 @@ def test_t14_no_module_reads_yaml_pickle_or_runs_text():
                 assert getattr(node.value, "value", True) is False, f"{path}:{node.lineno}"
 
 
-def test_t2_torch_reads_files_as_weights_only():
+# Who may read such files: `tensors` what others may have sent, `samples` what it wrote just now.
+READERS = {
+    "nbautoml/tensors.py: safetensors.torch.load",
+    "nbautoml/data/samples.py: np.load",
+}
+
+
+def test_t2_no_other_reader_of_weights_is_there():
+    found = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
-                said = {word.arg: ast.unparse(word.value) for word in node.keywords}
-                assert said.get("weights_only") == "True", f"{path}:{node.lineno}"
+            place = path.relative_to(PACKAGE.parent)
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("safetensors"):
+                readers = {name.name for name in node.names} - {"save", "SafetensorError"}
+                found |= {f"{place}: {node.module}.{name}" for name in readers}
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                name = ast.unparse(node.func)
+                if name in {"torch.load", "np.load", "numpy.load", "pd.read_pickle"}:
+                    found.add(f"{place}: {name}")
+    assert found == READERS
 
 
 # -- runs of somebody else ------------------------------------------------------------------

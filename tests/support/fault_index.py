@@ -31,6 +31,7 @@ _WORKERS, _PRESSED, _SERVERS = (
     "faults/test_servers",
 )
 _LARGE, _PROGRAMS = "faults/test_large_runs", "faults/test_exported_programs"
+_HOSTILE = "faults/test_hostile_files"
 _DISKS, _THREATS, _FILES = (
     "faults/test_full_disks",
     "faults/test_threats",
@@ -367,8 +368,14 @@ INDEX: dict[str, Row] = {
     "T2": Row(
         "pickles in files of weights",
         _in(
+            _HOSTILE,
+            "test_t2_a_file_that_is_no_weights_is_refused_in_words_and_nothing_in_it_runs",
+            "test_t2_the_files_would_act_where_a_pickle_is_read",
+            "test_t2_an_artifact_that_is_a_link_is_not_followed",
+        )
+        + _in(
             _THREATS,
-            "test_t2_torch_reads_files_as_weights_only",
+            "test_t2_no_other_reader_of_weights_is_there",
             "test_t14_no_module_reads_yaml_pickle_or_runs_text",
         ),
     ),
