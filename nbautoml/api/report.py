@@ -22,9 +22,11 @@ def write_report(run: Run, path: Path) -> Path:
     Raises:
         StoreError: the file cannot be written.
     """
+    from nbautoml.store.files import path_of
     from nbautoml.widgets.report import report_html
     from nbautoml.widgets.snapshot import build_snapshot
 
+    target = path_of(path)
     text = report_html(
         build_snapshot(run.folder, limit_bytes=None),
         run.recipe,
@@ -32,7 +34,6 @@ def write_report(run: Run, path: Path) -> Path:
         importance=_importance(run),
         failures=_failures(run),
     )
-    target = path.expanduser().absolute()
     try:
         target.write_text(text, encoding="utf-8", errors="replace")
     except OSError as error:

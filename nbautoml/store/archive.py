@@ -28,7 +28,7 @@ from typing import Any
 
 from nbautoml.errors import StoreError
 from nbautoml.store.database import is_local
-from nbautoml.store.files import checked_folder, make_folder, os_errors, write_whole
+from nbautoml.store.files import checked_folder, make_folder, os_errors, path_of, write_whole
 from nbautoml.store.folder import RUN_ID, RunFolder
 from nbautoml.store.sqlite_files import copy_whole
 from nbautoml.store.urls import sqlite_path
@@ -60,7 +60,7 @@ def export_run(
     Raises:
         StoreError: a file is missing, or the archive cannot be written.
     """
-    path = Path(path)
+    path = path_of(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     hashes: dict[str, str] = {}
     with os_errors("write", path), tempfile.TemporaryDirectory(prefix="nbautoml-") as scratch:
@@ -124,7 +124,7 @@ def import_archive(path: Path, *, runs_dir: Path, data_dir: Path) -> RunFolder:
     Raises:
         StoreError: no such archive, damaged, hostile, too large, or the run is here already.
     """
-    path = Path(path)
+    path = path_of(path)
     make_folder(runs_dir)
     make_folder(data_dir)
     scratch = make_folder(runs_dir.parent / f".import-{secrets.token_hex(4)}")

@@ -19,6 +19,7 @@ __all__ = [
     "keep_private",
     "make_folder",
     "os_errors",
+    "path_of",
     "read_small",
     "sync_folder",
     "write_whole",
@@ -80,6 +81,35 @@ def file_name(label: str, ending: str) -> str:
     plain = re.sub(r"[^\w.-]+", "_", label)[:80].strip("._- ") or "run"
     is_reserved = plain.partition(".")[0].lower() in _RESERVED
     return f"{plain}{'_' if is_reserved else ''}{ending}"
+
+
+def path_of(said: Path | str) -> Path:
+    r"""A path that a person gave, made absolute.
+
+    Raises:
+        StoreError: no system has such a path.
+
+    >>> path_of("/tmp/x" + chr(0))
+    Traceback (most recent call last):
+        ...
+    nbautoml.errors.StoreError: '/tmp/x\x00' is no path: embedded null byte
+    Hint: give another
+    """
+    try:
+        path = Path(said).expanduser().absolute()
+        path.stat()
+    except FileNotFoundError:
+        return path
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
+            return path  # whoever opens it says why that cannot be done
+        reason = getattr(error, "strerror", None) or str(error)
+        shown = ascii(str(said))
+        raise StoreError(
+            f"{shown if len(shown) <= 80 else shown[:77] + '...'} is no path: {reason}",
+            hint="give another",
+        ) from error
+    return path
 
 
 def make_folder(path: Path) -> Path:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nbautoml.errors import RunNameTakenError, RunNotFoundError, StoreError, nearest
-from nbautoml.store.files import make_folder, os_errors, write_whole
+from nbautoml.store.files import make_folder, os_errors, path_of, write_whole
 from nbautoml.store.folder import RUN_ID, RunFolder, Savable
 from nbautoml.store.interrupts import interrupts_held
 from nbautoml.store.lock import FolderLock
@@ -42,7 +42,7 @@ class Home:
 
     def __init__(self, path: Path | str | None = None) -> None:
         named = path or os.environ.get(HOME_VARIABLE) or Path.cwd() / ".nbautoml"
-        self.path = Path(named).expanduser().absolute()
+        self.path = path_of(named)
 
     def __repr__(self) -> str:
         return f"Home({str(self.path)!r})"

@@ -430,7 +430,21 @@ INDEX: dict[str, Row] = {
     ),
     "T14": Row("YAML", _in(_THREATS, "test_t14_no_module_reads_yaml_pickle_or_runs_text")),
     "T15": Row(
-        "code in arguments", _in(_THREATS, "test_t14_no_module_reads_yaml_pickle_or_runs_text")
+        "code in arguments",
+        _in(
+            "faults/test_hostile_arguments",
+            "test_t15_only_the_options_that_say_so_take_expressions",
+            "test_t15_every_flag_of_every_verb_reads_hostile_words_as_words",
+            "test_t15_the_terminal_takes_hostile_names_as_names",
+            "test_t15_lines_of_the_magic_with_hostile_words_run_nothing",
+            "test_t15_hostile_words_in_python_calls_are_refused",
+            "test_t15_a_path_that_no_system_has_is_refused_in_words",
+            "test_t15_written_code_calls_what_it_calls_without_hostile_words",
+            "test_t15_text_becomes_code_and_programs_start_in_known_places_only",
+        )
+        + _in(_THREATS, "test_t14_no_module_reads_yaml_pickle_or_runs_text"),
+        "--data, --model, --space, --params, --enqueue, --student, settings, {expression} and $name are "
+        "Python of the person's own cell, and run as such",
     ),
     "T16": Row(
         "other users of the machine",
