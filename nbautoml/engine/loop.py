@@ -31,6 +31,7 @@ from nbautoml.engine.pool import (
     Reported,
     Wanted,
 )
+from nbautoml.engine.times import TrialTimes
 from nbautoml.errors import NbAutomlError, RecordLostError, StoreError
 from nbautoml.events import (
     ArtifactRemoved,
@@ -91,6 +92,7 @@ class RunLoop:
         self._folder, self._writer, self._driver = folder, writer, driver
         self._inbox = folder.inbox
         self._pool = make_pool(self._handle, self._look_into_inbox)
+        self._times = TrialTimes()
         self._pending: list[Event] = []
         self._is_urgent = False
         self._written_at = time.monotonic()
@@ -321,9 +323,8 @@ class RunLoop:
     # -- the record -------------------------------------------------------------------------
 
     def _record(self, events: Iterable[Event], *, is_urgent: bool = False) -> None:
-        now = time.time()
         for event in events:
-            self._pending.append(event if event.time else dataclasses.replace(event, time=now))
+            self._pending.append(self._times.stamp(event))
             if not isinstance(event, (StepsDone, EpochEnded, LogLine)):
                 is_urgent = True
         self._is_urgent = self._is_urgent or is_urgent

@@ -110,10 +110,10 @@ class TrialRow:
 
     @property
     def duration_s(self) -> float | None:
-        """Seconds from start to end; None before it ended."""
+        """Seconds from start to end, never below 0; None before it ended."""
         if self.started_at is None or self.ended_at is None:
             return None
-        return self.ended_at - self.started_at
+        return max(self.ended_at - self.started_at, 0.0)
 
 
 def spent_seconds(rows: Iterable[TrialRow]) -> float:

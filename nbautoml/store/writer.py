@@ -61,7 +61,7 @@ class Writer:
         self._file: tuple[int, int] | None = None  # device, inode
         self._key = 0
         self._known = OpenTrials()
-        self._heartbeat = 0.0
+        self._beat_at: float | None = None  # by a clock that nobody sets
         self._is_durable: bool | None = None
         self._doubtful: tuple[list[Event], Batch] | None = None
         self._lock = FolderLock(folder.path / "owner.lock")
@@ -111,7 +111,7 @@ class Writer:
         now = time.time()
         found = take_possession(connection, self._run_id, self._owner, now)
         if found is not None:
-            self._key, self._heartbeat = found.key, now
+            self._key, self._beat_at = found.key, time.monotonic()
             self._known = load_open_trials(connection, found)
 
     def create(self, recipe: Recipe) -> None:
@@ -196,8 +196,7 @@ class Writer:
         batch = Batch(self._known, self._owner.token)
         for event in events:
             batch.add(event)
-        now = time.time()
-        is_beat_due = now - self._heartbeat > HEARTBEAT_EVERY_S
+        is_beat_due = self._is_beat_due()
         try:
             with guarded(self._url):
                 self._set_durability(connection, is_final=batch.is_final)
@@ -208,13 +207,14 @@ class Writer:
                         run=self._key,
                         owner=self._owner,
                         seq_before=self._known.seq,
-                        heartbeat=now if is_beat_due else None,
+                        heartbeat=time.time() if is_beat_due else None,
                     )
         except BaseException:
             self._doubtful = (events, batch)
             raise
         batch.settle()
-        self._heartbeat = now if is_beat_due else self._heartbeat
+        if is_beat_due:
+            self._beat_at = time.monotonic()
         return self._known.seq
 
     def _without_written(self, connection: sa.Connection, events: list[Event]) -> list[Event]:
@@ -258,14 +258,18 @@ class Writer:
 
     def beat(self) -> None:
         """Say that the owner lives, where it has nothing to write; touches the disk every 5 s."""
-        connection, now = self._connection, time.time()
-        if connection is None or not self._key or now - self._heartbeat < HEARTBEAT_EVERY_S:
+        connection = self._connection
+        if connection is None or not self._key or not self._is_beat_due():
             return
-        self._heartbeat = now
+        self._beat_at = time.monotonic()
         self._set_durability(connection, is_final=False)
         mine = sa.and_(run_table.c.key == self._key, run_table.c.owner_pid == self._owner.pid)
         with guarded(self._url), connection.begin():
-            connection.execute(sa.update(run_table).where(mine).values(heartbeat=now))
+            connection.execute(sa.update(run_table).where(mine).values(heartbeat=time.time()))
+
+    def _is_beat_due(self) -> bool:
+        """The wall clock may be set: back by an hour, and the lease would run out unseen."""
+        return self._beat_at is None or time.monotonic() - self._beat_at > HEARTBEAT_EVERY_S
 
     def close(self) -> None:
         """Let go of the run, and seal the record if the run is over; closing twice is no error."""

@@ -49,7 +49,9 @@ def show(
     if snapshot["header"]["state"] in FINAL_STATES:
         link.shown.remember(folder.id, shown)
     else:
-        shown.next_redraw = time.time() + 1.0  # by then a browser with our extension has spoken
+        shown.next_redraw = (
+            time.monotonic() + 1.0
+        )  # by then a browser with our extension has spoken
         link.show(folder, shown)
     return shown.display_id
 

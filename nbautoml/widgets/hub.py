@@ -217,13 +217,13 @@ class Hub:
         self._welcome(watched, name, message["cid"])
         if before not in ("", watched.writer, name) and before in watched.clients:
             self._welcome(watched, before, None)
-        self._catch_up(watched, watched.clients[name], message["have"], now)
+        self._catch_up(watched, watched.clients[name], message["have"])
 
-    def _catch_up(self, watched: _Watched, client: _Client, have: int | None, now: float) -> None:
+    def _catch_up(self, watched: _Watched, client: _Client, have: int | None) -> None:
         """Bring one client to where all others are."""
         if have == watched.tail.seq:
             # The record says no more, but who owns the run may have died since.
-            delta = watched.tail.header_delta(now=now)
+            delta = watched.tail.header_delta()
             self._tick_to(client.channel, [delta], client.name)
             return
         client.channel.send(
@@ -231,7 +231,7 @@ class Hub:
                 "type": "snapshot",
                 "v": PROTOCOL_VERSION,
                 "to": client.name,
-                "snapshot": watched.tail.snapshot(now=now),
+                "snapshot": watched.tail.snapshot(),
             }
         )
 
@@ -356,7 +356,7 @@ class Hub:
         for run_id, watched in list(self._watched.items()):
             if watched.next_poll > now or n_bytes > _TICK_BYTES:
                 continue
-            delta = self._read(run_id, watched, now)
+            delta = self._read(run_id, watched)
             watched.n_quiet = watched.n_quiet + 1 if delta is None else 0
             watched.next_poll = now + self._pause_s(watched, now, every_s)
             if delta is not None and watched.clients:
@@ -379,9 +379,9 @@ class Hub:
             return max(every_s, min(_ASLEEP_SHARE * silent_s, _ASLEEP_POLL_S))
         return min(every_s * _QUIET_FACTOR ** min(watched.n_quiet, 20), max(every_s, _QUIET_POLL_S))
 
-    def _read(self, run_id: str, watched: _Watched, now: float) -> Delta | None:
+    def _read(self, run_id: str, watched: _Watched) -> Delta | None:
         try:
-            return watched.tail.delta(now=now)
+            return watched.tail.delta()
         except NbAutomlError as error:
             # The folder was removed, or its disk is away: its panels stay as they are.
             logger.warning("run %s is not followed any more: %s", run_id, error)

@@ -119,12 +119,12 @@ class LiveLink:
             source: the connection, for `forget`.
         """
         way = channel or self._events
-        self._do(lambda: self.hub.receive(message, way, source, time.time()))
+        self._do(lambda: self.hub.receive(message, way, source, time.monotonic()))
 
     def forget(self, source: str) -> None:
         """A connection is closed."""
         if self._thread is not None:
-            self._do(lambda: self.hub.forget(source, time.time()))
+            self._do(lambda: self.hub.forget(source, time.monotonic()))
 
     def show(self, source: RunSource, shown: Shown) -> None:
         """Keep a display of a run up to date where no browser with our extension does."""
@@ -135,7 +135,7 @@ class LiveLink:
     def look_soon(self, run_id: str) -> None:
         """Show what becomes of a run of which something was asked just now."""
         if self._thread is not None:
-            self._do(lambda: self.hub.look_soon(run_id, time.time()))
+            self._do(lambda: self.hub.look_soon(run_id, time.monotonic()))
 
     def add_source(self, source: RunSource) -> None:
         """Make a run known that lies outside of the controller's home."""
@@ -209,7 +209,7 @@ class LiveLink:
             return _nothing
 
     def _pause_s(self) -> float | None:
-        due = self.hub.next_due(time.time())
+        due = self.hub.next_due(time.monotonic())
         return None if due is None else max(due, TICK_S / 10)
 
     @staticmethod
@@ -221,7 +221,7 @@ class LiveLink:
             logger.exception("the live link could not finish something; it goes on")
 
     def _tick(self) -> None:
-        self.hub.tick(time.time(), every_s=TICK_S)
+        self.hub.tick(time.monotonic(), every_s=TICK_S)
 
     def _follow(self, source: RunSource, shown: Shown) -> None:
         self.hub.add_source(source)
@@ -236,7 +236,7 @@ class LiveLink:
     def _looked(self, tail: Tail) -> None:
         """Redraw the displays of a run that moved: the last time when it is over."""
         has_clients = self.hub.has_clients(tail.run_id)
-        done = self.shown.redraw(tail, has_clients=has_clients, now=time.time())
+        done = self.shown.redraw(tail, has_clients=has_clients, now=time.monotonic())
         for _ in range(done):
             self.hub.unwatch(tail.run_id)
 

@@ -81,7 +81,7 @@ class ShownRuns:
         due = [one for one in shown if _is_due(one, tail, has_clients=has_clients, now=now)]
         if due:
             begun = time.perf_counter()
-            snapshot = tail.snapshot(now=now)
+            snapshot = tail.snapshot()
             for one in due:
                 _in_empty_context(one, snapshot)
             spent = time.perf_counter() - begun

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import errno
 import json
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from fault_runs import n_points, rng
 
+from nbautoml.engine.times import TrialTimes
 from nbautoml.errors import NbAutomlError
-from nbautoml.events import Checkpoint, Pause, TrialSpec
+from nbautoml.events import Checkpoint, Pause, TrialEnded, TrialSpec, TrialStarted
 from nbautoml.store import Home, Owner, RunFolder, save_artifact
+from nbautoml.store.owner import HEARTBEAT_EVERY_S
 from nbautoml.testing.store_events import started, tiny_recipe, whole_trial
 from nbautoml.train.state import FitState
 from nbautoml.tune.checkpoints import Checkpoints
@@ -211,23 +217,65 @@ def test_f23_calls_that_fail_inside_sqlite_lose_nothing_and_are_told_in_words(tm
 # -- clocks that jump -------------------------------------------------------------------------
 
 
+def heartbeat_of(folder: RunFolder) -> float:
+    with contextlib.closing(sqlite3.connect(folder.path / "record.db")) as connection:
+        return float(connection.execute("SELECT heartbeat FROM run").fetchone()[0])
+
+
 @pytest.mark.parametrize("jump_s", [-3600.0, 86_400.0])
 def test_f30_a_clock_that_jumps_changes_no_order_and_no_owner(folder, monkeypatch, jump_s):
-    import time
-
-    real = time.time
+    wall, steady, later = time.time, time.monotonic, HEARTBEAT_EVERY_S + 1
     with folder.writer(Owner.this_process()) as writer:
         writer.create(folder.recipe())
         writer.apply(whole_trial(0))
-        monkeypatch.setattr(time, "time", lambda: real() + jump_s)
+        monkeypatch.setattr(time, "time", lambda: wall() + jump_s)
+        monkeypatch.setattr(time, "monotonic", lambda: steady() + later)  # six seconds later
         writer.apply([*whole_trial(1), *started(2)])
+        assert heartbeat_of(folder) == pytest.approx(wall() + jump_s, abs=30)
+        monkeypatch.setattr(time, "monotonic", lambda: steady() + 2 * later)
+        before = heartbeat_of(folder)
+        writer.beat()
+        assert heartbeat_of(folder) > before  # the lease goes on also where nothing is written
         with folder.reader() as reader:
             rows, run = reader.trials(), reader.run()
         assert run.state != "interrupted"
         assert [row.number for row in rows] == [0, 1, 2]
         assert [row.seq for row in rows] == sorted(row.seq for row in rows)
-        monkeypatch.setattr(time, "time", real)
+        monkeypatch.setattr(time, "time", wall)
+        monkeypatch.setattr(time, "monotonic", lambda: steady() + 3 * later)
         writer.beat()
+        assert heartbeat_of(folder) == pytest.approx(wall(), abs=30)
         with folder.reader() as reader:
             assert reader.run().state != "interrupted"
             assert json.dumps(reader.trials()[1].value) == json.dumps(rows[1].value)
+
+
+@pytest.mark.parametrize("jump_s", [-3600.0, 86_400.0, 0.0])
+def test_f30_a_trial_takes_what_has_passed_whatever_the_clock_says(jump_s):
+    clock = {"wall": 1e9, "steady": 50.0}
+    times = TrialTimes(lambda: clock["wall"], lambda: clock["steady"])
+    begun = times.stamp(TrialStarted(trial=0, worker=1))
+    clock = {"wall": 1e9 + jump_s + 20, "steady": 70.0}
+    # The worker's own stamp, sent a moment before.
+    ended = times.stamp(TrialEnded(trial=0, state="complete", time=clock["wall"] - 0.05))
+    assert ended.time - begun.time == pytest.approx(20, abs=0.1)
+    clock = {"wall": clock["wall"] + 10, "steady": 80.0}
+    assert times.stamp(TrialStarted(trial=1, worker=1)).time == clock["wall"]
+
+
+def test_f30_no_time_is_less_than_none_and_a_zone_changes_none(folder, monkeypatch):
+    with folder.writer(Owner.this_process()) as writer:
+        writer.create(folder.recipe())
+        writer.apply(whole_trial(0))
+    with folder.reader() as reader:
+        row = reader.trials()[0]
+    assert dataclasses.replace(row, started_at=20.0, ended_at=10.0).duration_s == 0.0
+    monkeypatch.setenv("TZ", "Pacific/Apia")  # a summer time of another kind, thirteen hours off
+    time.tzset()
+    try:
+        with folder.reader() as reader:
+            assert reader.trials()[0] == row
+            assert reader.run().state != "interrupted"
+    finally:
+        monkeypatch.undo()
+        time.tzset()

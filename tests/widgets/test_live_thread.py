@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import time
 from typing import Any
 
 import pytest
@@ -69,6 +70,15 @@ def run(record):
 
 def hello(run_id: str, have: int | None = None) -> dict[str, Any]:
     return {"type": "hello", "v": 1, "client": "a", "cid": "c", "run": run_id, "have": have}
+
+
+def test_a_clock_that_is_set_back_stops_no_panel(link, box, run, monkeypatch):
+    link.post(hello(run.folder.id), None, "s")
+    assert [box.next()["type"], box.next()["type"]] == ["welcome", "snapshot"]
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 3600)
+    run.plan(1)
+    assert box.next()["type"] == "tick"
 
 
 def test_thread_starts_with_the_first_message(link, box, run):
