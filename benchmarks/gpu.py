@@ -30,8 +30,9 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(HERE), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 
+import compiling
 import torch
 from figures import Figure, Goal
 from fitting import TIGHT, our_fit, tight_fit, timed
@@ -83,7 +85,7 @@ def tuning(
             )
 
 
-def fitting(name: str, job: Job, clock: Clock, n: int) -> Figure:
+def fitting(name: str, job: Job, clock: Clock, n: int) -> list[Figure]:
     """Milliseconds of one fit."""
     from nbautoml.data import open_data, snapshot
 
@@ -95,10 +97,10 @@ def fitting(name: str, job: Job, clock: Clock, n: int) -> Figure:
             TIGHT: lambda: timed(lambda: tight_fit(job), 0.5),
         }
         values = alternate(ways, repeats=n, n_warm=1, clock=clock)
-    return Figure(f"{job.device}: one fit, {name}", "ms", values, [Goal(1.03, TIGHT)])
+    return [Figure(f"{job.device}: one fit, {name}", "ms", values, [Goal(1.03, TIGHT)])]
 
 
-def stacking(name: str, job: Job, widths: tuple[int, ...], clock: Clock, n: int) -> Figure:
+def stacking(name: str, job: Job, widths: tuple[int, ...], clock: Clock, n: int) -> list[Figure]:
     """Milliseconds a trial of stacks alone: no processes, no record."""
     from nbautoml.data import open_data, snapshot
     from nbautoml.spec.fit import FitSettings
@@ -139,16 +141,22 @@ def stacking(name: str, job: Job, widths: tuple[int, ...], clock: Clock, n: int)
             n_warm=1,
             clock=clock,
         )
-    return Figure(
-        f"{job.device}: a trial in a stack, {name}",
-        "ms",
-        values,
-        method="From the first step to the last trial's end; building and taping are not counted.",
-    )
+    return [
+        Figure(
+            f"{job.device}: a trial in a stack, {name}",
+            "ms",
+            values,
+            method=(
+                "From the first step to the last trial's end; building and taping are not counted."
+            ),
+        )
+    ]
 
 
-def measure(device: str, clock: Clock, *, is_quick: bool) -> Iterator[Figure]:
-    """All figures, the shortest first."""
+def parts(
+    device: str, clock: Clock, *, is_quick: bool
+) -> Iterator[tuple[str, Callable[[], Iterable[Figure]]]]:
+    """What is measured, the shortest first: a name, and what gives its figures."""
     n = 1 if is_quick else 5
     mlp = Job(Mlp, digits(), epochs=2 if is_quick else 10, device=device)
     images = mnist(640 if is_quick else N_IMAGES)
@@ -158,15 +166,27 @@ def measure(device: str, clock: Clock, *, is_quick: bool) -> Iterator[Figure]:
     for key, job in (("mlp", mlp), ("cnn", cnn)):
         if job is not None:
             longer = Job(job.net, job.data, job.epochs * 3, device=device)
-            yield fitting(names[key], longer, clock, n)
-            yield stacking(names[key], job, widths, clock, n)
-    yield from tuning(
-        names["mlp"], mlp, (4,) if is_quick else (64, 512), 2 if is_quick else 8, 50, clock, n
-    )
+            yield f"one fit, {names[key]}", partial(fitting, names[key], longer, clock, n)
+            yield f"stacks, {names[key]}", partial(stacking, names[key], job, widths, clock, n)
+    if device.startswith("cuda"):
+        yield "compiled steps", partial(compiling.measure, device, width=64, epochs=20)
+    sizes, n_peer = (4,) if is_quick else (64, 512), 2 if is_quick else 8
+    yield "runs, MLP", partial(tuning, names["mlp"], mlp, sizes, n_peer, 50, clock, n)
     if cnn is not None:
-        yield from tuning(
-            names["cnn"], cnn, (4,) if is_quick else (64,), 2 if is_quick else 4, 20, clock, n
-        )
+        sizes, n_peer = (4,) if is_quick else (64,), 2 if is_quick else 4
+        yield "runs, CNN", partial(tuning, names["cnn"], cnn, sizes, n_peer, 20, clock, n)
+
+
+def measured(name: str, part: Callable[[], Iterable[Figure]]) -> Iterator[Figure]:
+    """Its figures; what goes wrong is a figure that says so, and the others are measured."""
+    try:
+        yield from part()
+    except TimeOverError as error:
+        yield Figure(f"{name}: not finished", "", {}, notes=[f"The rest is {error}."])
+    except Exception as error:
+        traceback.print_exc()
+        text = (str(error).strip().splitlines() or [""])[0]
+        yield Figure(f"{name}: failed", "", {}, notes=[f"{type(error).__name__}: {text[:300]}"])
 
 
 def name_of(device: str) -> str:
@@ -194,16 +214,13 @@ def main(words: list[str] | None = None) -> int:
     warnings.simplefilter("ignore")
     clock, begin = Clock(asked.limit_s), time.monotonic()
     results = Results(is_quick=asked.quick, load=[os.getloadavg()[0]], device=name_of(asked.device))
-    try:
-        for figure in measure(asked.device, clock, is_quick=asked.quick):
+    for name, part in parts(asked.device, clock, is_quick=asked.quick):
+        for figure in measured(name, part):
             about = figure.about()
             about["notes"] += clock.taken()
             results.figures.append(about)
             results.seconds = {"gpu": time.monotonic() - begin}
             write(results, asked.out, "gpu")  # what is there stays, should the next one fail
-    except TimeOverError as error:
-        rest = Figure("gpu: not finished", "", {}, notes=[f"The rest is {error}."])
-        results.figures.append(rest.about())
     results.load.append(os.getloadavg()[0])
     print(write(results, asked.out, "gpu"))
     return 0

@@ -18,8 +18,7 @@ ever does, and one by one was chosen where stacks were five times as fast.
 
 Candidates that are not tried: one process with all cores for a trial (small models gain nothing
 from a second thread, and large ones less than from a second process), and `torch.compile` of the
-stacked step (38 us a trial and step after 19 s of compiling, where the stack takes 35:
-`nbautoml.train.stacked`).
+stacked step (``benchmarks/compiling.py``: no faster on a CPU, after 10 s of compiling and more).
 """
 
 from __future__ import annotations

@@ -11,6 +11,10 @@ import gpu
 import pages
 import pytest
 import torch
+from figures import Figure
+from models import Mlp, digits
+from peers import Job
+from turns import Clock
 
 PROGRAM = [sys.executable, "-W", "ignore", str(pages.HERE / "gpu.py")]
 
@@ -42,4 +46,30 @@ def test_figures_that_time_does_not_allow_are_told(tmp_path: Path) -> None:
 
     assert gpu.main(words) == 0
     about = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
-    assert [figure["figure"] for figure in about["figures"]] == ["gpu: not finished"]
+    names = [figure["figure"] for figure in about["figures"]]
+    assert names
+    assert all(name.endswith(": not finished") for name in names)
+
+
+def test_what_goes_wrong_is_told_and_the_rest_is_measured() -> None:
+    def broken() -> list[Figure]:
+        raise RuntimeError("no kernel image is available\nmore")
+
+    (told,) = gpu.measured("one fit", broken)
+    assert told.name == "one fit: failed"
+    assert told.notes == ["RuntimeError: no kernel image is available"]
+
+
+@pytest.mark.parametrize("part", ["fitting", "stacking"])
+def test_data_lies_where_the_module_is(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    class Asked(Exception):
+        pass
+
+    def opened(*args: object, device: str, **options: object) -> None:
+        raise Asked(device)
+
+    monkeypatch.setattr("nbautoml.data.open_data", opened)
+    job = Job(Mlp, digits(), epochs=1, device="cuda:7")
+    more = {"widths": (2,)} if part == "stacking" else {}
+    with pytest.raises(Asked, match="cuda:7"):
+        getattr(gpu, part)("MLP", job, clock=Clock(), n=1, **more)

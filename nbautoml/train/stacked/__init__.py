@@ -37,7 +37,7 @@ Did not help, and is not here:
 
 * backward by hand with all buffers allocated once: 28 to 34 us a trial and step without dropout,
   where this takes some 35, and it would know a few layers only;
-* `torch.compile` of loss and optimiser: 38 us, after 19 s of compiling;
+* `torch.compile` of forward, losses and their backward pass (``benchmarks/compiling.py``);
 * keeping freed memory from the system (``mallopt``): 2 to 5 %, and it is the whole process's;
 * convolutions on a CPU: stacked they lose to training one by one (210 against 150 ms a trial,
   small CNN, 8 wide), although each trial has a call of its own. Attention loses by a quarter,
@@ -47,7 +47,8 @@ A choice, off by default: ``has_exact_dropout=False`` draws dropout by a hash of
 for all trials at once, 3 us instead of 13 a trial and step, and one launch instead of one a trial
 on a GPU; it is no longer what plain PyTorch draws from the same seed.
 
-CUDA graphs, and all else on a GPU, have not been measured. Importing this package imports no torch.
+CUDA graphs, and all else on a GPU, have not been measured; ``benchmarks/compiling.py --device
+cuda:0`` tries a graph and a compiled step there, and `make bench-gpu` does with it. Importing this package imports no torch.
 """
 
 from __future__ import annotations

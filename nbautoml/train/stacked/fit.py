@@ -33,6 +33,7 @@ from nbautoml.train.stacked.members import Member, Ready, ready
 from nbautoml.train.stacked.metrics import StackedTally
 from nbautoml.train.stacked.noise import Draws, Noise
 from nbautoml.train.stacked.optimizers import Updater
+from nbautoml.train.stacked.program import Program
 from nbautoml.train.stacked.reasons import CannotStack
 from nbautoml.train.stacked.shares import Shares
 from nbautoml.train.stacked.slots import Epoch, Slot, Timer
@@ -236,7 +237,7 @@ class StackedFit:
         return ended
 
     def _train(self, shares: Shares) -> None:
-        group, weights = self._inside()
+        group, _ = self._inside()
         setup = group.setup
         epoch = self._start_epoch()
         part, n = self._data.train, len(self._slots)
@@ -252,20 +253,33 @@ class StackedFit:
             stacked = [_by_trial(item, n) for item in tensors_of(inputs)]
             draws = self._draws(epoch, n_rows, at)
             program = group.program(n_rows, is_training=True)
-            values = {**weights.kept, **weights.leaves}
-            with setup.precision.autocast():
-                output = program(stacked, values, draws)
-                losses = epoch.loss(output, _by_trial(target, n))
-            self._update(epoch, losses, at)
+            losses, found = self._gradients(program, stacked, _by_trial(target, n), draws, epoch)
+            self._update(epoch, found, at)
+            epoch.losses.append(losses.detach())
             if timer is not None and timer.is_open:
                 timer.tick(n)
         epoch.flush(self._slots)
 
-    def _update(self, epoch: Epoch, losses: Tensor, at: int) -> None:
+    def _gradients(
+        self,
+        program: Program,
+        inputs: list[Tensor],
+        target: Tensor,
+        draws: Draws,
+        epoch: Epoch,
+    ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        """Each trial's loss ``(K,)``, and the gradients of `Weights.leaves`; what may be compiled."""
+        group, weights = self._inside()
+        values = {**weights.kept, **weights.leaves}
+        with group.setup.precision.autocast():
+            losses = epoch.loss(program(inputs, values, draws), target)
+        leaves = list(weights.leaves.values())
+        return losses, torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
+
+    def _update(self, epoch: Epoch, found: tuple[Tensor | None, ...], at: int) -> None:
         weights = self._inside()[1]
         leaves, outside = list(weights.leaves.values()), weights.outside
-        found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
-        n = len(losses)
+        n = len(self._slots)
         with torch.no_grad():
             flat = [
                 (torch.zeros_like(leaf) if grad is None else grad).reshape(n, -1)
@@ -275,7 +289,6 @@ class StackedFit:
             if outside is not None:
                 epoch.grad.masked_fill_(outside, 0.0)
             epoch.updater.step(at)
-        epoch.losses.append(losses.detach())
 
     def _start_epoch(self) -> Epoch:
         group, weights = self._inside()
