@@ -7,23 +7,31 @@ parameter that is trained and the weight that the layer uses.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+if TYPE_CHECKING:
+    from nbautoml.compress.piece import Piece
+
 __all__ = [
+    "HELD_LAYERS",
     "Masked",
     "Shared",
+    "Weight",
     "hold_masks",
     "hold_shared",
+    "left_alone",
+    "note_left_alone",
     "prunable",
     "set_masks",
     "settle",
-    "trained_weight",
 ]
 
-_PRUNED = (
+_PLAIN = (
     nn.Linear,
     nn.Conv1d,
     nn.Conv2d,
@@ -33,38 +41,145 @@ _PRUNED = (
     nn.ConvTranspose3d,
     nn.Embedding,
 )
+# Layers with several matrices, and what the names of these begin with.
+_MANY: tuple[tuple[type[nn.Module], tuple[str, ...]], ...] = (
+    (nn.RNNBase, ("weight_",)),
+    (nn.RNNCellBase, ("weight_",)),
+    (
+        nn.MultiheadAttention,
+        ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
+    ),
+)
+HELD_LAYERS = (
+    "taken are the weights of linear layers, convolutions, embeddings, recurrent layers and "
+    "attention; those of other layers are left alone"
+)
+"""For people whose module has none of them."""
 
 
-def prunable(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Layers whose weights may be pruned or shared, by name; one that is used twice comes once.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Weight:
+    """One matrix of a layer.
 
-    Biases and norms are left alone: they are few, and a network needs them.
+    Attributes:
+        place: name of the layer whose it is.
+        layer: that layer.
+        attribute: where it stands in the layer.
+    """
+
+    place: str
+    layer: nn.Module
+    attribute: str = "weight"
+
+    @property
+    def name(self) -> str:
+        """The layer's; where a layer has several, with the matrix's own: ``lstm.weight_hh_l0``."""
+        if self.attribute == "weight":
+            return self.place
+        return f"{self.place}.{self.attribute}" if self.place else self.attribute
+
+    @property
+    def told(self) -> str:
+        """The layer for people: its name and its kind."""
+        kind = type(self.layer).__name__
+        return f"{self.place} ({kind})" if self.place else kind
+
+    @property
+    def value(self) -> torch.Tensor:
+        """What the layer computes with."""
+        found: torch.Tensor = getattr(self.layer, self.attribute)
+        return found
+
+    @property
+    def trained(self) -> torch.Tensor:
+        """The parameter behind it: itself, where no form holds it."""
+        if parametrize.is_parametrized(self.layer, self.attribute):
+            found: torch.Tensor = self.forms.original
+            return found
+        return self.value
+
+    @property
+    def ranked(self) -> torch.Tensor:
+        """What decides whether it stays: what a mask drops is zero, unless it may come back."""
+        is_held = parametrize.is_parametrized(self.layer, self.attribute)
+        may_return = is_held and isinstance(self.form, Masked) and self.form.is_regrowing
+        return self.trained if may_return else self.value
+
+    @property
+    def form(self) -> nn.Module:
+        """What holds it."""
+        found: nn.Module = self.forms[0]
+        return found
+
+    @property
+    def forms(self) -> Any:
+        """The list in which torch keeps what holds it."""
+        return self.layer.parametrizations[self.attribute]  # type: ignore[index]
+
+
+def prunable(module: nn.Module) -> Iterator[Weight]:
+    """The weights that may be pruned or shared; one that several layers have comes once.
+
+    Those of linear layers, convolutions and embeddings, of recurrent layers, and attention's
+    projections. Biases and norms are left alone: they are few, and a network needs them.
+
+    >>> [weight.name for weight in prunable(nn.Sequential(nn.LSTM(2, 3), nn.Linear(3, 1)))]
+    ['0.weight_ih_l0', '0.weight_hh_l0', '1']
     """
     seen: set[int] = set()
+    for weight in _all_of(module):
+        key = id(weight.trained)
+        if key not in seen:
+            seen.add(key)
+            yield weight
+
+
+def _all_of(module: nn.Module) -> Iterator[Weight]:
     for name, layer in module.named_modules():
-        if isinstance(layer, _PRUNED) and isinstance(layer.weight, torch.Tensor):
-            key = id(trained_weight(layer))
-            if key not in seen:
-                seen.add(key)
-                yield name, layer
+        if isinstance(layer, _PLAIN):
+            if isinstance(layer.weight, torch.Tensor):
+                yield Weight(place=name, layer=layer)
+            continue
+        for kind, beginnings in _MANY:
+            if isinstance(layer, kind):
+                for attribute in _attributes(layer):
+                    if attribute.startswith(beginnings):
+                        yield Weight(place=name, layer=layer, attribute=attribute)
 
 
-def trained_weight(layer: nn.Module) -> torch.Tensor:
-    """The parameter behind a layer's weight."""
-    if parametrize.is_parametrized(layer, "weight"):
-        return layer.parametrizations["weight"].original  # type: ignore[index, union-attr, no-any-return]
-    return layer.weight  # type: ignore[return-value]
+def _attributes(layer: nn.Module) -> list[str]:
+    """Names of a layer's parameters, those that forms hold included."""
+    held = list(getattr(layer, "parametrizations", {}))
+    return held + [name for name, _ in layer.named_parameters(recurse=False)]
 
 
-def _twins(module: nn.Module, name: str) -> list[nn.Module]:
-    """A layer and those that have the same weight (an output layer that is the table of words)."""
-    first = module.get_submodule(name)
-    weight = trained_weight(first)
-    return [first] + [
-        layer
-        for layer in module.modules()
-        if isinstance(layer, _PRUNED) and layer is not first and trained_weight(layer) is weight
+def left_alone(module: nn.Module) -> list[str]:
+    """Layers that hold matrices of which none is prunable, with their kinds.
+
+    >>> left_alone(nn.Sequential(nn.Bilinear(2, 2, 2), nn.Linear(2, 1)))
+    ['0 (Bilinear)']
+    """
+    taken = {id(weight.layer) for weight in _all_of(module)}
+    return [
+        f"{name} ({type(layer).__name__})" if name else type(layer).__name__
+        for name, layer in module.named_modules()
+        if id(layer) not in taken and any(w.ndim > 1 for w in layer.parameters(recurse=False))
     ]
+
+
+def note_left_alone(piece: Piece, done: str) -> None:
+    """Note the layers of a piece that `left_alone` names, and what is not ``done`` to them."""
+    found = left_alone(piece.module)
+    if found:
+        piece.note(f"weights of {', '.join(found)} are not {done}")
+
+
+def _twins(module: nn.Module, name: str) -> list[Weight]:
+    """A weight and those that are the same one (an output layer that is the table of words)."""
+    whole = list(_all_of(module))
+    first = next(weight for weight in whole if weight.name == name)
+    others = (weight for weight in whole if weight is not first)
+    return [first, *(weight for weight in others if weight.trained is first.trained)]
 
 
 class Masked(nn.Module):
@@ -123,45 +238,48 @@ class Shared(nn.Module):
 def hold_masks(
     module: nn.Module, masks: Mapping[str, torch.Tensor], *, is_regrowing: bool = False
 ) -> None:
-    """Hold layers' weights at zero where their masks are."""
+    """Hold weights at zero where their masks are."""
     for name, mask in masks.items():
-        for layer in _twins(module, name):
-            held = Masked(mask.clone(), is_regrowing=is_regrowing)
-            parametrize.register_parametrization(layer, "weight", held, unsafe=True)
+        for weight in _twins(module, name):
+            _hold(weight, Masked(mask.clone(), is_regrowing=is_regrowing))
+
+
+def _hold(weight: Weight, form: nn.Module) -> None:
+    parametrize.register_parametrization(weight.layer, weight.attribute, form, unsafe=True)
 
 
 def set_masks(module: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
-    """Change the masks of layers that are held."""
+    """Change the masks of weights that are held."""
     for name, mask in masks.items():
-        for layer in _twins(module, name):
-            layer.parametrizations["weight"][0].mask.copy_(mask)  # type: ignore[index, union-attr]
+        for weight in _twins(module, name):
+            weight.form.mask.copy_(mask)  # type: ignore[operator]
 
 
 def hold_shared(module: nn.Module, codes: Mapping[str, torch.Tensor]) -> None:
-    """Hold layers' weights to the shared values that they have."""
+    """Hold weights to the shared values that they have."""
     for name, code in codes.items():
         twins = _twins(module, name)
-        values = trained_weight(twins[0]).detach().clone()
-        for layer in twins:
-            layer.weight = nn.Parameter(values.clone())  # holding a weight overwrites it
-            parametrize.register_parametrization(layer, "weight", Shared(code), unsafe=True)
-            layer.parametrizations["weight"].original = trained_weight(twins[0])  # type: ignore[index, union-attr]
+        values = twins[0].trained.detach().clone()
+        for weight in twins:
+            # Holding a weight overwrites it.
+            setattr(weight.layer, weight.attribute, nn.Parameter(values.clone()))
+            _hold(weight, Shared(code))
+            weight.forms.original = twins[0].trained
 
 
 def settle(module: nn.Module) -> nn.Module:
     """Plain weights again, with the values that the forms gave; returns the module."""
-    held = [layer for layer in module.modules() if parametrize.is_parametrized(layer, "weight")]
-    first: dict[int, nn.Module] = {}
-    ours = [layer for layer in held if isinstance(_form(layer), (Masked, Shared))]
-    twin_of = {id(layer): first.setdefault(id(trained_weight(layer)), layer) for layer in ours}
-    for layer in ours:
-        own = nn.Parameter(trained_weight(layer).detach().clone())
-        layer.parametrizations["weight"].original = own  # type: ignore[index, union-attr]
-        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-    for layer in ours:
-        layer.weight = twin_of[id(layer)].weight
+    ours = [
+        weight
+        for weight in _all_of(module)
+        if parametrize.is_parametrized(weight.layer, weight.attribute)
+        and isinstance(weight.form, (Masked, Shared))
+    ]
+    first: dict[int, Weight] = {}
+    twin_of = {id(weight): first.setdefault(id(weight.trained), weight) for weight in ours}
+    for weight in ours:
+        weight.forms.original = nn.Parameter(weight.trained.detach().clone())
+        parametrize.remove_parametrizations(weight.layer, weight.attribute, leave_parametrized=True)
+    for weight in ours:
+        setattr(weight.layer, weight.attribute, twin_of[id(weight)].value)
     return module
-
-
-def _form(layer: nn.Module) -> nn.Module:
-    return layer.parametrizations["weight"][0]  # type: ignore[index, return-value]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from nbautoml.compress.holding import prunable, trained_weight
+from nbautoml.compress.holding import left_alone, prunable
 from nbautoml.compress.layers import check_names, example_of
 from nbautoml.compress.piece import matches
 from nbautoml.compress.training import tune_module
@@ -66,16 +66,16 @@ def split_layer(layer: nn.Module, energy: float) -> nn.Sequential | None:
     >>> split_layer(layer, 0.999)[0]
     Linear(in_features=64, out_features=2, bias=False)
     """
-    if type(layer) is nn.Linear:
+    if not _can_split(layer):
+        return None
+    if isinstance(layer, nn.Linear):
         left, right = factorise(layer.weight, energy)
         if not worth_it(layer.out_features, layer.in_features, left.shape[1]):
             return None
         first = nn.Linear(layer.in_features, left.shape[1], bias=False)
         second = nn.Linear(left.shape[1], layer.out_features, bias=layer.bias is not None)
         return _filled(first, second, right, left, layer.bias)
-    if type(layer) in (nn.Conv1d, nn.Conv2d) and layer.groups == 1:
-        return _split_convolution(layer, energy)
-    return None
+    return _split_convolution(layer, energy)
 
 
 def _split_convolution(layer: Any, energy: float) -> nn.Sequential | None:
@@ -133,11 +133,15 @@ def factorize(piece: Piece, config: LowRank, bench: Bench) -> Piece:
     """
     module, example = piece.module, example_of(bench)
     check_names(module, "keep", config.keep)
-    n_split, dense = 0, []
-    for name, layer in list(prunable(module)):
-        if matches(name, config.keep) or _is_inside(layer):
+    n_split, dense, whole = 0, [], left_alone(module)
+    for weight in list(prunable(module)):
+        name, layer = weight.name, weight.layer
+        if matches(name, config.keep):
             continue
-        if _n_holders(module, trained_weight(layer)) > 1:
+        if not _can_split(layer):
+            whole += [] if weight.told in whole else [weight.told]
+            continue
+        if _n_holders(module, weight.value) > 1:
             piece.note(f"{name} is not factorised: another layer has the same weight")
             continue
         split = split_layer(layer, config.energy)
@@ -148,6 +152,8 @@ def factorize(piece: Piece, config: LowRank, bench: Bench) -> Piece:
         if reason:
             piece.note(f"{name} is not factorised: {reason}")
         n_split += not reason
+    if whole:
+        piece.note(f"{', '.join(whole)}: only linear layers and plain convolutions are factorised")
     if dense:
         piece.note(
             f"{', '.join(dense)} stay as they are: two layers that keep {config.energy:.0%} of "
@@ -164,9 +170,10 @@ def factorize(piece: Piece, config: LowRank, bench: Bench) -> Piece:
     return piece
 
 
-def _is_inside(layer: nn.Module) -> bool:
-    """Whether a layer is a part that another one reads by itself (attention's last one)."""
-    return type(layer) not in (nn.Linear, nn.Conv1d, nn.Conv2d)
+def _can_split(layer: nn.Module) -> bool:
+    """Subclasses are parts that another layer reads by itself (attention's last one)."""
+    is_plain = type(layer) in (nn.Linear, nn.Conv1d, nn.Conv2d)
+    return is_plain and getattr(layer, "groups", 1) == 1
 
 
 def _n_holders(module: nn.Module, weight: torch.Tensor) -> int:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nbautoml.compress.holding import prunable, trained_weight
+from nbautoml.compress.holding import HELD_LAYERS, note_left_alone, prunable
 from nbautoml.compress.training import tune_last
 from nbautoml.errors import CompressError
 from nbautoml.train.schedules import lr_factor
@@ -69,11 +69,11 @@ def penalize(piece: Piece, config: Penalty, bench: Bench) -> Piece:
         CompressError: it has no layers whose weights may shrink.
     """
     module, settings = piece.module, bench.settings
-    weights = [trained_weight(layer) for _, layer in prunable(module)]
+    weights = [weight.trained for weight in prunable(module)]
     if not weights:
         raise CompressError(
-            f"{type(module).__name__} has no linear, convolution or embedding layers to penalise",
-            hint="the weights of other layers (recurrent ones, norms) are left alone",
+            f"{type(module).__name__} has no layers with weights to penalise",
+            hint=HELD_LAYERS,
         )
     lr = settings.lr if config.lr is None else config.lr
     n_batches = -(-bench.data.train.n // settings.batch_size)
@@ -86,6 +86,7 @@ def penalize(piece: Piece, config: Penalty, bench: Bench) -> Piece:
         shrink_(weights, config.kind, lr * factor * config.strength)
 
     tune_last(module, bench, epochs=config.epochs, lr=lr, before_batch=pull)
+    note_left_alone(piece, "penalised")
     n = sum(weight.numel() for weight in weights)
     small = sum(int((w.abs() <= SMALL * w.abs().max()).sum()) for w in weights)
     piece.note(f"{small / n:.1%} of the weights are below a hundredth of their layer's largest")

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from nbautoml.compress.codebooks import share_weights, stored_bytes
-from nbautoml.compress.holding import hold_shared, prunable, settle
+from nbautoml.compress.holding import (
+    HELD_LAYERS,
+    hold_shared,
+    note_left_alone,
+    prunable,
+    settle,
+)
 from nbautoml.compress.layers import check_names
 from nbautoml.compress.piece import matches
 from nbautoml.compress.training import tune_module
@@ -35,23 +41,24 @@ def share(piece: Piece, config: Sharing, bench: Bench) -> Piece:
     module = piece.module
     check_names(module, "keep", config.keep)
     codes: dict[str, torch.Tensor] = {}
-    for name, layer in prunable(module):
-        if matches(name, config.keep):
+    for weight in prunable(module):
+        if matches(weight.name, config.keep):
             continue
-        shared, codes[name] = share_weights(layer.weight, config.n_clusters)  # type: ignore[arg-type]
+        shared, codes[weight.name] = share_weights(weight.value, config.n_clusters)
         with torch.no_grad():
-            layer.weight.copy_(shared)  # type: ignore[operator]
+            weight.value.copy_(shared)
     if not codes:
         raise CompressError(
-            f"{type(module).__name__} has no linear, convolution or embedding layers whose "
-            "weights can be shared" + (" beside those that are kept" if config.keep else ""),
-            hint="the weights of other layers (recurrent ones, norms) are left alone",
+            f"{type(module).__name__} has no layers whose weights can be shared"
+            + (" beside those that are kept" if config.keep else ""),
+            hint=HELD_LAYERS,
         )
     if config.epochs:
         hold_shared(module, codes)
         lr = bench.settings.lr / 10 if config.lr is None else config.lr
         tune_module(module, bench, epochs=config.epochs, lr=lr)
         settle(module)
+    note_left_alone(piece, "shared")
     stored = stored_bytes(module.state_dict())
     piece.note(
         f"stored in {stored / 1000:.1f} kB once it is entropy coded, "

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from nbautoml.compress.holding import hold_masks, prunable, set_masks, settle, trained_weight
+from nbautoml.compress.holding import (
+    HELD_LAYERS,
+    hold_masks,
+    note_left_alone,
+    prunable,
+    set_masks,
+    settle,
+)
 from nbautoml.compress.layers import best_match, check_names
 from nbautoml.compress.masks import (
     agp_sparsity,
@@ -75,9 +82,9 @@ class Sieve:
             RecipeError: no such pattern.
         """
         weights = {
-            name: trained_weight(layer).detach()
-            for name, layer in prunable(module)
-            if not matches(name, self.keep)
+            weight.name: weight.ranked.detach()
+            for weight in prunable(module)
+            if not matches(weight.name, self.keep)
         }
         if self.pattern:
             n, m = parse_n_of_m(self.pattern)
@@ -148,8 +155,8 @@ def prune_gradually(
     if ramp_epochs:
         tune_last(module, bench, epochs=ramp_epochs, lr=lr, teaching=teaching, before_batch=tighten)
     masks = sieve.masks(module)
+    set_masks(module, masks)  # what comes back last comes back with its value
     settle(module)
-    _zero(module, masks)
     tune_masked(module, bench, masks, epochs=epochs, lr=lr, teaching=teaching)
     return masks
 
@@ -173,10 +180,10 @@ def tune_masked(
 
 
 def _zero(module: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
-    layers = dict(module.named_modules())
+    weights = {weight.name: weight.value for weight in prunable(module)}
     with torch.no_grad():
         for name, mask in masks.items():
-            layers[name].weight.mul_(mask)
+            weights[name].mul_(mask)
 
 
 def prune_weights(piece: Piece, config: Pruning, bench: Bench) -> Piece:
@@ -200,12 +207,12 @@ def prune_weights(piece: Piece, config: Pruning, bench: Bench) -> Piece:
     )
     if not sieve.masks(module, done=0.0):
         raise CompressError(
-            f"{type(module).__name__} has no linear, convolution or embedding layers to prune"
+            f"{type(module).__name__} has no layers with weights to prune"
             + (" beside those that are kept" if config.keep else ""),
-            hint="the weights of other layers (recurrent ones, norms) are left alone",
+            hint=HELD_LAYERS,
         )
     lr = config.lr
-    if config.schedule == "once" or config.pattern or not config.epochs:
+    if config.schedule == "once":
         masks = prune_once(module, sieve)
         tune_masked(module, bench, masks, epochs=config.epochs, lr=lr)
     else:
@@ -220,19 +227,6 @@ def prune_weights(piece: Piece, config: Pruning, bench: Bench) -> Piece:
             lr=lr,
             is_regrowing=config.regrow,
         )
-    left_alone = _left_alone(module)
-    if left_alone:
-        piece.note(f"weights of {', '.join(left_alone)} are not pruned")
+    note_left_alone(piece, "pruned")
     piece.note(f"{sparsity_of(masks):.1%} of the weights that may go are zero")
     return piece
-
-
-def _left_alone(module: nn.Module) -> list[str]:
-    """Layers that hold matrices, but are none of those that are pruned."""
-    done = {id(layer) for _, layer in prunable(module)}
-    return [
-        name or type(module).__name__
-        for name, layer in module.named_modules()
-        if id(layer) not in done
-        and any(weight.ndim > 1 for weight in layer.parameters(recurse=False))
-    ]

@@ -126,7 +126,7 @@ def techniques_from(
 
     Raises:
         RecipeError: an unknown word, with the nearest; something after quantisation, or before a
-            student that takes the module's place.
+            student that takes the module's place; a module that learns from itself alone.
 
     >>> techniques_from("prune,quantize")[1].to
     'int8'
@@ -141,9 +141,21 @@ def techniques_from(
     if isinstance(found, str):
         found = [word.strip() for word in found.split(",") if word.strip()]
     listed = tuple(_technique(item, quantizer, student) for item in found)
+    _check_first(listed[0] if listed else None)
     for first, second in itertools.pairwise(listed):
         _check_order(first, second)
     return listed
+
+
+def _check_first(first: Technique | None) -> None:
+    """Refuse a module that is to learn from itself, as it is, and from nothing else."""
+    if isinstance(first, Distillation) and first.student == "same" and first.weight == 1:
+        raise RecipeError(
+            "distill stands first with weight 1, and its student is the original itself: it answers "
+            "what its teacher answers, and there is nothing to learn",
+            hint="give the targets a share (a weight below 1), prune first, or let a new module of "
+            'the same class learn: student="own", arguments={...} as it was made with',
+        )
 
 
 def _check_order(first: Technique, second: Technique) -> None:

@@ -63,8 +63,9 @@ class Pruning(Technique):
         scope: "global": one ranking of all layers; "layer": the same share of each.
         ratios: shares for layers by name (a prefix of a name counts for all below it); they go
             before ``sparsity``.
-        pattern: for weights, "2:4" keeps two of every four neighbours; ``sparsity`` is not asked then.
-        schedule: "once", or little by little while training: "agp", "linear".
+        pattern: for weights, "2:4" keeps two of every four neighbours, at once; ``sparsity`` is not
+            asked then.
+        schedule: for weights, "once", or little by little while training: "agp", "linear".
         heads: of `nn.MultiheadAttention`, whose width goes with its channels: "thinner" takes the
             same places out of each, "fewer" takes whole ones.
         n_rounds: for channels, how often it prunes and fine-tunes.
@@ -108,15 +109,50 @@ class Pruning(Technique):
         one_of("heads", self.heads, ("thinner", "fewer"))
         for name, ratio in self.ratios.items():
             between(f"ratio of {name}", ratio, 0, 1)
-        if self.pattern and self.is_structured:
-            raise RecipeError(
-                f"pattern {self.pattern!r} is for single weights",
-                hint='say granularity="weights", or leave the pattern out',
-            )
         at_least("n_rounds", self.n_rounds, 1)
         at_least("epochs", self.epochs, 0)
         rate(self.lr)
+        self._check_together()
         object.__setattr__(self, "keep", tuple(self.keep))
+
+    def _check_together(self) -> None:
+        """Refuse settings of which one would silently do nothing beside another."""
+        is_gradual = self.schedule != "once"
+        refused = (
+            (
+                bool(self.pattern) and self.is_structured,
+                f"pattern {self.pattern!r} is for single weights",
+                'say granularity="weights", or leave the pattern out',
+            ),
+            (
+                is_gradual and self.is_structured,
+                f"schedule {self.schedule!r} is for single weights",
+                'say granularity="weights"; channels go in steps with n_rounds',
+            ),
+            (
+                self.n_rounds > 1 and not self.is_structured,
+                f"n_rounds {self.n_rounds} is for channels",
+                'single weights go little by little with schedule="agp"',
+            ),
+            (
+                is_gradual and bool(self.pattern),
+                f"pattern {self.pattern!r} has no schedule, and schedule is {self.schedule!r}",
+                "a pattern takes some of each few neighbours, all at once: leave one of the two out",
+            ),
+            (
+                is_gradual and not self.epochs,
+                f"schedule {self.schedule!r} prunes while it trains, and epochs is 0",
+                'give it epochs, or say schedule="once"',
+            ),
+            (
+                self.regrow and not is_gradual,
+                "regrow lets weights come back while the sparsity rises, and schedule is 'once'",
+                'say schedule="agp" or "linear" beside granularity="weights"',
+            ),
+        )
+        for is_so, what, hint in refused:
+            if is_so:
+                raise RecipeError(what, hint=hint)
 
     @property
     def is_structured(self) -> bool:

@@ -128,7 +128,7 @@ def _channel_axis(layer: nn.Module, output: torch.Tensor) -> int:
 def _said(module: nn.Module, example: Any) -> dict[str, torch.Tensor]:
     """Outputs of the layers that hold weights, in the order in which they are first called."""
     said: dict[str, torch.Tensor] = {}
-    names = {name for name, _ in prunable(module)}
+    names = {weight.name for weight in prunable(module) if weight.attribute == "weight"}
     split = {name.rpartition(".")[0] for name in names if _is_split(module, name)}
     handles = [
         module.get_submodule(name).register_forward_hook(_keeper(said, name))

@@ -91,3 +91,18 @@ def test_tied_weights_share_one_codebook(bench_for):
     piece = apply_techniques(Tied(), [Sharing(4, epochs=1)], bench_for(Tied(), words))
     assert piece.module.out.weight is piece.module.words.weight
     assert len(torch.unique(piece.module.out.weight)) == 4
+
+
+def test_the_matrices_of_a_recurrent_layer_and_of_attention_share_values_too(build, bench_for):
+    for name, inside in (
+        ("lstm", "lstm.weight_hh_l0"),
+        ("transformer", "layers.0.self_attn.in_proj_weight"),
+    ):
+        module = build(name)
+        piece = apply_techniques(
+            module, [Sharing(8, epochs=1, lr=0.1)], bench_for(module, NETWORKS[name].example(48))
+        )
+        after = piece.module.get_parameter(inside)
+        assert len(torch.unique(after)) == 8
+        untrained, _ = share_weights(module.get_parameter(inside), 8)
+        assert not torch.equal(after, untrained)

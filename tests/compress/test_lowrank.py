@@ -9,6 +9,7 @@ from torch import nn
 from nbautoml.compress import LowRank, apply_techniques
 from nbautoml.compress.lowrank import factorise, rank_for_energy, split_layer
 from nbautoml.errors import CompressError
+from nbautoml.testing.small_networks import NETWORKS
 
 
 @pytest.mark.parametrize("energy", [0.3, 0.9, 0.999])
@@ -74,3 +75,14 @@ def test_a_layer_whose_weight_forward_reads_itself_is_left_alone_and_named(bench
     assert isinstance(piece.module.second, nn.Linear)
     assert isinstance(piece.module.first, nn.Sequential)
     assert any(note.startswith("second is not factorised") for note in piece.notes)
+
+
+def test_layers_that_cannot_be_two_are_named(build, bench_for):
+    for name, left in (
+        ("lstm", "lstm (LSTM)"),
+        ("depthwise", "depthwise.0 (Conv2d), grouped.0 (Conv2d)"),
+    ):
+        module = build(name)
+        bench = bench_for(module, NETWORKS[name].example(48))
+        notes = apply_techniques(module, [LowRank(0.6, epochs=0)], bench).notes
+        assert f"{left}: only linear layers and plain convolutions are factorised" in notes

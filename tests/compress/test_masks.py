@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from nbautoml.compress import Pruning, apply_techniques
-from nbautoml.compress.holding import hold_masks, settle
+from nbautoml.compress import Penalty, Pruning, Sharing, apply_techniques
+from nbautoml.compress.holding import hold_masks, prunable, settle
 from nbautoml.compress.masks import (
     agp_sparsity,
     keep_n_of_m,
@@ -16,6 +16,7 @@ from nbautoml.compress.masks import (
     sparsity_of,
     weight_scores,
 )
+from nbautoml.compress.sparse import Sieve
 from nbautoml.errors import RecipeError
 from nbautoml.testing.small_networks import NETWORKS
 
@@ -96,6 +97,22 @@ def test_without_regrowth_dropped_weights_get_no_gradient_and_with_it_they_do():
         assert bool((settle(layer).weight[:, 0] == 0).all())
 
 
+def test_what_was_dropped_stays_away_unless_it_may_come_back():
+    for is_regrowing in (False, True):
+        layer = nn.Linear(4, 1)
+        with torch.no_grad():
+            layer.weight.copy_(torch.tensor([[1.0, 2.0, 3.0, 4.0]]))
+        hold_masks(layer, prune_masks(layer, 0.25), is_regrowing=is_regrowing)
+        with torch.no_grad():
+            layer.parametrizations["weight"].original[0, 3] = 0.5  # below what was dropped
+        came_back = bool(prune_masks(layer, 0.25)[""][0, 0])
+        assert came_back is is_regrowing
+
+
+def prune_masks(layer, sparsity):
+    return Sieve(sparsity=sparsity).masks(layer)
+
+
 class Tied(nn.Module):
     def __init__(self):
         super().__init__()
@@ -110,7 +127,9 @@ class Tied(nn.Module):
 @pytest.mark.parametrize("schedule", ["once", "agp", "linear"])
 def test_tied_weights_are_pruned_once_and_stay_tied(schedule, bench_for):
     words = torch.arange(48 * 6).reshape(48, 6) % 20
-    technique = Pruning(0.6, granularity="weights", schedule=schedule, epochs=2, regrow=True)
+    technique = Pruning(
+        0.6, granularity="weights", schedule=schedule, epochs=2, regrow=schedule != "once"
+    )
     piece = apply_techniques(Tied(), [technique], bench_for(Tied(), words))
     assert piece.module.out.weight is piece.module.words.weight
     assert int((piece.module.out.weight != 0).sum()) == 64
@@ -123,3 +142,84 @@ def test_two_of_four_holds_after_fine_tuning(build, bench_for):
     groups = piece.module.hidden.weight.reshape(-1, 4)
     assert bool(((groups != 0).sum(1) == 2).all())
     assert not torch.equal(piece.module.hidden.weight, build("cnn").hidden.weight)
+
+
+class Matrices(nn.Module):
+    """A layer with several matrices, and one that reads it."""
+
+    def __init__(self, kind):
+        super().__init__()
+        is_attention = kind is nn.MultiheadAttention
+        self.inside = kind(8, 2 if is_attention else 6, batch_first=True)
+        self.out = nn.Linear(8 if is_attention else 6, 3)
+
+    def forward(self, x):
+        inputs = [x, x, x] if isinstance(self.inside, nn.MultiheadAttention) else [x]
+        return self.out(self.inside(*inputs)[0].mean(1))
+
+
+class Doubled(nn.Module):
+    """Two matrices of its own."""
+
+    def __init__(self, n_in, n_out):
+        super().__init__()
+        self.both = nn.Parameter(torch.ones(2, n_in, n_out))
+
+    def forward(self, x):
+        return x @ self.both.sum(0)
+
+
+@pytest.mark.parametrize(
+    ("said", "told", "hint"),
+    [
+        ({"pattern": "2:4", "schedule": "agp"}, "pattern '2:4' has no schedule", "leave one"),
+        ({"schedule": "linear", "epochs": 0}, "epochs is 0", 'schedule="once"'),
+        ({"regrow": True}, "schedule is 'once'", 'schedule="agp"'),
+        ({"n_rounds": 2}, "n_rounds 2 is for channels", 'schedule="agp"'),
+        ({"granularity": "channels", "schedule": "agp"}, "for single weights", "n_rounds"),
+        ({"granularity": "channels", "pattern": "2:4"}, "for single weights", "granularity"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_beside_another_is_refused(said, told, hint):
+    with pytest.raises(RecipeError, match=told) as raised:
+        Pruning(**{"granularity": "weights", **said})
+    assert hint in raised.value.hint
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN, nn.MultiheadAttention])
+@pytest.mark.parametrize("schedule", ["once", "agp"])
+def test_recurrent_and_attention_weights_are_pruned_and_stay_zero(kind, schedule, bench_for):
+    module = Matrices(kind)
+    technique = Pruning(
+        0.8, granularity="weights", schedule=schedule, scope="layer", epochs=2, lr=0.1
+    )
+    piece = apply_techniques(module, [technique], bench_for(module, torch.randn(48, 5, 8)))
+    weights = {weight.name: weight for weight in prunable(piece.module)}
+    assert any(name.startswith("inside.") for name in weights)
+    for name, weight in weights.items():
+        n = weight.value.numel()
+        assert int((weight.value != 0).sum()) == n - round(0.8 * n), name
+        before = module.get_parameter(
+            name if weight.attribute != "weight" else f"{name}.{weight.attribute}"
+        )
+        assert not torch.equal(weight.value, before * (weight.value != 0)), name
+    assert not any("are not pruned" in note for note in piece.notes)
+
+
+def test_two_directions_layers_and_projections_of_a_recurrent_layer_are_all_taken():
+    layer = nn.LSTM(4, 6, num_layers=2, bidirectional=True, proj_size=3)
+    assert len(list(prunable(layer))) == 12
+    plain = {name for name, weight in layer.named_parameters() if weight.ndim > 1}
+    assert {weight.name for weight in prunable(layer)} == plain
+
+
+def test_a_layer_whose_weights_are_not_taken_is_named(bench_for):
+    module = nn.Sequential(nn.Linear(8, 4), Doubled(4, 3))
+    bench = bench_for(module, torch.randn(48, 8))
+    for technique, note in (
+        (Pruning(0.5, granularity="weights", epochs=0), "pruned"),
+        (Sharing(4, epochs=0), "shared"),
+        (Penalty(epochs=1), "penalised"),
+    ):
+        piece = apply_techniques(module, [technique], bench)
+        assert f"weights of 1 (Doubled) are not {note}" in piece.notes

@@ -225,3 +225,12 @@ def test_training_with_the_rounding_gives_back_what_the_rounding_took():
     ]
     assert lost[1] < lost[0]
     assert "trained with the rounding of 3 layers" in aware.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "left"), [("lstm", "lstm (LSTM)"), ("unet", "up (ConvTranspose2d)")]
+)
+def test_training_with_the_rounding_names_the_layers_that_it_does_not_round(name, left):
+    module, _, bench, _ = made(name)
+    piece = apply_techniques(module, [Quantization("int8", mode="aware", epochs=1)], bench)
+    assert f"weights of {left} are not rounded while it trains" in piece.notes

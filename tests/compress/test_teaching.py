@@ -7,12 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nbautoml.compress import Distillation, Penalty, apply_techniques
+from nbautoml.compress import Distillation, Penalty, Pruning, apply_techniques
 from nbautoml.compress.penalties import shrink_
 from nbautoml.compress.softened import Student, distillation_loss, soft_targets_loss
 from nbautoml.compress.structured import narrowed
+from nbautoml.compress.students import own_student
+from nbautoml.compress.table import techniques_from
 from nbautoml.compress.transfer import Transfer, attention_map, watched_layers
-from nbautoml.errors import CompressError
+from nbautoml.errors import CompressError, RecipeError
 from nbautoml.testing.small_networks import NETWORKS
 
 
@@ -110,10 +112,36 @@ def test_a_narrow_student_comes_nearer_to_its_teacher(transfer, build, bench_for
 def test_a_module_that_is_its_own_teacher_has_only_the_targets_to_learn(build, bench_for):
     module = build("cnn")
     bench = bench_for(module, NETWORKS["cnn"].example(48))
-    technique = Distillation(weight=1.0, transfer="hints", epochs=1)
-    student = apply_techniques(module, [technique], bench).module
-    for name, value in student.state_dict().items():
-        torch.testing.assert_close(value, module.state_dict()[name], msg=name)
+    moved = []
+    for weight in (0.0, 1 - 1e-6):
+        technique = Distillation(weight=weight, transfer="hints", epochs=1)
+        student = apply_techniques(module, [technique], bench).module
+        moved.append(float((student.hidden.weight - module.hidden.weight).detach().abs().max()))
+    assert moved[0] > 1e-4
+    assert moved[1] < 1e-6
+
+
+def test_a_module_that_would_learn_from_itself_alone_is_refused_unless_it_has_changed():
+    nothing = Distillation(weight=1.0, transfer="hints")
+    with pytest.raises(RecipeError, match="there is nothing to learn") as told:
+        techniques_from([nothing])
+    assert 'student="own"' in told.value.hint
+    assert techniques_from([Pruning(0.5), nothing])[1] is nothing
+
+
+def test_a_born_again_student_is_as_wide_as_its_teacher_and_begins_from_nothing(build, bench_for):
+    teacher, example = build("mlp"), NETWORKS["mlp"].example(200)
+    bench = bench_for(teacher, example, teacher(example).argmax(1))
+    again = Distillation(student="own", arguments={"hidden": 16}, epochs=8, lr=0.1)
+    student = apply_techniques(teacher, [again], bench).module
+    assert repr(student) == repr(teacher)
+    untaught = own_student(teacher, {"hidden": 16}, bench.seed)
+
+    def agreement(module: nn.Module) -> float:
+        with torch.no_grad():
+            return float((module(example).argmax(1) == teacher(example).argmax(1)).float().mean())
+
+    assert agreement(student) > agreement(untaught) + 0.2
 
 
 def test_l2_is_theta_minus_alpha_lambda_theta_in_each_step(bench_for):

@@ -19,10 +19,11 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
+from nbautoml.compress.holding import left_alone, prunable
 from nbautoml.compress.piece import matches
 from nbautoml.compress.training import Bench, tune_module
 
-__all__ = ["RoundedInput", "RoundedWeight", "train_aware"]
+__all__ = ["RoundedInput", "RoundedWeight", "not_rounded", "train_aware"]
 
 MOMENTUM = 0.1  # of the range that inputs are expected in
 _ROUNDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding)
@@ -142,6 +143,20 @@ def train_aware(
         for layer in layers.values():
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     return list(layers)
+
+
+def not_rounded(module: nn.Module, keep: Collection[str]) -> list[str]:
+    """Layers with weights that `train_aware` does not round, beside those that are kept.
+
+    >>> not_rounded(nn.Sequential(nn.LSTM(2, 3), nn.Linear(3, 1)), ())
+    ['0 (LSTM)']
+    """
+    found = [
+        weight.told
+        for weight in prunable(module)
+        if not isinstance(weight.layer, _ROUNDED) and not matches(weight.place, keep)
+    ]
+    return list(dict.fromkeys([*found, *left_alone(module)]))
 
 
 def _rounding(rounder: RoundedInput) -> Any:

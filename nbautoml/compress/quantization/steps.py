@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 import torch
 
 from nbautoml.compress.piece import Piece
-from nbautoml.compress.quantization.aware import train_aware
+from nbautoml.compress.quantization.aware import not_rounded, train_aware
 from nbautoml.compress.quantization.calibration import Rows
 from nbautoml.compress.quantization.sensitivity import spare_sensitive
 from nbautoml.compress.techniques import Quantization
@@ -46,6 +46,9 @@ def train_if_aware(
     )
     piece.module.eval()
     piece.note(f"trained with the rounding of {len(trained)} layers")
+    others = not_rounded(piece.module, config.keep)
+    if others:
+        piece.note(f"weights of {', '.join(others)} are not rounded while it trains")
 
 
 def spared_layers(
