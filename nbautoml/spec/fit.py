@@ -211,7 +211,7 @@ SETTING_HELP: Mapping[str, str] = MappingProxyType(
         "clip": "largest norm of the gradient, or None",
         "patience": "epochs without a better value after which a fit ends, or None",
         "label_smoothing": "fraction of a label that is spread over the other classes",
-        "amp": 'mixed precision: "auto" (on CUDA), True or False',
+        "amp": 'mixed precision: "auto" (on CUDA with bfloat16), True or False',
     }
 )
 

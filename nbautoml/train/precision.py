@@ -40,8 +40,10 @@ class Precision:
 def precision_for(amp: bool | str, device: torch.device) -> Precision:
     """The precision that a setting means on a device.
 
-    "auto" mixes on CUDA only: bfloat16 where the GPU has it, else float16 with a scaler. On
-    a CPU bfloat16 was measured to bring nothing, so there it takes an explicit True.
+    "auto" mixes where a GPU has bfloat16. Older GPUs (V100, T4) have float16, whose gradients must
+    be scaled: many trials cannot share that in a stack, and the scaler waits for the device in each
+    step, so there it takes an explicit True. So it does on a CPU, where bfloat16 was measured to
+    bring nothing.
 
     >>> precision_for("auto", torch.device("cpu")).dtype is None
     True
@@ -52,5 +54,7 @@ def precision_for(amp: bool | str, device: torch.device) -> Precision:
     if amp is False or (amp == "auto" and kind != "cuda"):
         return Precision(device_type=kind)
     if kind == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        if amp == "auto":
+            return Precision(device_type=kind)
         return Precision(device_type=kind, dtype=torch.float16, scaler=torch.amp.GradScaler(kind))
     return Precision(device_type=kind, dtype=torch.bfloat16)

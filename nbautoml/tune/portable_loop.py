@@ -44,10 +44,11 @@ class Loop:
     @property
     def autocast(self) -> str:
         """The context of mixed precision, or ""."""
-        is_on = self.settings.amp is True or (
-            self.settings.amp == "auto" and self.device_type == "cuda"
-        )
-        return f'torch.autocast("{self.device_type}", dtype=torch.bfloat16)' if is_on else ""
+        how = f'"{self.device_type}", dtype=torch.bfloat16'
+        if self.settings.amp == "auto" and self.device_type == "cuda":
+            has = "torch.cuda.is_bf16_supported(including_emulation=False)"
+            return f"torch.autocast({how}, enabled={has})"
+        return f"torch.autocast({how})" if self.settings.amp is True else ""
 
     @property
     def draws_numbers(self) -> bool:

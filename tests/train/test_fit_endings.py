@@ -13,6 +13,7 @@ from torch import nn
 
 from nbautoml.errors import DivergedError, ModelError, RecipeError
 from nbautoml.train import Silent, TrialCancelled
+from nbautoml.train.precision import precision_for
 from nbautoml.train.steplog import StepLog, stride_for
 
 
@@ -237,7 +238,29 @@ def test_mixed_precision_is_left_alone_on_a_cpu_unless_it_is_asked_for(blobs, ml
     assert asked.state_dict["0.weight"].dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("has_bfloat16", "amp", "dtype", "is_scaled"),
+    [
+        (True, "auto", torch.bfloat16, False),
+        (True, True, torch.bfloat16, False),
+        (False, "auto", None, False),  # V100, T4: float16 needs a scaler, which no stack knows
+        (False, True, torch.float16, True),
+    ],
+)
+def test_what_a_gpu_computes_in(has_bfloat16, amp, dtype, is_scaled, monkeypatch):
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda *, including_emulation: has_bfloat16
+    )
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda device: f"a scaler on {device}")
+    found = precision_for(amp, torch.device("cuda:0"))
+    assert found.dtype == dtype
+    assert found.scaler == ("a scaler on cuda" if is_scaled else None)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(
+    not torch.cuda.is_bf16_supported(including_emulation=False), reason="needs bfloat16"
+)
 def test_mixed_precision_is_on_with_cuda(blobs, home_data, mlp):
     from nbautoml.data import open_data
     from nbautoml.spec.fit import FitSettings

@@ -472,7 +472,7 @@ def test_other_data_of_another_length_is_noticed(trial, table):
 def test_a_cell_on_cuda_says_so_and_still_compiles(trial):
     code = trial("digits", text="digits").code(device="cuda:0")
     assert 'device = "cuda:0" if torch.cuda.is_available() else "cpu"' in code
-    assert "torch.autocast" in code
+    assert 'torch.autocast("cuda", dtype=torch.bfloat16, enabled=torch.cuda.is_bf16' in code
 
 
 def test_modules_keep_their_shape(trial):

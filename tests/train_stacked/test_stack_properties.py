@@ -55,7 +55,10 @@ trials = st.lists(
             "epochs": st.integers(1, 3),
             "weight_decay": st.sampled_from([0.0, 0.01]),
             "clip": st.sampled_from([None, 0.1]),
+            "momentum": st.sampled_from([0.0, 0.5, 0.9]),
+            "betas": st.sampled_from([(0.9, 0.999), (0.5, 0.9), (0.0, 0.99)]),
             "schedule": st.sampled_from([None, *SCHEDULES]),
+            "warmup": st.sampled_from([0.0, 0.3]),
             "label_smoothing": st.sampled_from([0.0, 0.2]),
         }
     ),

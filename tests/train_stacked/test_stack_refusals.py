@@ -7,9 +7,14 @@ import random
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+from nbautoml.train import setup
+from nbautoml.train.precision import Precision
 from nbautoml.train.stacked import CannotStack, group_key, why_not
+from nbautoml.train.stacked.rules import RULES
+from nbautoml.train.stacked.tape import MAX_CONSTANT
 
 
 class Net(nn.Module):
@@ -122,7 +127,97 @@ def hooked():
     return net
 
 
+def hooked_weight():
+    net = Net()
+    net.fc.weight.register_hook(lambda grad: grad * 2)
+    return net
+
+
+def sparse():
+    net = Net()
+    net.register_buffer("links", torch.eye(3).to_sparse())
+    return net
+
+
+class Pair(Net):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+class Out(Net):
+    def forward(self, x):
+        kept = torch.empty(len(x), 4)
+        torch.mul(x, 2, out=kept)
+        return super().forward(kept)
+
+
+class Seeds(Net):
+    def forward(self, x):
+        torch.manual_seed(0)  # so that each batch is dropped alike
+        return super().forward(F.dropout(x, 0.5, self.training))
+
+
+LARGE = torch.zeros(MAX_CONSTANT + 1)
+
+
+class UsesALargeTensor(Net):
+    def forward(self, x):
+        return super().forward(x) + LARGE.sum()
+
+
+class Straight(torch.autograd.Function):
+    """The identity, with a gradient that only this class knows: a stack sees no more than clone()."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return 2 * grad
+
+
+class StraightAtTheEnd(Net):
+    def forward(self, x):
+        return Straight.apply(super().forward(x))
+
+
+class StraightInTheMiddle(Net):
+    def forward(self, x):
+        return self.out(Straight.apply(self.fc(x)))
+
+
+class StraightBeside(Net):
+    def forward(self, x):
+        x = self.fc(x)
+        return self.out(x + Straight.apply(x))
+
+
+def reading(read):
+    """A module whose forward multiplies by what it reads of a tensor."""
+
+    class Reads(Net):
+        def forward(self, x):
+            return super().forward(x) * (1.0 + 0.0 * read(x.detach().flatten()[0]))
+
+    return Reads
+
+
+READS = {
+    "tolist()": lambda x: x.tolist(),
+    "numpy()": lambda x: float(x.numpy()),
+    "numpy:": lambda x: float(np.asarray(x)),
+    "int()": int,
+    "complex()": lambda x: complex(x).real,
+    "an index": lambda x: [0, 1][(x > 0).long()],
+    "torch.equal": lambda x: torch.equal(x, x + 1),
+    "torch.allclose": lambda x: torch.allclose(x, x + 1),
+    "is_nonzero": torch.is_nonzero,
+    "with in": lambda x: 7.0 in x,
+    "with a text": lambda x: len(f"{x}") + len(repr(x)),
+}
 REASONS = {
+    **{reason: reading(read) for reason, read in READS.items()},
     "item()": ReadsAValue,
     "an if or while": BranchesOnData,
     "forward changes calls": Counts,
@@ -134,7 +229,16 @@ REASONS = {
     "by a condition": Picks,
     "not today": Raises,
     "several types": complex_weights,
-    "hooks": hooked,
+    "layer fc has hooks": hooked,
+    "weights of layer 'fc' have hooks": hooked_weight,
+    "sparse": sparse,
+    "forward returns a tuple, not one tensor": Pair,
+    "torch.mul with out=": Out,
+    "the seed of torch's generator": Seeds,
+    "neither a parameter nor a buffer": UsesALargeTensor,
+    "its stacked step raised RuntimeError: element 0 of tensors does not": StraightAtTheEnd,
+    "no gradient reaches fc.weight in the stack": StraightInTheMiddle,
+    "its stacked gradient of fc.weight differs by": StraightBeside,
 }
 
 
@@ -146,6 +250,83 @@ def test_the_reason_is_said(reason, bench, blobs):
     assert reason in found
     with pytest.raises(CannotStack):
         bench.stack(blobs, 2).add(bench.member(0, trial))
+
+
+def test_gradients_that_must_be_scaled_are_no_stacks(bench, blobs, monkeypatch):
+    scaled = Precision(
+        device_type="cpu", dtype=torch.bfloat16, scaler=torch.amp.GradScaler("cpu")
+    )
+    monkeypatch.setattr(setup, "precision_for", lambda amp, device: scaled)
+    found = why_not(bench.member(0, bench.trial(Net)), blobs, device="cpu")
+    assert "float16 with scaled gradients" in found
+
+
+class EndsInTanh(Net):
+    def forward(self, x):
+        x = super().forward(x)
+        return x if self.training else torch.tanh(x)
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        (lambda op, x: x, "output in evaluation differs by"),
+        (lambda op, x: torch.tanh(x)[..., :1], "output in evaluation has another shape"),
+    ],
+)
+def test_a_wrong_rule_of_ours_is_found_out(rule, reason, bench, blobs, monkeypatch):
+    """Shapes first: numbers of one column would be compared with those of three, which torch allows."""
+    monkeypatch.setitem(RULES, torch.tanh, rule)
+    found = why_not(bench.member(0, bench.trial(EndsInTanh)), blobs, device="cpu")
+    assert reason in found
+
+
+class Roots(Net):
+    def forward(self, x):
+        return self.out(self.fc(x).abs().sqrt())
+
+
+class Products(nn.Module):
+    """With one hidden unit, that unit is multiplied with all four: padded to four it would be zero."""
+
+    def __init__(self, hidden):
+        super().__init__()
+        self.one, self.four, self.out = nn.Linear(4, hidden), nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.out(self.one(x) * self.four(x))
+
+
+@pytest.mark.parametrize(
+    ("build", "wide", "narrow", "reason"),
+    [
+        (Roots, 16, 8, "gradient of fc.weight isn't finite where it is padded"),
+        (Products, 4, 1, "its stacked padded output differs by"),
+    ],
+)
+def test_what_padding_would_change_is_refused(build, wide, narrow, reason, bench, blobs):
+    stack = bench.stack(blobs, 2)
+    stack.add(bench.member(0, bench.trial(lambda: build(wide))))
+    with pytest.raises(CannotStack, match=reason):
+        stack.add(bench.member(1, bench.trial(lambda: build(narrow))))
+    assert stack.numbers == (0,)
+
+
+def test_what_a_padded_step_raises_is_a_reason(bench, blobs):
+    calls = []
+
+    def loss(output, target):
+        calls.append(1)
+        if n_allowed is not None and len(calls) > n_allowed:
+            raise ValueError("enough")
+        return F.cross_entropy(output, target)
+
+    n_allowed = None
+    stack = bench.stack(blobs, 2, loss=loss)
+    stack.add(bench.member(0, bench.trial(lambda: Net(16))))
+    n_allowed = len(calls)
+    with pytest.raises(CannotStack, match="its padded step raised ValueError: enough"):
+        stack.add(bench.member(1, bench.trial(lambda: Net(8))))
 
 
 @pytest.mark.parametrize("build", [PicksRows, OwnFunction])

@@ -36,7 +36,18 @@ from torch import Tensor
 
 from nbautoml.train.stacked.tape import Op, tensors_of
 
-__all__ = ["PADDABLE", "RULES", "SHAPING", "Rule", "each", "linear", "vmapped", "vmapped_or_each"]
+__all__ = [
+    "PADDABLE",
+    "RULES",
+    "SHAPING",
+    "Rule",
+    "conv_each",
+    "conv_grouped",
+    "each",
+    "linear",
+    "vmapped",
+    "vmapped_or_each",
+]
 
 Rule = Callable[..., Any]
 
@@ -121,8 +132,23 @@ def _conv(
     n_spatial = weight.ndim - 3
     if x.ndim != n_spatial + 3:
         return vmapped(op, x, weight, bias, *args, **kwargs)  # type: ignore[no-any-return]
-    if x.device.type == "cpu":
-        return _conv_each(op, x, weight, bias, *args, **kwargs)
+    way = conv_each if x.device.type == "cpu" else conv_grouped
+    return way(op, x, weight, bias, *args, **kwargs)
+
+
+def conv_grouped(
+    op: Op, x: Tensor, weight: Tensor, bias: Tensor | None, *args: Any, **kwargs: Any
+) -> Tensor:
+    """One convolution for all trials, each of which is a group, or as many groups as it has.
+
+    Args:
+        op: a convolution.
+        x: ``(K, B, channels, ...)``.
+        weight: ``(K, out, channels / groups, ...)``.
+        bias: ``(K, out)``.
+        *args: stride, padding, dilation and groups of one trial, as the function takes them.
+        **kwargs: likewise.
+    """
     names = ("stride", "padding", "dilation", "groups")
     options = {"groups": 1, **dict(zip(names, args, strict=False)), **kwargs}
     options["groups"] *= len(x)
@@ -137,9 +163,10 @@ def _split(wide: Tensor, n: int) -> Tensor:
     return wide.view(len(wide), n, -1, *wide.shape[2:]).transpose(0, 1)
 
 
-def _conv_each(
+def conv_each(
     op: Op, x: Tensor, weight: Tensor, bias: Tensor | None, *args: Any, **kwargs: Any
 ) -> Tensor:
+    """One convolution a trial."""
     biases: Iterable[Tensor | None] = [None] * len(x) if bias is None else bias.unbind()
     if weight.ndim != 5:
         rows = zip(x.unbind(), weight.unbind(), biases, strict=True)

@@ -276,8 +276,6 @@ def _refuse(short: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
         )
     if short in _RAGGED or (short == "__getitem__" and _has_condition(args[1])):
         raise CannotStack("forward picks elements by a condition: how many differs by trial")
-    if short == "manual_seed":
-        raise CannotStack("forward seeds torch's generator")
     if kwargs.get("out") is not None:
         raise CannotStack(f"forward calls {name} with out=")
 
@@ -363,6 +361,7 @@ def _digest(value: torch.Tensor) -> Hashable:
 
 def _python_state(module: nn.Module) -> dict[str, Any]:
     state: dict[str, Any] = {"random numbers of Python": random.getstate()}
+    state["the seed of torch's generator"] = torch.initial_seed()
     numbers = np.random.get_state()  # noqa: NPY002  users' modules draw from the global one
     state["random numbers of NumPy"] = (numbers[1].tobytes(), numbers[2])  # type: ignore[index]
     for name, layer in module.named_modules():
