@@ -25,6 +25,7 @@ import nbautoml
 from nbautoml import Choice, Float
 from nbautoml.data import load_named
 from nbautoml.engine import client
+from nbautoml.spec.fit import OPTIMIZERS, SCHEDULES
 from nbautoml.store import TrialRow
 from nbautoml.testing.small_modules import KINDS
 
@@ -39,10 +40,29 @@ WAIT_S = 280.0
 # last digits, which hang on the number of threads, become 2.5e-4 of a loss within thirty steps.
 SPACE = {
     "lr": Float(3e-4, 3e-3, log=True),
-    "optimizer": Choice("sgd", "adam", "adamw", "rmsprop"),
     "weight_decay": Float(1e-6, 1e-2, log=True),
     "dropout": Float(0.0, 0.5),
+    "optimizer": Choice(*OPTIMIZERS),
+    "schedule": Choice(None, *SCHEDULES),
+    "warmup": Choice(0.0, 0.2),
+    "momentum": Choice(0.5, 0.9),
+    "betas": Choice((0.9, 0.999), (0.8, 0.99)),
+    "clip": Choice(None, 0.5),
+    "label_smoothing": Choice(0.0, 0.1),
 }
+# What the first three are is drawn; all else that a stack keeps for each trial occurs.
+POINTS = [
+    {
+        "optimizer": OPTIMIZERS[at % len(OPTIMIZERS)],
+        "schedule": (None, *SCHEDULES)[at % (1 + len(SCHEDULES))],
+        "warmup": (0.0, 0.2)[at // 2 % 2],
+        "momentum": (0.9, 0.5)[at // 3 % 2],
+        "betas": ((0.9, 0.999), (0.8, 0.99))[at // 4 % 2],
+        "clip": (None, 0.5)[at // 2 % 2 ^ at % 2],
+        "label_smoothing": (0.0, 0.1)[at % 2],
+    }
+    for at in range(N_TRIALS)
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +121,7 @@ def train_with(kind: str, way: Way, home: Path) -> Outcome:
         data=(rows[:1000], labels[:1000]),
         valid=0.36,  # 640 rows to train on, ten batches an epoch
         space=SPACE,
+        enqueue=POINTS,
         trials=N_TRIALS,
         sampler="random",
         stopper="none",
@@ -170,6 +191,10 @@ class ExecutorContract:
         assert [row.number for row in ours.rows] == list(range(N_TRIALS))
         assert [row.params for row in ours.rows] == [row.params for row in measure.rows]
         assert {row.state for row in ours.rows} == {"complete"}
+        for name, dimension in SPACE.items():
+            if isinstance(dimension, Choice):
+                tried = {str(row.params[name]) for row in ours.rows}
+                assert len(tried) == len(dimension.options), f"{name} was {tried} only"
 
     def test_first_losses_agree(self, trained: _Trained, kind: str, way: str) -> None:
         """The first thirty steps, to 1e-4."""
