@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from engine_runs import kill, state_of, until, wait_for_end
 
@@ -9,9 +11,13 @@ from nbautoml.engine import client
 from nbautoml.events import CancelTrial, Interrupt, Pause, Resume, Stop
 from nbautoml.spec import Budget, Choice, Float, Int, Space
 from nbautoml.spec.recipe import Execution
+from nbautoml.tune.measured import GAIN
+from nbautoml.tune.stacking import MAX_WIDTH
 
 LR = Space({"lr": Float(1e-3, 3e-2, log=True)})
 STACKED = Execution(executor="vectorized", n_workers=2)
+ONE_STACK = Execution(executor="vectorized", n_workers=1)
+N_TRAINED = 1437  # rows of digits that are trained on: four fifths
 DROPOUT = """
 from torch import nn
 
@@ -25,6 +31,7 @@ class Net(nn.Module):
     def forward(self, x):
         return self.layers(x)
 """
+NORMED = DROPOUT.replace("BatchNorm1d", "LayerNorm")
 
 
 def trials_of(folder):
@@ -81,16 +88,26 @@ def test_plan_says_what_was_measured(runs):
     )
     assert wait_for_end(folder) == "finished"
     run = plan_of(folder)
-    assert run.plan_details["executor"] in {"vectorized", "process"}
-    assert run.plan_details["alone_s_per_step"] > 0
-    assert all(seconds > 0 for seconds in run.plan_details["stacked_s_per_step"].values())
-    assert "trials/s" in run.plan
-    assert len(trials_of(folder)) == 24
-    assert all(row.state == "complete" for row in trials_of(folder))
+    said, alone_s = run.plan_details, run.plan_details["alone_s_per_step"]
+    stacked = {int(width): s for width, s in said["stacked_s_per_step"].items()}
+    assert alone_s > 0
+    assert max(stacked) > 1
+    assert min(stacked.values()) > 0
+    # Whatever this machine is faster at: the plan is what follows from the figures.
+    is_faster = min(stacked.values()) < GAIN * alone_s
+    assert said["executor"] == ("vectorized" if is_faster else "process")
+    assert (said["width"] > 1) == is_faster
+    assert run.plan.startswith(f"vectorized x{said['width']} in" if is_faster else "one by one in")
+    n_steps = 5 * -(-N_TRAINED // 32)
+    for seconds in (alone_s, *stacked.values()):
+        assert f"{2 / (seconds * n_steps):.3g}" in run.plan
+    assert [row.state for row in trials_of(folder)] == ["complete"] * 24
 
 
 def test_the_same_cell_once_more_is_not_measured_again(runs):
+    # One worker: of two each measures, and the next run may read what either found.
     asked = {"space": LR, "fixed": {"epochs": 5}, "budget": Budget(n_trials=24)}
+    asked["execution"] = Execution(n_workers=1)
     first = runs.submit(DROPOUT, name="digits", **asked)
     assert wait_for_end(first) == "finished"
     again = runs.submit(DROPOUT, name="digits", **asked)
@@ -99,19 +116,37 @@ def test_the_same_cell_once_more_is_not_measured_again(runs):
     assert f"measured in run digits ({first.id})" in now.plan
     assert "measured in" not in before.plan
     assert now.plan_details["measured_in"] == f"digits ({first.id})"
-    assert now.plan_details["width"] in {before.plan_details["width"], 1, 8}  # two have measured
+    for figure in ("executor", "width", "alone_s_per_step", "stacked_s_per_step"):
+        assert now.plan_details[figure] == before.plan_details[figure]
     assert [row.value for row in trials_of(again)] == pytest.approx(
         [row.value for row in trials_of(first)], abs=0.006
     )
 
 
+def in_order(folder):
+    """(trial, epoch) in the order in which epochs were recorded."""
+    with folder.reader() as reader:
+        points = reader.points(name="accuracy")
+    return list(zip(points.trials, points.epochs, strict=True))
+
+
 def test_trials_of_several_structures_form_groups(runs):
     space = Space({"hidden": Choice(8, 16, 24), "lr": Float(1e-3, 1e-2)})
-    folder = runs.submit(DROPOUT, space=space, budget=Budget(n_trials=18), execution=STACKED)
+    folder = runs.submit(
+        NORMED, space=space, fixed={"epochs": 3}, budget=Budget(n_trials=18), execution=ONE_STACK
+    )
     assert wait_for_end(folder) == "finished"
     rows = trials_of(folder)
-    assert len(rows) == 18
-    assert all(row.state == "complete" for row in rows)
+    assert [row.state for row in rows] == ["complete"] * 18
+    # A layer norm isn't padded: each width is a group of its own, whose trials end each epoch together.
+    sizes = {row.number: row.params["hidden"] for row in rows}
+    turns = itertools.groupby(in_order(folder), lambda item: (sizes[item[0]], item[1]))
+    found = [(turn, sorted(trial for trial, _ in items)) for turn, items in turns]
+    groups = {size: sorted(n for n in sizes if sizes[n] == size) for size in (8, 16, 24)}
+    assert min(map(len, groups.values())) > 1
+    assert len(found) == 9
+    for (size, _), trials in found:
+        assert trials == groups[size]
 
 
 def test_free_slots_take_new_trials_when_others_are_stopped_early(runs):
@@ -122,14 +157,30 @@ def test_free_slots_take_new_trials_when_others_are_stopped_early(runs):
         fixed={"epochs": 9},
         budget=Budget(n_trials=60),
         stopper="asha",
-        execution=Execution(executor="vectorized", n_workers=1),
+        execution=ONE_STACK,
     )
     assert wait_for_end(folder) == "finished"
     rows = trials_of(folder)
-    states = {row.state for row in rows}
-    assert states == {"complete", "stopped_early"}
     assert len(rows) == 60
-    assert len({row.started_at for row in rows}) > 1
+    assert {row.state for row in rows} == {"complete", "stopped_early"}
+    rounds = rounds_of(folder)
+    assert rounds[0] == set(range(MAX_WIDTH["cpu"]))
+    # Whoever is stopped makes room at once: the stack is full as long as there are trials to hand out.
+    last = next(at for at, trials in enumerate(rounds) if 59 in trials)
+    assert {len(trials) for trials in rounds[:last]} == {MAX_WIDTH["cpu"]}
+    assert last < 9  # before any of the first could have made all its epochs
+    begun = {min(at for at, trials in enumerate(rounds) if n in trials) for n in range(60)}
+    assert len(begun) > 2
+
+
+def rounds_of(folder):
+    """Who trained in each epoch of a stack: a trial that is told of again begins the next."""
+    rounds = [set()]
+    for trial, _ in in_order(folder):
+        if trial in rounds[-1]:
+            rounds.append(set())
+        rounds[-1].add(trial)
+    return rounds
 
 
 def test_what_cannot_be_stacked_is_trained_alone_and_the_log_says_why(runs):
@@ -202,9 +253,6 @@ def test_one_trial_of_a_stack_is_cancelled(runs):
     assert trials_of(folder)[0].state == "running"
     client.send(folder, Stop())
     assert wait_for_end(folder) == "stopped"
-
-
-NORMED = DROPOUT.replace("BatchNorm1d", "LayerNorm")
 
 
 def test_trials_that_fit_into_no_stack_are_shared_by_the_workers(runs):
@@ -283,7 +331,7 @@ def test_best_weights_of_a_stack_are_kept(runs):
 def test_learning_samplers_keep_their_stacks_narrow():
     from types import SimpleNamespace
 
-    from nbautoml.tune.stacking import MAX_WIDTH, Stacking
+    from nbautoml.tune.stacking import Stacking
 
     recipe = SimpleNamespace(
         kind="tune",
