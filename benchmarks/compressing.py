@@ -51,10 +51,10 @@ from pages import machine, versions
 from torch import Tensor, nn
 
 from nbautoml.compress import Bench, Pruning, Sharing, apply_techniques
-from nbautoml.compress.codebooks import stored_bytes
 from nbautoml.compress.sparse import Sieve, prune_gradually
 from nbautoml.compress.training import Teaching, tune_module
 from nbautoml.data import load_idx_folder, open_data, snapshot
+from nbautoml.measure.coding import stored_size
 from nbautoml.measure.counting import weight_bytes
 from nbautoml.measure.exported import export_onnx, open_onnx
 from nbautoml.measure.timing import as_callable, fixed_threads, take_turns
@@ -230,7 +230,7 @@ def measure(plan: Plan, seed: int, rows: tuple[Rows, Rows, Rows], place: Path) -
 
     sharing = Sharing(plan.n_clusters, epochs=plan.share_epochs)
     shared = apply_techniques(sparse, [sharing], bench).module
-    stored = stored_bytes(shared.state_dict())
+    stored = stored_size(shared.state_dict()).value
     found |= {
         "stored": weight_bytes(module) / stored,
         "stored drop": before - accuracy(shared, test),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nbautoml.compress.limits import LATENCY, SIZE, SPREAD, Limits, Picked, chosen_by, pick
+from nbautoml.compress.limits import LATENCY, SIZE, SPREAD, STORED, Limits, Picked, chosen_by, pick
 from nbautoml.spec.objective import Objective
 from nbautoml.store import TrialRow
 
@@ -14,6 +14,7 @@ __all__ = ["TechniqueVerdict", "summary", "verdicts"]
 
 # Dimensions of the space whose value names a technique in use.
 _SWITCHES = ("pruning", "low_rank", "distillation", "quantization")
+_MUCH_SMALLER = 0.9  # of the bytes of a weight: there are zeros, or shared values
 _NOTABLE = 0.02  # a difference of less is the clock's
 
 
@@ -137,8 +138,21 @@ def compared(figures: Mapping[str, float], base: Mapping[str, float], objective:
     if before and after and math.isfinite(before) and math.isfinite(after):
         sizes = f"{before / 1000:.4g} to {after / 1000:.4g} KB"
         parts.append(f"{_ratio(before, after, 'smaller', 'larger')} ({sizes})")
+    if _is_coded(figures, base):
+        before, after = base[STORED], figures[STORED]
+        sizes = f"{before / 1000:.4g} to {after / 1000:.4g} KB"
+        parts.append(f"{_ratio(before, after, 'smaller', 'larger')} once entropy coded ({sizes})")
     parts.append(f"{metric} {base[metric]:.4g} to {figures[metric]:.4g}")
     return ", ".join(parts)
+
+
+def _is_coded(figures: Mapping[str, float], base: Mapping[str, float]) -> bool:
+    """Whether a weight takes fewer bytes than one of the original, once both are entropy coded."""
+    needed = (STORED, "weights")
+    if not all(found.get(name, 0) > 0 for found in (figures, base) for name in needed):
+        return False
+    after, before = (found[STORED] / found["weights"] for found in (figures, base))
+    return after < _MUCH_SMALLER * before
 
 
 def _ratio(before: float, after: float, better: str, worse: str) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from nbautoml.compress.exports import float_file
-from nbautoml.compress.limits import ENERGY, LATENCY, SPREAD, held_out_name
+from nbautoml.compress.limits import ENERGY, LATENCY, SPREAD, STORED, held_out_name
 from nbautoml.errors import EnergyError, MissingExtraError, ModelError
 from nbautoml.measure import (
     Exported,
@@ -25,7 +25,9 @@ from nbautoml.measure import (
     open_onnx,
     peak_memory,
     quantile,
+    stored_size,
     take_turns,
+    weights_in,
     with_rows,
 )
 from nbautoml.train.batches import call_module, first_batch
@@ -50,8 +52,9 @@ class Judged:
 
     Attributes:
         figures: metrics, "latency_ms" with "latency_p95_ms" and "latency_spread_ms" (between the
-            quartiles of its calls), "size_bytes", "macs", "weights", "nonzero", "memory_bytes", and
-            "energy_mj" where this machine counts it.
+            quartiles of its calls), "size_bytes", "macs", "weights", "nonzero", "memory_bytes",
+            "energy_mj" where this machine counts it, and "stored_bytes" of what is no file: its
+            weights once entropy coded.
         onnx: the file that would be deployed; None where the module cannot be exported.
         notes: what people should know about the figures.
     """
@@ -141,7 +144,11 @@ def _answers(piece: Piece, own: Exported | None, bench: Bench) -> Any:
 
 def _counted(piece: Piece, one: Any, many: Any) -> dict[str, float]:
     module = piece.module.to("cpu")
+    stored = (
+        {} if piece.onnx is not None else {STORED: float(stored_size(weights_in(module)).value)}
+    )
     return {
+        **stored,
         "weights": float(count_weights(module).value),
         "nonzero": float(count_nonzero(module).value),
         "macs": float(count_macs(module, one).value),

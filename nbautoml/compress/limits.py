@@ -16,6 +16,7 @@ __all__ = [
     "LATENCY",
     "SIZE",
     "SPREAD",
+    "STORED",
     "Limits",
     "Picked",
     "chosen_by",
@@ -28,6 +29,8 @@ LATENCY, SIZE, MEMORY, ENERGY = "latency_ms", "size_bytes", "memory_bytes", "ene
 _MOST = (LATENCY, SIZE, MEMORY, ENERGY)
 SPREAD = "latency_spread_ms"
 """The metric that says how far the quartiles of a model's calls lie apart."""
+STORED = "stored_bytes"
+"""The metric that says what a float model's weights take once entropy coded."""
 NOT_SLOWER = 1.02  # times the original's latency: a difference of less is the clock's
 _MOST_SPREAD = 1.1  # on a machine that is never quiet the clock would excuse anything
 _WORST = 1e6  # a share of a limit that stands for what was not measured

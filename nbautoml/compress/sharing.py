@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nbautoml.compress.codebooks import share_weights, stored_bytes
+from nbautoml.compress.codebooks import share_weights
 from nbautoml.compress.holding import (
     HELD_LAYERS,
     hold_shared,
@@ -18,7 +18,7 @@ from nbautoml.compress.layers import check_names
 from nbautoml.compress.piece import matches
 from nbautoml.compress.training import tune_module
 from nbautoml.errors import CompressError
-from nbautoml.measure.counting import weight_bytes
+from nbautoml.measure import stored_size, weight_bytes, weights_in
 
 if TYPE_CHECKING:
     from nbautoml.compress.piece import Piece
@@ -59,7 +59,7 @@ def share(piece: Piece, config: Sharing, bench: Bench) -> Piece:
         tune_module(module, bench, epochs=config.epochs, lr=lr)
         settle(module)
     note_left_alone(piece, "shared")
-    stored = stored_bytes(module.state_dict())
+    stored = stored_size(weights_in(module)).value
     piece.note(
         f"stored in {stored / 1000:.1f} kB once it is entropy coded, "
         f"1/{weight_bytes(piece.original) / stored:.0f} of the original's {weight_bytes(piece.original) / 1000:.1f} kB"

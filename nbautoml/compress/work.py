@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.compress.course import TRAIN_S
+from nbautoml.compress.space import COMPRESSED
 from nbautoml.errors import StoreError
 from nbautoml.events import (
     EpochEnded,
@@ -181,7 +182,8 @@ def _whole(trial: TrialSpec, task: Task, context: TaskContext) -> TrialEnded:
     for note in (*piece.notes, *found.notes):
         context.emit(LogLine(text=note, trial=trial.number))
     values = [found.figures[one.metric] for one in shop.recipe.objectives]
-    if _should_keep(values, task, shop.recipe):
+    is_asked = trial.params.get("version") == COMPRESSED  # by its name, so that it may be the pick
+    if is_asked or _should_keep(values, task, shop.recipe):
         keep(piece, found, shop, trial.number, context)
     reporter.last(found.figures)
     # Of a model that begins with what an earlier one was trained to be it is 0.

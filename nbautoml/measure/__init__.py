@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nbautoml.measure.measurement import Measurement, quantile
 
 if TYPE_CHECKING:
+    from nbautoml.measure.coding import decode_weights, encode_weights, stored_size, weights_in
     from nbautoml.measure.counting import (
         call,
         count_macs,
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from nbautoml.measure.timing import as_callable, fixed_threads, latency, take_turns
 
 _HOMES = {
+    "decode_weights": "coding",
+    "encode_weights": "coding",
+    "stored_size": "coding",
+    "weights_in": "coding",
     "call": "counting",
     "count_macs": "counting",
     "count_nonzero": "counting",
@@ -81,6 +86,8 @@ __all__ = [
     "count_macs",
     "count_nonzero",
     "count_weights",
+    "decode_weights",
+    "encode_weights",
     "energies",
     "evaluating",
     "export_onnx",
@@ -99,8 +106,10 @@ __all__ = [
     "peak_memory",
     "quantile",
     "quiet",
+    "stored_size",
     "take_turns",
     "weight_bytes",
+    "weights_in",
     "with_rows",
 ]
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from nbautoml.errors import EnergyError, MissingExtraError, ModelError, UsageError
+from nbautoml.measure.coding import stored_size, weights_in
 from nbautoml.measure.counting import (
     count_macs,
     count_nonzero,
@@ -79,7 +80,8 @@ def measure(
         meter: what counts energy; the machine's own counter when left out, where there is one.
 
     Returns:
-        "weights", "nonzero", "macs" (of one row), "onnx_bytes", "peak_memory" (largest batch),
+        "weights", "nonzero", "macs" (of one row), "stored_bytes" (of its weights, see
+        `encode_weights`), "onnx_bytes", "peak_memory" (largest batch),
         and for each batch size "eager_64_p50", "eager_64_p95", "onnx_64_p50", "onnx_64_p95", with
         ``should_compile`` also "compiled_64_p50", "compiled_64_p95" and "compile_64_s", the time
         that compiling took. Of a module that holds an ONNX file (see `held_file`), such as a
@@ -129,6 +131,7 @@ def _counts(module: nn.Module, one: Any) -> dict[str, Measurement]:
         "weights": count_weights(module),
         "nonzero": count_nonzero(module),
         "macs": count_macs(module, one),
+        "stored_bytes": stored_size(weights_in(module)),
     }
 
 

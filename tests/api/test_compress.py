@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import nbautoml
-from nbautoml.compress import Distillation, LowRank, Pruning, Quantization
+from nbautoml.compress import Distillation, LowRank, Pruning, Quantization, Sharing
 from nbautoml.errors import (
     DataError,
     EnergyError,
@@ -116,6 +116,20 @@ def test_named_techniques_make_one_smaller_model(trained, data, asked):
         right = (model(data[0]).argmax(1) == data[1]).float().mean()
     assert right > 0.8
     assert sum(weight.numel() for weight in model.parameters()) == small.metrics["weights"]
+
+
+def test_what_only_stores_smaller_is_the_pick_and_its_coded_size_a_figure(trained, asked):
+    steps = [Pruning(0.8, granularity="weights", epochs=0), Sharing(16, epochs=0)]
+    run = nbautoml.compress(trained, steps, max_drop=1.0, **asked)
+    assert run.best.number == 1, run.message
+    origin, small = (run.trial(number).metrics for number in (0, 1))
+    assert origin["stored_bytes"] > 4 * origin["weights"]
+    assert small["stored_bytes"] < origin["stored_bytes"] / 10
+    assert "smaller once entropy coded" in run.message
+    coded = run.measure(run.best_model, batch_sizes=(1,))["stored_bytes"]
+    assert coded.value == small["stored_bytes"]
+    assert small["latency_spread_ms"] > 0
+    assert small["latency_ms"] < small["latency_p95_ms"]
 
 
 def test_techniques_may_stand_second(trained, asked):

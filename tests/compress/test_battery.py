@@ -21,9 +21,9 @@ from nbautoml.compress import (
     Technique,
     apply_techniques,
 )
-from nbautoml.compress.codebooks import stored_bytes
 from nbautoml.compress.layers import example_of
 from nbautoml.errors import CompressError
+from nbautoml.measure.coding import stored_size
 from nbautoml.measure.counting import call, count_nonzero, count_weights
 from nbautoml.measure.exported import export_onnx, largest_difference, open_onnx
 from nbautoml.testing.small_networks import NETWORKS
@@ -70,7 +70,7 @@ def nonzero(module: nn.Module) -> float:
 
 
 def stored(module: nn.Module) -> float:
-    return stored_bytes(module.state_dict())
+    return stored_size(module.state_dict()).value
 
 
 def length(module: nn.Module) -> float:

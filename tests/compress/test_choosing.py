@@ -138,6 +138,22 @@ def test_the_spread_of_a_latency_is_told_beside_it() -> None:
     assert "2x faster (1 to 0.5 ms, spread 0.021)" in text
 
 
+def test_what_is_smaller_only_once_it_is_coded_is_told_so() -> None:
+    rows = named(1.0)
+    for one, stored in zip(rows, (400_000.0, 10_000.0), strict=True):
+        one.metrics = {"stored_bytes": stored, "weights": 100_000.0}
+    _, text = summary(rows, OBJECTIVES, Limits())
+    assert "as large (800 to 800 KB), 40x smaller once entropy coded (400 to 10 KB)" in text
+
+
+def test_what_has_fewer_weights_is_not_told_twice() -> None:
+    rows = named(0.5, kb=80)
+    for one, n in zip(rows, (100_000.0, 10_000.0), strict=True):
+        one.metrics = {"stored_bytes": 4 * n, "weights": n}
+    _, text = summary(rows, OBJECTIVES, Limits())
+    assert "coded" not in text
+
+
 def test_rows_that_the_search_did_not_see_decide() -> None:
     rows = [
         row(0, 0.98, 1.0, 800, pruning="off"),

@@ -1,16 +1,12 @@
-"""Shared values and what they take in a file."""
+"""Shared values: which there are, and that training keeps them shared."""
 
 from __future__ import annotations
 
-import heapq
-import math
-
-import pytest
 import torch
 from torch import nn
 
 from nbautoml.compress import Pruning, Sharing, apply_techniques
-from nbautoml.compress.codebooks import coded_bytes, huffman_bits, kmeans_1d, share_weights
+from nbautoml.compress.codebooks import kmeans_1d, share_weights
 from nbautoml.testing.small_networks import NETWORKS
 
 
@@ -28,37 +24,6 @@ def test_zeros_are_not_shared():
     assert torch.equal(shared == 0, weight == 0)
     assert torch.equal(codes == 0, weight == 0)
     assert len(torch.unique(shared[shared != 0])) == 4
-
-
-def textbook_bits(counts: list[int]) -> int:
-    """Huffman's tree, built as the books do it, with the depth of each leaf."""
-    heap: list[tuple[int, int, dict[int, int]]] = [(n, i, {i: 0}) for i, n in enumerate(counts)]
-    heapq.heapify(heap)
-    while len(heap) > 1:
-        n1, i, left = heapq.heappop(heap)
-        n2, _, right = heapq.heappop(heap)
-        heapq.heappush(heap, (n1 + n2, i, {k: d + 1 for k, d in (left | right).items()}))
-    return sum(counts[symbol] * depth for symbol, depth in heap[0][2].items())
-
-
-@pytest.mark.parametrize("counts", [[5, 9, 12, 13, 16, 45], [1, 1, 2, 3, 5, 8], [4, 4, 4, 4]])
-def test_huffman_needs_what_the_books_say_and_no_less_than_the_entropy(counts):
-    symbols = [symbol for symbol, n in enumerate(counts) for _ in range(n)]
-    entropy = -sum(n * math.log2(n / sum(counts)) for n in counts)
-    assert huffman_bits(symbols) == textbook_bits(counts)
-    assert entropy <= huffman_bits(symbols) < entropy + sum(counts)
-
-
-def test_the_known_example_takes_224_bits():
-    symbols = [s for s, n in enumerate([5, 9, 12, 13, 16, 45]) for _ in range(n)]
-    assert huffman_bits(symbols) == 224  # Cormen et al., "Introduction to Algorithms", 16.3
-
-
-def test_few_values_among_many_zeros_are_stored_in_little():
-    dense = torch.randn(100, 100)
-    sparse, _ = share_weights(dense * (dense.abs() > 2), 16)
-    assert coded_bytes(dense) == 40_000
-    assert coded_bytes(sparse) < 40_000 / 50
 
 
 def test_sharing_after_pruning_keeps_the_zeros_and_trains_the_values(build, bench_for):
