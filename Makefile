@@ -56,12 +56,12 @@ test: setup browser  ## every test
 	$(PY) js/build.py --test
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n 2 --dist loadfile -q
 
-test-faults: setup  ## all that breaks something, POINTS kills a test -> benchmarks/faults.json and .md (hours on two cores)
+test-faults: setup browser  ## all that breaks something, POINTS kills a test -> benchmarks/faults.json and .md (hours on two cores)
 	NBAUTOML_FAULTS=all NBAUTOML_FAULT_POINTS=$(POINTS) NBAUTOML_FAULT_OUT=benchmarks/faults.json \
-		$(PY) -m pytest tests/faults --ignore tests/faults/test_soak.py -q
+		$(PY) -m pytest tests/faults $$($(PY) tests/support/fault_index.py) --ignore tests/faults/test_soak.py -q
 	$(PY) benchmarks/faults.py --points $(POINTS)
 
-test-faults-times: setup  ## the times alone, for a machine where nothing else runs, into the same table (not timed as a whole)
+test-faults-times: setup browser  ## the times alone, for a machine where nothing else runs, into the same table (not timed as a whole)
 	NBAUTOML_FAULTS=all NBAUTOML_FAULT_POINTS=$(TIMES_POINTS) NBAUTOML_FAULT_QUIET=1 \
 		NBAUTOML_FAULT_OUT=benchmarks/faults.json $(PY) -m pytest tests/faults -m timed -q
 	$(PY) benchmarks/faults.py --alone --points $(TIMES_POINTS)

@@ -171,7 +171,10 @@ def table(found: dict[str, dict[str, object]], note: str = "") -> str:
         "",
         "## Times, with nothing else running",
         "",
-        "Written by `make test-faults-times`: fewer points, only what is a time. Seconds.",
+        (
+            "Written by `make test-faults-times`: fewer points, only what is a time. Seconds. A goal that is "
+            "not reached is told here, and fails no test."
+        ),
         *_rows(
             {k.removesuffix(quiet): v for k, v in found.items() if k.endswith(quiet)}, "measured"
         ),

@@ -10,6 +10,8 @@ import pytest
 from engine_runs import Runs, family, supervisor_pid, watched
 from fault_kernel import NOTARISED, Kernel, started_kernel
 from fault_runs import Acked, Figures
+from lab import Lab, launch
+from playwright.sync_api import Browser, sync_playwright
 
 from nbautoml.engine import client
 from nbautoml.store import Home
@@ -108,3 +110,19 @@ def kernels(home: Home, tmp_path: Path) -> Iterator[list[Kernel]]:
 def kernel(kernels, tmp_path) -> Kernel:
     kernels.append(started_kernel(tmp_path, NOTARISED))
     return kernels[-1]
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """A JupyterLab."""
+    made = Lab(tmp_path / "lab")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()

@@ -7,14 +7,12 @@ processor's time that the page's main thread took for a frame, which other work 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fault_runs import Figures
-from lab import WAIT_MS, Lab, Notebook, launch
-from playwright.sync_api import Browser, CDPSession, Page, expect, sync_playwright
+from lab import shown
+from playwright.sync_api import CDPSession, Page
 from streamed import streamed
 
 from nbautoml.store import Home
@@ -52,21 +50,6 @@ COUNT = """
 """
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    made = Lab(tmp_path / "lab")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        yield browser
-        browser.close()
-
-
 def counted(page: Page, selector: str = "", pixels: int = 0) -> dict[str, Any]:
     """Frames and long tasks of some seconds; with pixels, of a node that is scrolled by so many a frame."""
     asking = page.context.new_cdp_session(page)
@@ -95,18 +78,6 @@ def note(figures: Figures, name: str, found: dict[str, Any]) -> None:
         long_tasks=len(found["tasks"]),
         long_tasks_ms=round(sum(found["tasks"])),
     )
-
-
-def shown(lab: Lab, page: Page, name: str) -> Notebook:
-    """The panel of a run, live."""
-    lab.write(f"{name}.ipynb", "%load_ext nbautoml", f"%automl show {name}")
-    notebook = Notebook(page, lab, f"{name}.ipynb")
-    notebook.start()
-    notebook.run()
-    notebook.run(wait=False)
-    expect(notebook.panel.locator(".nba-link.nba-live")).to_be_visible(timeout=WAIT_MS)
-    expect(notebook.panel.locator("[data-trial]").first).to_be_visible(timeout=WAIT_MS)
-    return notebook
 
 
 @pytest.mark.timed

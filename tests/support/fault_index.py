@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["INDEX", "Row"]
+__all__ = ["INDEX", "Row", "elsewhere"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ _LAB, _HUBS, _BREAK = (
     "widgets/test_hubs",
     "faults/test_files_that_break",
 )
+_PANELS = "faults/test_live_panels"
+_AGAIN = "test_f34_f35_a_panel_that_is_shown_again_or_reloaded_is_live_soon"
 _FRAMES = ("test_f38_panel_of_ten_thousand_trials_draws_while_points_stream_and_the_table_scrolls",)
 
 INDEX: dict[str, Row] = {
@@ -106,7 +108,8 @@ INDEX: dict[str, Row] = {
             "test_f9_f21_one_trial_misbehaves_and_the_others_complete",
             "test_f9_a_trial_that_holds_the_lock_of_python_is_cancelled_all_the_same",
             "test_f9_processes_that_a_trial_left_behind_end_with_the_run",
-        ),
+        )
+        + _in("faults/test_figures", "test_f9_the_next_trial_starts_soon_after_one_that_crashed"),
     ),
     "F10": Row(
         "a kill around the end of a trial, and beside a checkpoint",
@@ -147,7 +150,8 @@ INDEX: dict[str, Row] = {
             "test_whole_numbers_into_a_linear_layer",
             "test_numbers_into_an_embedding",
             "test_forward_must_return_one_tensor",
-        ),
+        )
+        + _in("faults/test_figures", "test_f15_a_shape_that_does_not_fit_is_told_soon"),
     ),
     "F16": Row(
         "what cannot travel",
@@ -294,11 +298,12 @@ INDEX: dict[str, Row] = {
     ),
     "F34": Row(
         "output cleared, shown again",
-        _in(_LAB, "test_run_is_live_in_two_cells_and_as_a_widget"),
+        _in(_LAB, "test_run_is_live_in_two_cells_and_as_a_widget") + _in(_PANELS, _AGAIN),
     ),
     "F35": Row(
         "refresh, two tabs, a connection that is cut, sleep",
         _in(_LAB, "test_page_is_reloaded_during_and_after_the_run")
+        + _in(_PANELS, _AGAIN)
         + _in(
             _HUBS,
             "test_gap_is_healed_by_one_hello",
@@ -348,8 +353,8 @@ INDEX: dict[str, Row] = {
     "F39": Row(
         "many panels, many points",
         _in(_HUBS, "test_hundred_updates_a_second_make_ten_messages")
-        + _in("faults/test_frames", *_FRAMES),
-        "the kernel's share of time: benchmarks/watching.py",
+        + _in("faults/test_frames", *_FRAMES)
+        + _in(_PANELS, "test_f39_ten_panels_of_a_run_cost_its_kernel_little"),
     ),
     "F40": Row(
         "front ends without widgets",
@@ -467,3 +472,13 @@ INDEX: dict[str, Row] = {
         _in(_THREATS, "test_t18_importing_loading_and_running_need_no_network"),
     ),
 }
+
+
+def elsewhere() -> list[str]:
+    """The tests of the index that lie outside ``tests/faults``, each once: ``make test-faults`` runs them, too."""
+    nodes = dict.fromkeys(node for row in INDEX.values() for node in row.tests)
+    return [node for node in nodes if not node.startswith("tests/faults/")]
+
+
+if __name__ == "__main__":
+    print(" ".join(elsewhere()))

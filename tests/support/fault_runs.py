@@ -36,6 +36,7 @@ __all__ = [
     "QUIET",
     "Acked",
     "Figures",
+    "Verdict",
     "check_nothing_lost",
     "n_points",
     "objective_words",
@@ -230,7 +231,7 @@ class Figures:
         for name, value in numbers.items():
             if isinstance(value, list):
                 flat |= spread(name, value)
-            elif not self.is_quiet:
+            elif not self.is_quiet or isinstance(value, Verdict):
                 flat[name] = value
         if not flat:
             return
@@ -240,6 +241,31 @@ class Figures:
         if self.path is not None:
             before = json.loads(self.path.read_text("utf-8")) if self.path.exists() else {}
             self.path.write_text(json.dumps({**before, **self.found}, indent=1), encoding="utf-8")
+
+    def within(self, fault: str, goals: dict[str, float], **numbers: list[float]) -> None:
+        """Times of one fault, and which goals they reach: {"ready_s_max": 2.0}.
+
+        A time that another program's work can spoil fails no test. It counts where nothing else
+        runs, so only there (``is_quiet``) the row says "reached" or "not reached".
+        """
+        self.add(fault, **numbers)
+        measured = {
+            k: v for name, values in numbers.items() for k, v in spread(name, values).items()
+        }
+        for name, limit in goals.items():
+            found = measured[name]  # a goal of what was not measured is a fault of the test
+            if self.is_quiet:
+                self.add(fault, **{f"goal_{name}": Verdict.of(found, limit)})
+
+
+class Verdict(str):
+    """Whether a time is within its goal, in words for the table; kept in quiet rows, too."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, found: float, limit: float) -> Verdict:
+        return cls(f"<= {limit:g} {'reached' if found <= limit else 'not reached'}")
 
 
 def spread(name: str, values: list[float]) -> dict[str, float | int]:

@@ -264,3 +264,15 @@ def panel_state(panel: Locator) -> str:
     classes = panel.locator(".nba-badge").get_attribute("class") or ""
     found = re.search(r"nba-run-(\w+)", classes)
     return found[1] if found else ""
+
+
+def shown(lab: Lab, page: Page, name: str) -> Notebook:
+    """The panel of a run, live."""
+    lab.write(f"{name}.ipynb", "%load_ext nbautoml", f"%automl show {name}")
+    notebook = Notebook(page, lab, f"{name}.ipynb")
+    notebook.start()
+    notebook.run()
+    notebook.run(wait=False)
+    expect(notebook.panel.locator(".nba-link.nba-live")).to_be_visible(timeout=WAIT_MS)
+    expect(notebook.panel.locator("[data-trial]").first).to_be_visible(timeout=WAIT_MS)
+    return notebook
