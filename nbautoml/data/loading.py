@@ -120,6 +120,17 @@ class Part:
                 raise DataError(f"order asks for row {low if low < 0 else high} of {self.n}")
         return self._batches(batch_size, order, drop_last)
 
+    def class_counts(self, n_classes: int) -> Tensor:
+        """How many targets there are of each class, ``(n_classes,)`` on the device.
+
+        Args:
+            n_classes: targets are whole numbers below it.
+        """
+        values = self._sources[-1].values
+        target = values if self._rows is None else values.index_select(0, self._rows)
+        counts = torch.bincount(target.flatten().long(), minlength=n_classes)
+        return counts.to(self._device)
+
     def take(self, rows: Tensor) -> Part:
         """Some of these rows, as a part of their own; nothing is copied.
 

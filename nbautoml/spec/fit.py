@@ -61,6 +61,7 @@ class FitSettings:
     clip: float | None = None
     patience: int | None = None
     label_smoothing: float = 0.0
+    class_balance: float = 0.0
     amp: bool | str = "auto"
 
     def __post_init__(self) -> None:
@@ -192,6 +193,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = MappingProxyType(
         "clip": _or_none(_number("a norm above 0, or None", low=0, above=True)),
         "patience": _or_none(_whole("a whole number of epochs, at least 1, or None", low=1)),
         "label_smoothing": _number("a fraction in [0, 1)", low=0, high=1, below=True),
+        "class_balance": _number("a number in [0, 1]", low=0, high=1),
         "amp": _amp,
     }
 )
@@ -211,6 +213,7 @@ SETTING_HELP: Mapping[str, str] = MappingProxyType(
         "clip": "largest norm of the gradient, or None",
         "patience": "epochs without a better value after which a fit ends, or None",
         "label_smoothing": "fraction of a label that is spread over the other classes",
+        "class_balance": "how much rows of rare classes weigh: 0 all alike, 1 all classes alike",
         "amp": 'mixed precision: "auto" (on CUDA with bfloat16), True or False',
     }
 )

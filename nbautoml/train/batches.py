@@ -34,6 +34,9 @@ class Part(Protocol):
     def on_device(self) -> bool:
         """Whether all rows lie on the device."""
 
+    def class_counts(self, n_classes: int) -> torch.Tensor:
+        """How many targets there are of each class, ``(n_classes,)`` on the device."""
+
     def batches(
         self, batch_size: int, *, order: torch.Tensor | None = None, drop_last: bool = False
     ) -> Iterator[tuple[Any, torch.Tensor]]:

@@ -14,7 +14,15 @@ import torch.nn.functional as F  # noqa: N812  torch's own name for it
 
 from nbautoml.errors import RecipeError, nearest
 
-__all__ = ["LOSS_TABLE", "Loss", "LossInfo", "align", "default_loss", "loss_for"]
+__all__ = [
+    "LOSS_TABLE",
+    "Loss",
+    "LossInfo",
+    "align",
+    "class_weights",
+    "default_loss",
+    "loss_for",
+]
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """``loss(output, target) -> scalar``, the mean over the batch."""
@@ -129,7 +137,34 @@ def default_loss(task: str) -> str:
     return _DEFAULTS[task]
 
 
-def loss_for(task: str, loss: str | Loss | None = None, *, label_smoothing: float = 0.0) -> Loss:
+def class_weights(counts: torch.Tensor, balance: float) -> torch.Tensor:
+    """What a row of each class weighs, as floats like ``counts``; 1 on average over all rows.
+
+    A class of ``n`` rows weighs as ``n ** -balance``: with 0 all rows are alike, with 1 all classes
+    are (what scikit-learn calls balanced). A class without rows weighs nothing.
+
+    Args:
+        counts: rows of each class.
+        balance: in [0, 1].
+
+    >>> class_weights(torch.tensor([90, 10]), 1.0)
+    tensor([0.5556, 5.0000])
+    >>> class_weights(torch.tensor([90, 10, 0]), 0.5)
+    tensor([0.8333, 2.5000, 0.0000])
+    """
+    rows = counts.double()
+    weights = torch.where(rows > 0, rows.clamp(min=1.0) ** -balance, 0.0)
+    weights = weights * rows.sum() / (weights * rows).sum()
+    return weights.float()
+
+
+def loss_for(
+    task: str,
+    loss: str | Loss | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    weights: torch.Tensor | None = None,
+) -> Loss:
     """The loss of a fit, taking outputs as modules give them (it aligns them first).
 
     Args:
@@ -137,10 +172,11 @@ def loss_for(task: str, loss: str | Loss | None = None, *, label_smoothing: floa
         loss: a name in `LOSS_TABLE`, a callable ``(output, target) -> scalar`` (a function,
             or a module such as ``nn.SmoothL1Loss()``), or None for the task's own.
         label_smoothing: share of a label that is spread over the other classes.
+        weights: of rows by their class, ``(classes,)``; see `class_weights`.
 
     Raises:
-        RecipeError: unknown name, a loss that does not suit the task, or smoothing where
-            there are no labels to smooth.
+        RecipeError: unknown name, a loss that does not suit the task, or smoothing or weights where
+            there are no labels.
 
     >>> loss_for("regression", "huber")(torch.zeros(3, 1), torch.zeros(3)).item()
     0.0
@@ -152,6 +188,7 @@ def loss_for(task: str, loss: str | Loss | None = None, *, label_smoothing: floa
     """
     if callable(loss):
         _refuse_smoothing(label_smoothing, "a loss of your own")
+        _refuse_weights(weights, "a loss of your own")
         return _aligned(loss, task)
     name = default_loss(task) if loss is None else loss
     info = LOSS_TABLE.get(name)
@@ -166,8 +203,32 @@ def loss_for(task: str, loss: str | Loss | None = None, *, label_smoothing: floa
         )
     if not info.takes_smoothing:
         _refuse_smoothing(label_smoothing, f"loss {name!r}")
+    if weights is not None:
+        if not info.takes_smoothing or task == "multilabel":
+            _refuse_weights(weights, f"loss {name!r} of a {task} task")
+        return _aligned(_weighted(name, label_smoothing, weights), task)
     function = info.function
     return _aligned(lambda output, target: function(output, target, label_smoothing), task)
+
+
+def _weighted(name: str, smoothing: float, weights: torch.Tensor) -> Loss:
+    """The mean over rows, each with its class's weight."""
+
+    def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        labels = target.long()
+        if output.shape == target.shape:  # one score for two classes
+            if smoothing:
+                target = target * (1.0 - smoothing) + smoothing / 2.0
+            rows = F.binary_cross_entropy_with_logits(output, target, reduction="none")
+        elif name == "nll":
+            rows = F.nll_loss(output, target, reduction="none")
+            if smoothing:
+                rows = (1.0 - smoothing) * rows - smoothing * output.mean(1)
+        else:
+            rows = F.cross_entropy(output, target, label_smoothing=smoothing, reduction="none")
+        return (weights[labels] * rows).mean()
+
+    return loss
 
 
 def _aligned(loss: Loss, task: str) -> Loss:
@@ -185,4 +246,12 @@ def _refuse_smoothing(label_smoothing: float, what: str) -> None:
         raise RecipeError(
             f"label_smoothing is {label_smoothing}, but {what} has no labels to smooth",
             hint="leave label_smoothing out",
+        )
+
+
+def _refuse_weights(weights: torch.Tensor | None, what: str) -> None:
+    if weights is not None:
+        raise RecipeError(
+            f"class_balance is set, but {what} has no classes to weigh",
+            hint="leave class_balance out",
         )

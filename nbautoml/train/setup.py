@@ -15,12 +15,12 @@ from nbautoml.errors import ModelError
 from nbautoml.spec.fit import FitSettings
 from nbautoml.train.batches import Inputs, TrainData, call_module, first_batch
 from nbautoml.train.layout import use_channels_last
-from nbautoml.train.losses import Loss, loss_for
+from nbautoml.train.losses import Loss, class_weights, loss_for
 from nbautoml.train.optimizers import build_optimizer
 from nbautoml.train.precision import Precision, precision_for
 from nbautoml.train.seeds import seed_all
 
-__all__ = ["Setup", "built", "prepare"]
+__all__ = ["Setup", "built", "prepare", "weights_of_classes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,8 @@ class Setup:
 
     Attributes:
         loss: what is minimised.
-        valid_loss: the same without label smoothing, so that trials which smooth differently
-            can be compared.
+        valid_loss: the same without label smoothing and weights of classes, so that trials which
+            have others can be compared.
         n_batches: steps of an epoch.
         should_drop_last: the epoch's last batch is left out.
         notes: how the fit is run, in short sentences.
@@ -88,7 +88,12 @@ def prepare(
         ModelError: no module, nothing in it to train, or a batch that batch norm cannot take.
     """
     chosen = settings.loss if loss is None else loss
-    train_loss = loss_for(data.task, chosen, label_smoothing=settings.label_smoothing)
+    train_loss = loss_for(
+        data.task,
+        chosen,
+        label_smoothing=settings.label_smoothing,
+        weights=weights_of_classes(data, settings),
+    )
     valid_loss = loss_for(data.task, chosen)
     precision = precision_for(settings.amp, device)
     seed_all(seed, device)
@@ -125,6 +130,19 @@ def prepare(
         notes=tuple(notes),
         n_parts=n_parts,
     )
+
+
+def weights_of_classes(data: TrainData, settings: FitSettings) -> torch.Tensor | None:
+    """What rows of each class weigh under ``class_balance``; None where all are alike."""
+    if not settings.class_balance:
+        return None
+    # Where there are no classes, the loss says so.
+    counts = data.train.class_counts(len(data.classes)) if _has_classes(data) else torch.ones(1)
+    return class_weights(counts, settings.class_balance)
+
+
+def _has_classes(data: TrainData) -> bool:
+    return data.task in {"binary", "multiclass"}
 
 
 def built(build: Callable[[], nn.Module]) -> nn.Module:

@@ -9,8 +9,8 @@ from nbautoml.spec.data import DataSpec
 from nbautoml.spec.fit import FitSettings
 from nbautoml.spec.objective import Objective
 from nbautoml.train.batches import eval_batch_size
-from nbautoml.train.losses import default_loss
 from nbautoml.train.optimizers import optimizer_call
+from nbautoml.tune.portable_loss import ONE_SCORE, class_weight_lines, loss_code
 
 __all__ = ["Loop", "loop_code"]
 
@@ -58,7 +58,7 @@ class Loop:
 
 def loop_code(loop: Loop) -> str:
     """``loss_of``, ``metric_of``, ``lr_at`` where the rate varies, and ``train()``."""
-    parts = [_loss(loop), _metric(loop)]
+    parts = [loss_code(loop), _metric(loop)]
     if loop.settings.schedule is not None or loop.settings.warmup:
         parts.append(_rate(loop.settings))
     if loop.data.layout != "single":
@@ -74,54 +74,6 @@ def take(inputs, rows):
 def take(inputs, rows):
     return {name: value[rows] for name, value in inputs.items()}""",
 }
-
-_ONE_SCORE = "output.ndim == 2 and output.shape[1] == 2"
-
-
-def _loss(loop: Loop) -> str:
-    smoothing = loop.settings.label_smoothing
-    extra = ", smoothing=0.0" if smoothing else ""
-    lines = _own_loss(loop) if loop.loss else _named_loss(loop, bool(smoothing))
-    return "\n".join([f"def loss_of(output, target{extra}):", *(f"    {line}" for line in lines)])
-
-
-def _own_loss(loop: Loop) -> list[str]:
-    task = loop.data.task
-    if task == "multiclass":
-        return [f"return {loop.loss}(output, target)"]
-    if task == "binary":
-        return [
-            f"if {_ONE_SCORE}:",
-            f"    return {loop.loss}(output, target)",
-            f"return {loop.loss}(output.reshape(target.shape), target.to(output.dtype))",
-        ]
-    return [f"return {loop.loss}(output.reshape(target.shape), target)"]
-
-
-def _named_loss(loop: Loop, is_smooth: bool) -> list[str]:
-    task, name = loop.data.task, loop.settings.loss or default_loss(loop.data.task)
-    smooth = ", label_smoothing=smoothing" if is_smooth else ""
-    if name == "nll":
-        lines = ["loss = nn.functional.nll_loss(output, target)"]
-        if is_smooth:
-            lines.append("loss = (1.0 - smoothing) * loss - smoothing * output.mean()")
-        return [*lines, "return loss"]
-    if task == "multiclass":
-        return [f"return nn.functional.cross_entropy(output, target{smooth})"]
-    if task == "regression":
-        function = {"mse": "mse_loss", "mae": "l1_loss", "huber": "huber_loss"}[name]
-        return [f"return nn.functional.{function}(output.reshape(target.shape), target)"]
-    lines = []
-    if task == "binary":
-        lines = [
-            f"if {_ONE_SCORE}:",
-            f"    return nn.functional.cross_entropy(output, target{smooth})",
-            "target = target.to(output.dtype)",
-        ]
-    if is_smooth:
-        lines.append("target = target * (1.0 - smoothing) + smoothing / 2.0")
-    lines.append("output = output.reshape(target.shape)")
-    return [*lines, "return nn.functional.binary_cross_entropy_with_logits(output, target)"]
 
 
 def _metric(loop: Loop) -> str:
@@ -156,7 +108,7 @@ def _scores(loop: Loop) -> list[str]:
             f"yes = scores > {cut}",
         ]
     return [
-        f"two = {_ONE_SCORE}",
+        f"two = {ONE_SCORE}",
         "scores = output[:, 1] - output[:, 0] if two else output.reshape(target.shape)",
         f"yes = scores > ({cut})" if loop.loss else "yes = scores > 0",
     ]
@@ -248,6 +200,7 @@ def _train(loop: Loop) -> str:
         *_lazy(loop),
         *_channels_last(loop),
         f"optimizer = {_optimizer(loop)}",
+        *class_weight_lines(loop),
         *_batches(loop),
         "best, weights, step = None, None, 0",
         f"for epoch in range(1, {loop.n_epochs + 1}):",
@@ -284,8 +237,9 @@ def _seeds(loop: Loop, value: str, *, is_first: bool = False) -> list[str]:
 def _epoch(loop: Loop) -> list[str]:
     settings = loop.settings
     taken = "x_train[rows]" if loop.data.layout == "single" else "take(x_train, rows)"
-    smoothing = f", {settings.label_smoothing!r}" if settings.label_smoothing else ""
-    loss = f"loss_of({_call(loop, taken)}, y_train[rows]{smoothing})"
+    more = f", {settings.label_smoothing!r}" if settings.label_smoothing else ""
+    more += ", weights=class_weights" if settings.class_balance else ""
+    loss = f"loss_of({_call(loop, taken)}, y_train[rows]{more})"
     has_rate = settings.schedule is not None or bool(settings.warmup)
     inner = [
         "step += 1",

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from nbautoml.errors import RecipeError
 from nbautoml.spec.fit import LOSSES as NAMES
 from nbautoml.spec.objective import TASKS
-from nbautoml.train.losses import LOSS_TABLE, default_loss, loss_for
+from nbautoml.train.losses import LOSS_TABLE, class_weights, default_loss, loss_for
 
 N = 12
 
@@ -90,3 +90,30 @@ def test_loss_of_another_task_is_refused():
 def test_smoothing_without_labels_is_refused(loss):
     with pytest.raises(RecipeError, match="label_smoothing is"):
         loss_for("regression", loss, label_smoothing=0.1)
+
+
+def test_rows_weigh_as_torch_weighs_them_when_a_batch_is_all_rows(random):
+    scores, target = torch.randn(N, 3, generator=random), torch.arange(N) % 7 % 3
+    weights = class_weights(torch.bincount(target, minlength=3), 1.0)
+    ours = loss_for("multiclass", weights=weights)(scores, target)
+    assert ours.item() == pytest.approx(F.cross_entropy(scores, target, weight=weights).item())
+    assert (weights * torch.bincount(target, minlength=3)).sum().item() == pytest.approx(N)
+
+
+def test_one_score_and_two_are_weighed_alike(random):
+    two = torch.randn(N, 2, generator=random)
+    one, target = (two[:, 1] - two[:, 0]).unsqueeze(1), torch.arange(N) % 2
+    for name in ("bce", "cross_entropy"):
+        for smoothing in (0.0, 0.2):
+            loss = loss_for(
+                "binary", name, label_smoothing=smoothing, weights=torch.tensor([0.3, 2.0])
+            )
+            assert loss(one, target).item() == pytest.approx(loss(two, target).item(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("task", "loss"), [("regression", "mse"), ("regression", nn.L1Loss()), ("multilabel", None)]
+)
+def test_weights_without_classes_are_refused(task, loss):
+    with pytest.raises(RecipeError, match="class_balance is set"):
+        loss_for(task, loss, weights=torch.ones(2))

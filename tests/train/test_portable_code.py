@@ -198,6 +198,7 @@ def test_sets_known_by_name(name, trial):
         {"optimizer": "adamw", "weight_decay": 0.01, "schedule": "onecycle"},
         {"optimizer": "rmsprop", "schedule": "linear", "label_smoothing": 0.1},
         {"optimizer": "adagrad", "schedule": "step"},
+        {"optimizer": "momentum", "class_balance": 1.0},
         {"optimizer": "adam", "warmup": 0.3, "seed": 2**31 + 5},
         {"amp": True},
     ],
@@ -219,6 +220,22 @@ def test_metrics_of_two_classes(metric, n_out, trial, table):
     y = np.where(score > 0, "yes", "no")
     made = trial(
         (X, y), arguments={"n_in": 5, "n_out": n_out}, metric=metric, names={"X": X, "y": y}
+    )
+    made.check()
+
+
+@pytest.mark.parametrize("n_out", [1, 2])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_rare_classes_that_weigh_more(n_out, smoothing, trial, table):
+    X, score, _ = table
+    y = np.where(score > 1, "yes", "no")
+    made = trial(
+        (X, y),
+        arguments={"n_in": 5, "n_out": n_out},
+        metric="loss",
+        names={"X": X, "y": y},
+        class_balance=0.5,
+        label_smoothing=smoothing,
     )
     made.check()
 

@@ -39,6 +39,7 @@ def twelve(bench):
             schedule=(None, "cosine", "linear", "step", "onecycle")[at % 5],
             warmup=(0.0, 0.2)[at % 2],
             label_smoothing=(0.0, 0.1)[at % 2],
+            class_balance=(0.0, 0.5, 1.0)[at % 3],
         )
         for at in range(12)
     ]

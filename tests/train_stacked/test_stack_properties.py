@@ -60,6 +60,7 @@ trials = st.lists(
             "schedule": st.sampled_from([None, *SCHEDULES]),
             "warmup": st.sampled_from([0.0, 0.3]),
             "label_smoothing": st.sampled_from([0.0, 0.2]),
+            "class_balance": st.sampled_from([0.0, 0.7]),
         }
     ),
     min_size=1,

@@ -57,6 +57,33 @@ def test_losses_and_their_gradients(case, name, smoothing):
     torch.testing.assert_close(ours, theirs)
 
 
+WEIGHED = [case for case in LOSSES if case[0].startswith(("binary", "multiclass"))]
+
+
+@pytest.mark.parametrize(("case", "name"), WEIGHED)
+@pytest.mark.parametrize("smoothing", [(0.0, 0.0, 0.0), (0.0, 0.1, 0.3)])
+def test_losses_whose_rows_weigh_as_their_classes_do(case, name, smoothing):
+    task = case.split(maxsplit=1)[0]
+    torch.manual_seed(0)
+    make_output, make_target = TASKS[case]
+    output = make_output().requires_grad_()
+    target = torch.stack([make_target() for _ in range(K)])
+    weights = torch.rand(K, CLASSES[task]) + 0.1
+    share = torch.tensor(smoothing) if any(smoothing) else None
+    found = stacked_loss(task, name, share, weights)(output, target)
+    expected = [
+        loss_for(task, name, label_smoothing=smoothing[at], weights=weights[at])(
+            output[at], target[at]
+        )
+        for at in range(K)
+    ]
+    torch.testing.assert_close(found, torch.stack(expected))
+    assert not torch.allclose(found, stacked_loss(task, name, share)(output, target))
+    (ours,) = torch.autograd.grad(found.sum(), output, retain_graph=True)
+    (theirs,) = torch.autograd.grad(sum(expected), output)
+    torch.testing.assert_close(ours, theirs)
+
+
 def test_a_loss_of_the_users_own():
     output, target = torch.randn(K, B, 4), torch.randint(0, 4, (K, B))
     own = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0, 4.0]))

@@ -303,7 +303,7 @@ class StackedFit:
             slot.epoch += 1
             slot.log.start_epoch(before + 1, n_batches, setup.batch_sizes)
         return Epoch(
-            loss=group.loss([item.label_smoothing for item in settings]),
+            loss=group.loss(settings),
             updater=updater, grad=grad, noises={}, kept=list(weights.kept.values()), losses=[],
             deadline=time.perf_counter() + CHUNK_SECONDS,
         )  # fmt: skip
@@ -350,7 +350,7 @@ class StackedFit:
         tally = StackedTally(
             self._names, data.task, max(len(data.classes), 1), threshold_of(self._loss)
         )
-        loss = group.loss([0.0])
+        loss = group.loss()
         values = {**weights.kept, **weights.leaves}
         size = setup.settings.batch_size
         rows = max(size, eval_batch_size(data.spec, size) // self.width)

@@ -8,10 +8,12 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor
 
+from nbautoml.spec.fit import FitSettings
 from nbautoml.train.batches import TrainData, call_module, first_batch
 from nbautoml.train.frames import one_line
 from nbautoml.train.losses import Loss
 from nbautoml.train.seeds import isolated_rng
+from nbautoml.train.setup import weights_of_classes
 from nbautoml.train.stacked.losses import StackedLoss, stacked_loss
 from nbautoml.train.stacked.members import EVAL_ROWS, Member, Ready, ready
 from nbautoml.train.stacked.noise import Draws, Noise
@@ -32,8 +34,8 @@ def group_key(
     """Equal for trials that can share a stack.
 
     It holds the calls of a forward pass with all their constants, shapes and types of weights, batch
-    size, loss and precision. Optimiser, its settings, dropout rates, label smoothing and the number
-    of epochs are each trial's own.
+    size, loss and precision. Optimiser, its settings, dropout rates, label smoothing, weights of
+    classes and the number of epochs are each trial's own.
 
     Raises:
         CannotStack: this trial can share none.
@@ -138,12 +140,28 @@ class Group:
         now = self.program(n_rows, is_training=True).tape
         return resized(own, _noise_shapes(self._tape_of_first), _noise_shapes(now))
 
-    def loss(self, smoothing: Sequence[float]) -> StackedLoss:
-        """The training loss, each member with its label smoothing."""
+    def loss(self, settings: Sequence[FitSettings] = ()) -> StackedLoss:
+        """The loss, in training each member with its label smoothing and weights of classes."""
         device = self.setup.device
-        share = torch.tensor(list(smoothing), device=device) if any(smoothing) else None
+        smoothing = [one.label_smoothing for one in settings]
+        share = torch.tensor(smoothing, device=device) if any(smoothing) else None
         chosen = self.setup.settings.loss if self._loss is None else self._loss
-        return stacked_loss(self._data.task, chosen, share)
+        return stacked_loss(self._data.task, chosen, share, self._weights_of_classes(settings))
+
+    def _weights_of_classes(self, settings: Sequence[FitSettings]) -> Tensor | None:
+        if not any(one.class_balance for one in settings):
+            return None
+        known: dict[float, Tensor] = {}
+        rows = []
+        for one in settings:
+            if one.class_balance not in known:
+                found = weights_of_classes(self._data, one)
+                known[one.class_balance] = self._alike() if found is None else found
+            rows.append(known[one.class_balance])
+        return torch.stack(rows)
+
+    def _alike(self) -> Tensor:
+        return torch.ones(len(self._data.classes), device=self.setup.device)
 
     def program(self, n_rows: int, *, is_training: bool) -> Program:
         """The program for batches of a size; taped when it is first asked for."""
@@ -209,11 +227,10 @@ class Group:
         )
         inputs = [torch.stack([item, item]) for item in tensors_of(first.inputs)]
         target = torch.stack([first.target, first.target])
-        smoothing = member.settings.label_smoothing
         program = self._programs[True, setup.batch_sizes[0]]
         with setup.precision.autocast():
             output = program(inputs, stacked, noise.draw([1, 1]))
-            loss = self.loss([smoothing, smoothing])(output, target)
+            loss = self.loss([member.settings, member.settings])(output, target)
         found = torch.autograd.grad(loss.sum(), list(leaves.values()), allow_unused=True)
         _compare("output", output[0], first.output, setup.precision.dtype)
         # A bias before a batch norm has a gradient of mere rounding: what is small beside the
@@ -242,9 +259,7 @@ class Group:
         with setup.precision.autocast():
             inputs = [item.unsqueeze(0) for item in tensors_of(entering.inputs)]
             output = program(inputs, stacked, noise.draw([1]))
-            loss = self.loss([member.settings.label_smoothing])(
-                output, entering.target.unsqueeze(0)
-            )
+            loss = self.loss([member.settings])(output, entering.target.unsqueeze(0))
         found = torch.autograd.grad(loss.sum(), list(leaves.values()), allow_unused=True)
         dtype = setup.precision.dtype
         _compare("padded output", output[0], entering.output, dtype)

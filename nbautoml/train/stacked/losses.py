@@ -22,13 +22,16 @@ StackedLoss = Callable[[Tensor, Tensor], Tensor]
 """``loss(outputs, targets) -> (K,)``, each the mean over its own batch."""
 
 
-def stacked_loss(task: str, loss: str | Loss | None, smoothing: Tensor | None) -> StackedLoss:
+def stacked_loss(
+    task: str, loss: str | Loss | None, smoothing: Tensor | None, weights: Tensor | None = None
+) -> StackedLoss:
     """The loss of a stack.
 
     Args:
         task: "binary", "multiclass", "multilabel" or "regression".
         loss: a name, a user's own for one trial, or None for the task's.
         smoothing: each trial's label smoothing, ``(K,)``; None where no trial smooths.
+        weights: of rows by their class, each trial's own, ``(K, classes)``; None: all are alike.
     """
     if callable(loss):
         one = loss_for(task, loss)
@@ -40,10 +43,10 @@ def stacked_loss(task: str, loss: str | Loss | None, smoothing: Tensor | None) -
         output, target = _aligned(output, target, task)
         has_classes = output.shape != target.shape
         if name == "nll":
-            return _nll(output, target, smoothing)
+            return _nll(output, target, smoothing, weights)
         if name in {"cross_entropy", "bce"}:
             kind = _cross_entropy if has_classes else _bce
-            return kind(output, target, smoothing)
+            return kind(output, target, smoothing, weights)
         return _mean(_PLAIN[name](output, target, reduction="none"))
 
     return call
@@ -70,46 +73,67 @@ def _mean(values: Tensor) -> Tensor:
     return values.flatten(1).mean(1)
 
 
-def _bce(output: Tensor, target: Tensor, smoothing: Tensor | None) -> Tensor:
+def _by_row(weights: Tensor, target: Tensor) -> Tensor:
+    """Weights of rows, in the target's shape."""
+    return weights.gather(1, target.flatten(1).long()).view(target.shape)
+
+
+def _bce(
+    output: Tensor, target: Tensor, smoothing: Tensor | None, weights: Tensor | None
+) -> Tensor:
+    by_row = None if weights is None else _by_row(weights, target)
     if smoothing is not None:
         share = smoothing.view(-1, *(1,) * (target.ndim - 1))
         target = target * (1.0 - share) + share / 2.0
-    return _mean(F.binary_cross_entropy_with_logits(output, target, reduction="none"))
+    return _mean(F.binary_cross_entropy_with_logits(output, target, by_row, reduction="none"))
 
 
-def _nll(output: Tensor, target: Tensor, smoothing: Tensor | None) -> Tensor:
-    loss = -_mean(output.gather(2, target.unsqueeze(2)))
+def _nll(
+    output: Tensor, target: Tensor, smoothing: Tensor | None, weights: Tensor | None
+) -> Tensor:
+    rows = -output.gather(2, target.unsqueeze(2)).squeeze(2)
     if smoothing is not None:
-        loss = (1.0 - smoothing) * loss - smoothing * _mean(output)
-    return loss
+        share = smoothing.view(-1, *(1,) * (rows.ndim - 1))
+        rows = (1.0 - share) * rows - share * output.mean(2)
+    return _mean(rows if weights is None else _by_row(weights, target) * rows)
 
 
-def _cross_entropy(output: Tensor, target: Tensor, smoothing: Tensor | None) -> Tensor:
+def _cross_entropy(
+    output: Tensor, target: Tensor, smoothing: Tensor | None, weights: Tensor | None
+) -> Tensor:
     n, n_rows, n_classes = output.shape[:3]
     # (K, classes, rows): what lies behind the classes counts as rows.
     scores = output.reshape(n, n_rows, n_classes, -1).transpose(1, 2).reshape(n, n_classes, -1)
-    loss: Tensor = _CrossEntropy.apply(scores.float(), target.reshape(n, 1, -1), smoothing)  # type: ignore[no-untyped-call]
+    labels = target.reshape(n, 1, -1)
+    by_row = None if weights is None else _by_row(weights, labels)
+    loss: Tensor = _CrossEntropy.apply(scores.float(), labels, smoothing, by_row)  # type: ignore[no-untyped-call]
     return loss
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, target: Tensor, smoothing: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, scores: Tensor, target: Tensor, smoothing: Tensor | None, by_row: Tensor | None
+    ) -> Tensor:
         logs = F.log_softmax(scores, 1)
-        loss = logs.gather(1, target).mean((1, 2)).neg_()
-        if smoothing is not None:
-            loss = (1.0 - smoothing) * loss - smoothing * logs.mean((1, 2))
+        share = None if smoothing is None else smoothing.view(-1, 1, 1)
+        rows = logs.gather(1, target).neg_()
+        if share is not None:
+            rows = (1.0 - share) * rows - share * logs.mean(1, keepdim=True)
+        if by_row is not None:
+            rows = rows * by_row
+        loss = rows.mean((1, 2))
         if ctx.needs_input_grad[0]:
             grad = logs.exp_()
             hit = grad.new_full((), -1.0).expand_as(target)
-            if smoothing is not None:
-                share = smoothing.view(-1, 1, 1)
+            if share is not None:
                 hit = (share - 1.0).expand_as(target)
                 grad.sub_(share / grad.shape[1])
-            ctx.save_for_backward(grad.scatter_add_(1, target, hit))
+            grad.scatter_add_(1, target, hit)
+            ctx.save_for_backward(grad if by_row is None else grad.mul_(by_row))
         return loss
 
     @staticmethod
-    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None, None]:
         (grad,) = ctx.saved_tensors
-        return grad * (given / grad.shape[2]).view(-1, 1, 1), None, None
+        return grad * (given / grad.shape[2]).view(-1, 1, 1), None, None, None
