@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from nbautoml.spec import Choice, Space
 from nbautoml.spec.objective import Objective
+from nbautoml.widgets.labels import printable
 from nbautoml.widgets.report import report_html
 from nbautoml.widgets.report_style import SCRIPT, STYLE
 from nbautoml.widgets.snapshot import build_snapshot
 
+TAGS = set(
+    "body button circle code div figure h1 h2 h3 head header html line main meta p pre rect script section span style svg table tbody td text th thead title tr".split()
+)
 VOID = {"meta", "br", "img", "hr"}
-PAYLOAD = '"></script></style></pre></title><script>alert(1)</script><img src=x onerror=alert(1)>'
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+TEXTS = [
+    '"></script></style></pre></title><script>alert(1)</script><img src=x onerror=alert(1)>',
+    *json.loads((FIXTURES / "hostile_texts.json").read_text(encoding="utf-8")),
+]
 
 
 class Read(HTMLParser):
@@ -103,33 +113,44 @@ def test_report_is_the_same_for_the_same_run(record):
     assert report_html(snapshot, record.recipe, "") == report_html(snapshot, record.recipe, "")
 
 
-def test_report_escapes_whatever_it_shows(new_record):
+def report_that_says(new_record, text: str) -> str:
+    """A report of a run that says this wherever something can be said."""
+    metric = " ".join(text.split())
     record = new_record(
-        "safe",
-        space=Space({"optimizer": Choice(PAYLOAD, "sgd")}),
-        objectives=(Objective(PAYLOAD, "maximize"),),
-        fixed={PAYLOAD: PAYLOAD},
-        versions={PAYLOAD: PAYLOAD},
-        sampler=PAYLOAD,
-        stopper=PAYLOAD,
+        f"safe {len(text)}",
+        space=Space({"optimizer": Choice(text, "sgd")}),
+        objectives=(Objective(metric, "maximize"),),
+        fixed={text: text},
+        versions={text: text},
+        sampler=text,
+        stopper=text,
     ).begin()
-    record.plan(0, {"optimizer": PAYLOAD, PAYLOAD: PAYLOAD})
+    record.plan(0, {"optimizer": text, text: text})
     record.start(0)
-    record.end(0, 0.5, metrics={PAYLOAD: 0.1})
+    record.end(0, 0.5, metrics={text: 0.1})
     record.plan(1)
     record.start(1)
-    record.end(1, None, "failed", error=PAYLOAD)
+    record.end(1, None, "failed", error=text)
     snapshot = build_snapshot(record.folder, limit_bytes=None)
-    for field in ("name", "state", "message", "data"):
-        snapshot["header"][field] = PAYLOAD
-    report = report_html(
-        snapshot, record.recipe, PAYLOAD, importance={PAYLOAD: 1.0}, failures={1: PAYLOAD}
-    )
-    read = Read(report)
+    for field in ("name", "state", "message", "data", "task", "device", "plan"):
+        snapshot["header"][field] = text
+    return report_html(snapshot, record.recipe, text, importance={text: 1.0}, failures={1: text})
+
+
+def test_report_is_drawn_with_few_tags(new_record):
+    assert set(Read(report_that_says(new_record, "plain")).tags) == TAGS
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_report_escapes_whatever_it_shows(new_record, text):
+    read = Read(report_that_says(new_record, text))
+    assert set(read.tags) <= TAGS
     assert read.tags.count("script") == 1
     assert read.texts["script"] == SCRIPT
-    assert "img" not in read.tags
     assert not [name for name, _ in read.attributes if name.startswith("on")]
+    assert {"src", "href", "action", "style", "srcdoc"}.isdisjoint(dict(read.attributes))
+    shown = " ".join(printable(text).split())[:15]
+    assert shown in " ".join(read.texts["code"].split())
 
 
 def test_report_of_a_run_without_trials_is_whole(new_record):

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import nbformat
@@ -20,24 +21,9 @@ from nbautoml.widgets.snapshot import build_snapshot
 from nbautoml.widgets.static import mime_bundle, to_html, to_text
 from nbautoml.widgets.svg import PALETTE, Axis, Plot, ticks
 
-HOSTILE = [
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "javascript:alert(1)",
-    "' onmouseover='alert(1)",
-    "</svg><script>alert(1)</script>",
-    "</title></style></textarea><svg/onload=alert(1)>",
-    "<!--",
-    "]]><x>",
-    "&lt;b&gt; {{7*7}} ${7*7}",
-    "\u202egnp.exe\u202c",
-    "nul\x00 and \x1b[31mred\x1b[0m",
-    "emoji 🎉 and 中文",
-    "__proto__",
-    '=HYPERLINK("http://evil")',
-    "two\nlines",
-    "x" * 400,
-]
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+HOSTILE = json.loads((FIXTURES / "hostile_texts.json").read_text(encoding="utf-8"))
+NUMBERS = [f"text-{n}" for n in range(len(HOSTILE))]
 TAGS = {"div", "b", "i", "table", "tr", "td", "img"}
 SVG_TAGS = {"svg", "title", "line", "text", "polyline", "polygon", "circle"}
 
@@ -97,20 +83,20 @@ def hostile(new_record):
     return make
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", HOSTILE, ids=NUMBERS)
 def test_html_holds_no_tag_and_no_attribute_of_a_name(hostile, text):
     read = Read(to_html(hostile(text)))
     assert set(read.tags) <= TAGS
     assert {name for name, _ in read.attributes} <= {"src", "alt"}
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", HOSTILE, ids=NUMBERS)
 def test_html_shows_the_name_as_text(hostile, text):
     shown = " ".join(printable(text).split())[:50]
     assert shown in Read(to_html(hostile(text))).text
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", HOSTILE, ids=NUMBERS)
 def test_pictures_hold_only_drawing_and_text(hostile, text):
     for picture in Read(to_html(hostile(text))).pictures():
         for node in picture.iter():
@@ -118,7 +104,7 @@ def test_pictures_hold_only_drawing_and_text(hostile, text):
             assert not any(name.startswith("on") or "href" in name for name in node.attrib)
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", HOSTILE, ids=NUMBERS)
 def test_terminal_gets_no_character_that_acts(hostile, text):
     shown = to_text(hostile(text))
     assert not [char for char in shown if char != "\n" and not char.isprintable()]
