@@ -18,9 +18,36 @@ from nbautoml.widgets.report import report_html
 from nbautoml.widgets.report_style import SCRIPT, STYLE
 from nbautoml.widgets.snapshot import build_snapshot
 
-TAGS = set(
-    "body button circle code div figure h1 h2 h3 head header html line main meta p pre rect script section span style svg table tbody td text th thead title tr".split()
-)
+TAGS = {
+    "html",
+    "head",
+    "meta",
+    "title",
+    "style",
+    "body",
+    "header",
+    "main",
+    "section",
+    "div",
+    "p",
+    "span",
+}
+TAGS |= {
+    "h1",
+    "h2",
+    "h3",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "pre",
+    "code",
+    "button",
+    "script",
+}
+TAGS |= {"figure", "svg", "line", "circle", "rect", "text"}
 VOID = {"meta", "br", "img", "hr"}
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TEXTS = [
