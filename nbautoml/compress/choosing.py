@@ -6,7 +6,17 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nbautoml.compress.limits import LATENCY, SIZE, SPREAD, STORED, Limits, Picked, chosen_by, pick
+from nbautoml.compress.limits import (
+    LATENCY,
+    SIZE,
+    SPREAD,
+    STORED,
+    Limits,
+    Picked,
+    beyond,
+    chosen_by,
+    pick,
+)
 from nbautoml.spec.objective import Objective
 from nbautoml.store import TrialRow
 
@@ -58,7 +68,7 @@ def verdicts(
         row = (
             next(one for one in having if one.number == chosen.number)
             if is_kept
-            else _telling(having, name, objectives, limits, base)
+            else _telling(having, name, objectives, limits, origin)
         )
         if row.number in told:
             continue  # the sentence about this model names the technique
@@ -66,7 +76,7 @@ def verdicts(
         told.add(row.number)
         names_of_row = (name, *(other for other in _parts(row.params) if other != name))
         company = f" with {', '.join(names_of_row[1:])}" if names_of_row[1:] else ""
-        ending = "kept" if is_kept else _why_not(row, objectives, limits, base)
+        ending = "kept" if is_kept else _why_not(row, objectives, limits, origin)
         text = f"{name}{company}: {sentence} (trial {row.number}): {ending}"
         found.append(TechniqueVerdict(name, is_kept=is_kept, text=text))
     return found
@@ -91,24 +101,22 @@ def _telling(
     name: str,
     objectives: tuple[Objective, ...],
     limits: Limits,
-    base: Mapping[str, float],
+    origin: TrialRow,
 ) -> TrialRow:
     """The trial that says most about a technique: it alone, else within the limits, else any."""
 
     def order(row: TrialRow) -> tuple[bool, float, int]:
-        broken = limits.broken(
-            chosen_by(row, objectives), objectives[0], base[objectives[0].metric]
-        )
+        broken = beyond(row, origin, objectives, limits)
         return (_parts(row.params) != (name,), sum(broken.values()), row.number)
 
     return min(rows, key=order)
 
 
 def _why_not(
-    row: TrialRow, objectives: tuple[Objective, ...], limits: Limits, base: Mapping[str, float]
+    row: TrialRow, objectives: tuple[Objective, ...], limits: Limits, origin: TrialRow
 ) -> str:
-    figures = chosen_by(row, objectives)
-    broken = limits.broken(figures, objectives[0], base[objectives[0].metric])
+    figures, base = chosen_by(row, objectives), chosen_by(origin, objectives)
+    broken = beyond(row, origin, objectives, limits)
     if broken:
         return f"not kept, beyond the limit of {', '.join(broken)}"
     if figures.get(LATENCY, 0) > base.get(LATENCY, math.inf) * (1 + _NOTABLE):

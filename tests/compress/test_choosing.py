@@ -169,6 +169,41 @@ def test_rows_that_the_search_did_not_see_decide() -> None:
     assert text.endswith("(by 1,200 validation rows that the search did not see)")
 
 
+def test_a_model_that_is_lucky_on_the_held_out_half_must_keep_the_limit_on_all_rows() -> None:
+    rows = [
+        row(0, 0.97, 1.0, 800, pruning="off"),
+        row(1, 0.94, 0.2, 100, pruning="channels"),  # by the seen half beyond the limit
+        row(2, 0.965, 0.3, 200, pruning="channels"),
+    ]
+    for one, accuracy in zip(rows, (0.97, 0.965, 0.965), strict=True):
+        one.metrics = {"held_out_accuracy": accuracy}
+    found = pick(rows, OBJECTIVES, Limits(max_drop=0.01))
+    assert found is not None
+    assert found.number == 2
+    texts = {v.name: v.text for v in verdicts(rows[:2], OBJECTIVES, Limits(max_drop=0.01))}
+    assert texts["channels"].endswith("not kept, beyond the limit of accuracy")
+
+
+@pytest.mark.parametrize(
+    ("ms", "spread", "number"),
+    [(0.255, 0.0, 2), (0.26, 0.0, 1), (0.26, 0.02, 2), (0.27, 0.2, 1)],
+    ids=["the clock's 2 %", "beyond it", "within the spread", "no spread excuses 8 %"],
+)
+def test_of_times_that_the_clock_cannot_tell_apart_the_smaller_file_is_taken(
+    ms: float, spread: float, number: int
+) -> None:
+    rows = [
+        row(0, 0.98, 1.0, 800, pruning="off"),
+        row(1, 0.975, 0.25, 200, pruning="channels"),
+        row(2, 0.975, ms, 198, pruning="channels", quantization="fp16"),
+    ]
+    for one in rows:
+        one.metrics = {"latency_spread_ms": spread}
+    found = pick(rows, OBJECTIVES, Limits(max_drop=0.01))
+    assert found is not None
+    assert found.number == number
+
+
 def test_nothing_is_picked_before_the_original_is_measured() -> None:
     assert pick([FAST], OBJECTIVES, Limits()) is None
 
