@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -128,6 +129,17 @@ class RunFolder:
         """
         if path.exists():
             raise StoreError(f"{path} exists already")
+        try:
+            return cls._fill(path, recipe, capsule, files)
+        except BaseException:
+            # Half a run would be listed as one that waits, and keep its name.
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+
+    @classmethod
+    def _fill(
+        cls, path: Path, recipe: Recipe, capsule: Savable | None, files: Mapping[str, bytes]
+    ) -> RunFolder:
         make_folder(path)
         for name in ("capsule", "artifacts", "inbox"):
             make_folder(path / name)

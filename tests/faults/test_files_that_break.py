@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import itertools
 import json
 import os
 import random
@@ -131,12 +132,83 @@ def test_f25_a_checkpoint_under_the_name_of_another_trials_is_refused(folder, tr
 
 # -- calls of the system that fail ------------------------------------------------------------
 
-CALLS = ("open", "fsync", "replace", "rename", "write", "link", "mkdir")
+NUMBERS = itertools.count()
 JOBS = {
     "a file of a run": lambda folder: save_artifact(folder, b"x" * 5000, "weights", 0),
+    "a copy": lambda folder: save_artifact(folder, folder.path / "recipe.json", "recipe"),
     "a command": lambda folder: folder.inbox.drop(Pause()),
-    "a run": lambda folder: Home(folder.path.parents[1]).create_run(tiny_recipe("second"), None),
+    "a run": lambda folder: home_of(folder).create_run(
+        tiny_recipe(f"run_{next(NUMBERS)}"), None, {"model.bin": b"y" * 5000}
+    ),
 }
+# What each job asks of the system, all of which must be told when it fails. A command is not synced.
+ASKS = {
+    "a file of a run": {"open", "write", "fsync", "replace"},
+    "a copy": {"open", "write", "fsync", "replace"},
+    "a command": {"open", "write", "replace"},
+    "a run": {"open", "write", "fsync", "replace", "mkdir"},
+}
+
+
+# Only what changes something: a run that cannot be read is no hindrance for another, and `mkdir`
+# of a folder that is there already is Python's way of asking for it.
+COUNTS = {
+    "open": lambda place, flags, *_: flags & (os.O_WRONLY | os.O_RDWR) or Path(place).is_dir(),
+    "mkdir": lambda place, *_: not Path(place).is_dir(),
+}
+
+
+class FailingCalls:
+    """Makes the n-th call of one kind fail; a write takes half of its data first, as a full disk does."""
+
+    def __init__(self, name: str, nth: int, error: OSError) -> None:
+        self.name, self.nth, self.error = name, nth, error
+        self.n_called = 0
+
+    def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        if self.name == "write":
+            real_open = os.fdopen
+            monkeypatch.setattr(
+                os, "fdopen", lambda *words, **more: FailingFile(real_open(*words, **more), self)
+            )
+            return
+        real = getattr(os, self.name)
+
+        def call(place, *words, **more):
+            if self.name not in COUNTS or COUNTS[self.name](place, *words):
+                self.count()
+            return real(place, *words, **more)
+
+        monkeypatch.setattr(os, self.name, call)
+
+    def count(self) -> None:
+        self.n_called += 1
+        if self.n_called == self.nth:
+            raise self.error
+
+
+class FailingFile:
+    """A file object whose `write` may fail."""
+
+    def __init__(self, file, calls: FailingCalls) -> None:
+        self._file, self._calls = file, calls
+
+    def write(self, data):
+        try:
+            self._calls.count()
+        except OSError:
+            self._file.write(data[: len(data) // 2])
+            raise
+        return self._file.write(data)
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._file.close()
 
 
 def files_of(folder: RunFolder) -> dict[str, bytes]:
@@ -144,48 +216,46 @@ def files_of(folder: RunFolder) -> dict[str, bytes]:
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in root.rglob("*")
-        if path.is_file() and not path.name.startswith(".") and path.name != "owner.lock"
+        if path.is_file() and path.name not in {"owner.lock", "names.lock"}
     }
 
 
-@pytest.mark.parametrize("code", ["EIO", "EDQUOT", "EROFS"])
+@pytest.mark.parametrize("code", ["EIO", "EDQUOT", "EROFS", "ENOSPC"])
 @pytest.mark.parametrize("job", JOBS)
-def test_f23_a_call_that_fails_is_an_error_in_words_and_leaves_nothing_half_made(
-    folder, monkeypatch, job, code
-):
-    JOBS["a file of a run"](folder)  # something that must stay as it is
-    n_failed = 0
-    for name in CALLS:
-        real = getattr(os, name)
+def test_f23_a_call_that_fails_is_an_error_in_words_and_leaves_nothing_half_made(folder, job, code):
+    for ready in JOBS.values():
+        ready(folder)  # keys and folders that are made once, and what must stay as it is
+    failed, number = set(), getattr(errno, code)
+    for name in ("open", "write", "fsync", "replace", "mkdir"):
         for nth in range(1, 200):
-            before, n_called = files_of(folder), 0
-
-            def failing(*words, real=real, nth=nth, **more):
-                nonlocal n_called
-                n_called += 1
-                if n_called == nth:
-                    raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
-                return real(*words, **more)
-
-            monkeypatch.setattr(os, name, failing)
-            try:
-                JOBS[job](folder)
-                said = None
-            except NbAutomlError as error:
-                said = error
-            monkeypatch.setattr(os, name, real)
-            if n_called < nth:
+            before, n_runs = files_of(folder), len(home_of(folder).runs())
+            calls = FailingCalls(name, nth, OSError(number, os.strerror(number)))
+            with pytest.MonkeyPatch.context() as patched:
+                calls.patch(patched)
+                said = told_by(lambda: JOBS[job](folder))
+            if calls.n_called < nth:
                 break  # it calls it less often
-            if said is None:
-                continue  # it could do without
-            n_failed += 1
+            assert said is not None, f"call {nth} of {name} failed, and nobody was told"
             assert said.hint, said.message
+            failed.add(name)
             after = files_of(folder)
-            assert {name: after.get(name) for name in before} == before
-            assert not [
-                info.problem for info in Home(folder.path.parents[1]).runs() if info.problem
-            ]
-    assert n_failed > 0
+            assert {path: after.get(path) for path in before} == before
+            assert not [path for path in after if path.endswith(".tmp")]
+            assert len(home_of(folder).runs()) == n_runs
+            assert not [info.problem for info in home_of(folder).runs() if info.problem]
+    assert failed == ASKS[job]
+
+
+def home_of(folder: RunFolder) -> Home:
+    return Home(folder.path.parents[1])
+
+
+def told_by(job) -> NbAutomlError | None:
+    try:
+        job()
+    except NbAutomlError as error:
+        return error
+    return None
 
 
 SUPPORT = Path(__file__).parents[1] / "support"
