@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from nbautoml.measure import call, layer_times
+from nbautoml.measure import call, flop_counter, layer_times
 
 __all__ = ["layers_table"]
 
@@ -75,7 +74,7 @@ def _described(
     module: nn.Module, bits: Mapping[str, int], example: Any, times: Mapping[str, float]
 ) -> dict[tuple[str, str], dict[str, float]]:
     """Figures of each layer with weights, by its name and kind."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), flop_counter() as counter:
         call(module.eval(), example)
     counts = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
     root = type(module).__name__

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         count_nonzero,
         count_weights,
         evaluating,
+        flop_counter,
         peak_memory,
         weight_bytes,
     )
@@ -47,6 +48,7 @@ _HOMES = {
     "count_nonzero": "counting",
     "count_weights": "counting",
     "evaluating": "counting",
+    "flop_counter": "counting",
     "peak_memory": "counting",
     "weight_bytes": "counting",
     "Meter": "energy",
@@ -93,6 +95,7 @@ __all__ = [
     "export_onnx",
     "extra",
     "fixed_threads",
+    "flop_counter",
     "held_file",
     "largest_difference",
     "latency",

@@ -37,6 +37,21 @@ class Scaled(nn.Module):
         return self.fc(x * self.gain)
 
 
+class Reads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.memory, self.out = nn.LSTM(4, 6, batch_first=True), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.out(self.memory(x)[0][:, -1])
+
+
+def test_the_multiplications_of_an_lstm_stand_in_its_row():
+    table = layers_table(Reads(), Reads(), {}, torch.zeros(1, 5, 4))["layers"]
+    macs = {row["name"]: row["after"]["macs"] for row in table}
+    assert macs == {"memory": 5 * 4 * 6 * (4 + 6), "out": 12}
+
+
 def test_a_layer_around_another_counts_its_own_share_alone():
     net = nn.Sequential(Scaled(), nn.Linear(6, 2))
     table = layers_table(net, net, {}, torch.zeros(1, 4))["layers"]

@@ -70,6 +70,42 @@ def test_macs_of_a_convolution_are_kernel_times_outputs():
     assert count_macs(small_cnn(), torch.zeros(1, 1, 8, 8)).value == 36 * 4 * 9 + 144 * 3
 
 
+class Last(nn.Module):
+    """What a recurrent layer says at the end, through a linear one."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)[0]
+
+
+N_STEPS, N_ROWS, N_IN, HIDDEN = 7, 3, 5, 6
+A_STEP = HIDDEN * (N_IN + HIDDEN)  # of one gate of one row
+
+
+@pytest.mark.parametrize(
+    ("layer", "a_step"),
+    [
+        (nn.LSTM(N_IN, HIDDEN), 4 * A_STEP),
+        (nn.LSTM(N_IN, HIDDEN, batch_first=True), 4 * A_STEP),
+        (nn.LSTM(N_IN, HIDDEN, bias=False, bidirectional=True), 2 * 4 * A_STEP),
+        (nn.LSTM(N_IN, HIDDEN, num_layers=2), 4 * A_STEP + 4 * HIDDEN * 2 * HIDDEN),
+        (nn.LSTM(N_IN, HIDDEN, proj_size=2), 4 * HIDDEN * (N_IN + 2) + HIDDEN * 2),
+        (nn.GRU(N_IN, HIDDEN), 3 * A_STEP),
+        (nn.GRU(N_IN, HIDDEN, num_layers=2), 3 * A_STEP + 3 * HIDDEN * 2 * HIDDEN),
+        (nn.RNN(N_IN, HIDDEN), A_STEP),
+        (nn.RNN(N_IN, HIDDEN, bidirectional=True), 2 * A_STEP),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+def test_macs_of_a_recurrent_layer_are_its_matrices_once_a_step_and_row(layer, a_step):
+    shape = (N_ROWS, N_STEPS, N_IN) if layer.batch_first else (N_STEPS, N_ROWS, N_IN)
+    assert count_macs(Last(layer), torch.randn(shape)).value == N_STEPS * N_ROWS * a_step
+
+
 def test_peak_memory_falls_when_a_result_is_no_longer_needed():
     wide_then_narrow = nn.Sequential(nn.Linear(8, 1000), nn.Linear(1000, 8))
     both = peak_memory(wide_then_narrow, torch.zeros(100, 8)).value
