@@ -56,12 +56,13 @@ class Judged:
             quartiles of its calls), "size_bytes", "macs", "weights", "nonzero", "memory_bytes",
             "energy_mj" where this machine counts it, and "stored_bytes" of what is no file: its
             weights once entropy coded.
-        onnx: the file that would be deployed; None where the module cannot be exported.
+        opened: the file that would be deployed, in the session in which it was judged; None where the
+            module cannot be exported.
         notes: what people should know about the figures.
     """
 
     figures: dict[str, float]
-    onnx: bytes | None
+    opened: Exported | None
     notes: tuple[str, ...]
 
 
@@ -105,7 +106,7 @@ def judged(
     figures |= _latency(mine, theirs, with_rows(example, n_rows), original or {})
     figures |= _energy(mine, theirs, with_rows(example, n_rows), original or {}, notes)
     figures["size_bytes"] = float(own.n_bytes if own else _plain_bytes(piece.module))
-    return Judged(figures=figures, onnx=own.data if own else None, notes=tuple(notes))
+    return Judged(figures=figures, opened=own, notes=tuple(notes))
 
 
 def _exported(piece: Piece, example: Any, notes: list[str]) -> Exported | None:

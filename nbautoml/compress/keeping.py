@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nbautoml.compress.onnx_module import OnnxModule
 from nbautoml.compress.saved import dump_module, load_module
 from nbautoml.errors import CompressError
-from nbautoml.measure import largest_difference, open_onnx, with_rows
+from nbautoml.measure import Exported, largest_difference, open_onnx, parts_of, with_rows
 from nbautoml.store import save_artifact
 from nbautoml.train.batches import call_module, first_batch
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from nbautoml.compress.work import Shop
     from nbautoml.events import TaskContext
 
-__all__ = ["LAYERS", "MODEL", "ONNX", "keep"]
+__all__ = ["LAYERS", "MODEL", "ONNX", "check_file", "keep"]
 
 MODEL, ONNX, LAYERS = "model", "onnx", "layers"
 """Kinds of artifacts."""
@@ -49,13 +50,14 @@ def keep(piece: Piece, found: Judged, shop: Shop, trial: int, context: TaskConte
             context.run_folder, data, MODEL, trial, suffix=".safetensors", details=details
         )
     )
-    if found.onnx is not None:
+    if found.opened is not None:
+        file = found.opened.data
         if piece.onnx is None:
-            _check_exported(piece, found.onnx, example)
+            _check_exported(piece, file, example)
+        else:
+            check_file(found.opened, file, example)
         context.emit(
-            save_artifact(
-                context.run_folder, found.onnx, ONNX, trial, suffix=".onnx", details=details
-            )
+            save_artifact(context.run_folder, file, ONNX, trial, suffix=".onnx", details=details)
         )
     table = json.dumps(layers_of(piece, example)).encode()
     context.emit(save_artifact(context.run_folder, table, LAYERS, trial, suffix=".json"))
@@ -85,6 +87,21 @@ def _check_exported(piece: Piece, data: bytes, example: Any) -> None:
     if not worst <= TOLERANCE:
         raise CompressError(
             f"the exported file's answers differ from the module's by {worst:.2g} of the largest one"
+        )
+
+
+def check_file(judged: Exported, data: bytes, example: Any) -> None:
+    """A quantised file stands for the module: what a user is given must answer what was judged.
+
+    Raises:
+        CompressError: it does not.
+    """
+    answers = OnnxModule(data)(**dict(zip(judged.inputs, parts_of(example), strict=True)))
+    pairs = zip(judged(example), _parts(answers), strict=True)
+    if not all(torch.equal(a, b) for a, b in pairs):
+        raise CompressError(
+            "the quantised file does not give the same answers when it is opened again",
+            hint="its forward draws random numbers, or the file is damaged",
         )
 
 
