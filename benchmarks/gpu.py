@@ -78,7 +78,7 @@ def tuning(
                 alternate(ways, repeats=wanted, clock=clock),
                 [Goal(1 / goal, peer)],
                 method=(
-                    f"Random search over the learning rate, Adam, batches of {job.batch}, "
+                    f"The same learning rates for both, Adam, batches of {job.batch}, "
                     f"{job.epochs} epoch{'s' * (job.epochs > 1)}; from the call to the run's end, "
                     f"with a warm runner. Optuna: {n_peer} trials a repeat."
                 ),

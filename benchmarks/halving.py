@@ -147,7 +147,7 @@ def measure(*, is_quick: bool, clock: Clock) -> Iterator[Figure]:
             return by_us(job, current["seed"], Path(place))
 
         ways = {"nbautoml, ASHA": ours, PEER: lambda: by_optuna(job, current["seed"])}
-        values = alternate(ways, repeats=2 if is_quick else 9, clock=clock)
+        values = alternate(ways, repeats=2 if is_quick else 7, clock=clock)
     yield Figure(
         f"halving: time to {TARGET:.0%} validation accuracy on digits",
         "s",

@@ -61,11 +61,12 @@ def first_value_ms(data: Any, home: Path, *, is_warm: bool) -> float:
         epochs=50,
         batch_size=64,
         stopper="none",
-        executor="process",
         home=home,
     )
     with run.folder.reader() as reader:
         while not len(reader.points(limit=1)):
+            if run.state not in {"queued", "running"}:
+                raise RuntimeError(f"the run is {run.state} without a value: {run.message}")
             time.sleep(0.005)
     spent = (time.perf_counter() - begin) * 1000
     run.stop()

@@ -1,8 +1,8 @@
 """Whole runs: milliseconds a trial of ours and of four peers, same model, data, split sizes, epochs.
 
-Random search over the learning rate, no early stopping. Ours counts from the call to the end of
-the run (processes handed the run, data stored, planning, record, all of it), with a warm runner,
-as in a notebook whose `%load_ext` was a while ago; the first run of a process, which loads what a
+The same learning rates for everybody (`peers.rates`), no early stopping. Ours counts from the call to
+the end of the run (processes handed the run, data stored, planning, record, all of it), with a warm
+runner, as in a notebook whose `%load_ext` was a while ago; the first run of a process, which loads what a
 call needs, is made before.
 """
 
@@ -20,13 +20,13 @@ import peers
 from figures import Figure, Goal
 from models import Cnn, Mlp, digits, mnist
 from ours import finished, warmed
-from peers import Job
+from peers import SEED, Job, rates
 from turns import Clock, alternate
 
 OPTUNA = "Optuna and a plain loop"
 RAY, KERAS = "Ray Tune", "Keras Tuner, Keras on torch"
-# A repeat of Ray's takes a quarter of a minute, most of which is starting processes.
-N_RAY = 3
+# They have no goal, and a repeat of Ray's takes a quarter of a minute, most of it to start processes.
+N_RAY, N_KERAS = 2, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,8 @@ def by_us(job: Job, n_trials: int, home: Path, executor: str) -> float:
         batch_size=job.batch,
         optimizer="adam",
         sampler="random",
+        enqueue=[{"lr": rate} for rate in rates(n_trials)],
+        seed=SEED,
         stopper="none",
         executor=executor,
         device=job.device,
@@ -85,7 +87,7 @@ def _mlp(home: Path, clock: Clock, *, is_quick: bool) -> Figure:
     return _figure(
         f"tuning: a trial of {n}, MLP on digits",
         Job(Mlp, digits(), epochs=10),
-        Sizes(ours=n, optuna=n // 2, ray=n, keras=2 if is_quick else 4),
+        Sizes(ours=n, optuna=n // 4, ray=n, keras=2),
         home,
         clock,
         executors=("auto", "process"),
@@ -142,7 +144,7 @@ def _figure(
         )
     if not any("Keras" in note for note in notes):
         ways[KERAS] = lambda: peers.by_keras_tuner(job, sizes.keras)
-        wanted[KERAS] = repeats
+        wanted[KERAS] = min(repeats, N_KERAS)
     values = alternate(ways, repeats=wanted, clock=clock)
     notes.insert(0, _rates(values))
     return Figure(name, "ms", values, goals, method=_method(job, sizes), notes=notes)
@@ -156,7 +158,7 @@ def _rates(values: Mapping[str, Sequence[float]]) -> str:
 def _method(job: Job, sizes: Sizes) -> str:
     return (
         f"{job.epochs} epoch{'s' * (job.epochs > 1)} of {len(job.data[0]) * 4 // 5:,} rows in "
-        f"batches of {job.batch}, Adam, validation after each; random search over the learning "
-        f"rate. Trials a repeat: nbautoml {sizes.ours}, Optuna {sizes.optuna}, Ray Tune "
+        f"batches of {job.batch}, Adam, validation after each; the same learning rates for all, "
+        f"drawn once. Trials a repeat: nbautoml {sizes.ours}, Optuna {sizes.optuna}, Ray Tune "
         f"{sizes.ray}, Keras Tuner {sizes.keras}; two at once in Ray Tune and nbautoml."
     )
