@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nbautoml.api.trials import no_best
 from nbautoml.compress.choosing import TechniqueVerdict, summary, verdicts
 from nbautoml.compress.limits import Limits, pick
+from nbautoml.compress.table import words_of
 from nbautoml.errors import NbAutomlError
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def verdicts_of(name: str, recipe: Recipe, rows: Sequence[TrialRow]) -> Verdicts
     _, about = summary(
         rows, recipe.objectives, limits, n_held_out=int(recipe.settings.get("n_held_out", 0))
     )
-    return Verdicts(verdicts(rows, recipe.objectives, limits), about)
+    named = words_of(recipe.settings)
+    return Verdicts(verdicts(rows, recipe.objectives, limits, named), about)
 
 
 def layers_frame(folder: RunFolder, recipe: Recipe, trial: int) -> pd.DataFrame:

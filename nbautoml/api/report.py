@@ -33,6 +33,7 @@ def write_report(run: Run, path: Path) -> Path:
         _code(run),
         importance=_importance(run),
         failures=_failures(run),
+        verdicts=_verdicts(run),
     )
     try:
         target.write_text(text, encoding="utf-8", errors="replace")
@@ -50,6 +51,13 @@ def _importance(run: Run) -> dict[str, float] | None:
 
     trials = trials_with_curves(run.folder, run.recipe)
     return importances(trials, run.recipe.objectives[0], run.recipe.space) or None
+
+
+def _verdicts(run: Run) -> list[str]:
+    """What a compression says of its pick, and of each technique."""
+    if run.kind != "compress":
+        return []
+    return [run.verdicts.about, *(verdict.text for verdict in run.verdicts)]
 
 
 def _failures(run: Run) -> dict[int, str]:

@@ -17,6 +17,7 @@ from nbautoml.compress.limits import (
     chosen_by,
     pick,
 )
+from nbautoml.compress.space import COMPRESSED
 from nbautoml.spec.objective import Objective
 from nbautoml.store import TrialRow
 
@@ -44,23 +45,38 @@ class TechniqueVerdict:
 
 
 def verdicts(
-    rows: Sequence[TrialRow], objectives: tuple[Objective, ...], limits: Limits
+    rows: Sequence[TrialRow],
+    objectives: tuple[Objective, ...],
+    limits: Limits,
+    named: Sequence[str] = (),
 ) -> list[TechniqueVerdict]:
-    """A sentence about each technique that was tried; of several that speak of one model, one for all."""
+    """A sentence about each technique that was tried; of several that speak of one model, one for all.
+
+    Args:
+        rows: trials of the run; those that failed say why.
+        objectives: of the run.
+        limits: that its models must keep to.
+        named: words of the techniques that were asked for, where it is no search.
+    """
+
+    def parts_of(row: TrialRow) -> tuple[str, ...]:
+        is_named = row.params.get("version") == COMPRESSED
+        return tuple(named) if is_named else _parts(row.params)
+
     done = [row for row in rows if row.state == "complete"]
     origin = next((row for row in done if row.number == 0), None)
     chosen = pick(rows, objectives, limits)
     if origin is None or chosen is None:
         return []
     base = chosen_by(origin, objectives)
-    parts = _parts(next(row for row in rows if row.number == chosen.number).params)
+    parts = parts_of(next(row for row in rows if row.number == chosen.number))
     found: list[TechniqueVerdict] = []
     told: set[int] = set()
-    names = dict.fromkeys(name for row in rows for name in _parts(row.params))
+    names = dict.fromkeys(name for row in rows for name in parts_of(row))
     for name in names:
-        having = [row for row in done if name in _parts(row.params)]
+        having = [row for row in done if name in parts_of(row)]
         if not having:
-            errors = [row.error for row in rows if name in _parts(row.params) and row.error]
+            errors = [row.error for row in rows if name in parts_of(row) and row.error]
             text = f"{name}: failed, {errors[0].splitlines()[0]}" if errors else f"{name}: not run"
             found.append(TechniqueVerdict(name, is_kept=False, text=text))
             continue
@@ -74,7 +90,7 @@ def verdicts(
             continue  # the sentence about this model names the technique
         sentence = compared(chosen_by(row, objectives), base, objectives[0])
         told.add(row.number)
-        names_of_row = (name, *(other for other in _parts(row.params) if other != name))
+        names_of_row = (name, *(other for other in parts_of(row) if other != name))
         company = f" with {', '.join(names_of_row[1:])}" if names_of_row[1:] else ""
         ending = "kept" if is_kept else _why_not(row, objectives, limits, origin)
         text = f"{name}{company}: {sentence} (trial {row.number}): {ending}"

@@ -15,9 +15,10 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nbautoml.compress.choosing import summary
+from nbautoml.compress.choosing import summary, verdicts
 from nbautoml.compress.course import Course, Done
 from nbautoml.compress.families import shaping_of
 from nbautoml.compress.limits import Limits, figures_of
@@ -28,6 +29,7 @@ from nbautoml.compress.space import (
     original_point,
     presets,
 )
+from nbautoml.compress.table import words_of
 from nbautoml.errors import NbAutomlError
 from nbautoml.events import (
     Command,
@@ -56,6 +58,18 @@ HANDLER = "nbautoml.compress.work:compress_models"
 SAME_ERROR_LIMIT = 5
 
 
+@dataclass(frozen=True)
+class _Failed:
+    """A trial that failed, as `verdicts` reads it."""
+
+    number: int
+    params: dict[str, Any]
+    error: str
+    state: str = "failed"
+    values: tuple[float, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
 class CompressDriver:
     """Samples, hands out, judges. See `nbautoml.engine.driver.Driver` for what each call owes."""
 
@@ -79,6 +93,7 @@ class CompressDriver:
         )
         self._params: dict[int, dict[str, Any]] = {}
         self._done: dict[int, Done] = {}
+        self._failures: list[_Failed] = []
         self._again: deque[int] = deque()
         self._course = Course(
             recipe.space,
@@ -115,7 +130,7 @@ class CompressDriver:
                 continue
             self._n_ended += 1
             if row.state == "failed":
-                self._course.failed(row.params)
+                self._keep_failure(row.number, row.params, row.error)
             if row.state == "complete":
                 took_s = (row.ended_at or 0) - (row.started_at or 0)
                 self._course.learned(self._done[row.number], took_s)
@@ -235,7 +250,7 @@ class CompressDriver:
             self._study.tell(number, event.state, list(event.values) or None)
             self._note_failure(event)
             if event.state == "failed":
-                self._course.failed(self._params[number])
+                self._keep_failure(number, self._params[number], event.error)
             return []
         self._n_same_error = 0
         row = Done(number, self._params[number], event.values, event.metrics)
@@ -270,6 +285,10 @@ class CompressDriver:
             text=f"{how}, one model at a time a worker; {said}{held if self._n_held_out else ''}",
             details={"executor": "process", **self.choices, "limits": bounds, "baseline": shown},
         )
+
+    def _keep_failure(self, number: int, params: Mapping[str, Any], error: str) -> None:
+        self._course.failed(params)
+        self._failures.append(_Failed(number, dict(params), error))
 
     def _note_failure(self, event: TrialEnded) -> None:
         if event.trial == 0 and event.state == "failed":
@@ -308,7 +327,10 @@ class CompressDriver:
         )
         if chosen is None:
             return Verdict(state="failed", message=f"{text}: {self._last_error}".rstrip(": "))
-        return Verdict(state="finished", message=text)
+        rows = [*rows, *self._failures]
+        named = words_of(self._settings)
+        found = verdicts(rows, self._recipe.objectives, self._limits, named)
+        return Verdict(state="finished", message=text, lines=tuple(one.text for one in found))
 
     def _is_time_over(self) -> bool:
         return self._deadline is not None and self._clock() >= self._deadline

@@ -21,7 +21,7 @@ from nbautoml.compress.techniques import (
 )
 from nbautoml.errors import RecipeError
 
-__all__ = ["TECHNIQUES", "Work", "technique_from_json", "techniques_from", "work_of"]
+__all__ = ["TECHNIQUES", "Work", "technique_from_json", "techniques_from", "words_of", "work_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +112,16 @@ def technique_from_json(found: Mapping[str, Any]) -> Technique:
                 one_of(f"a setting of {name}", field, sorted(known))
             return work.config(**body)
     raise RecipeError(f"there is no technique {name!r} in this nbautoml")
+
+
+def words_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Words of the techniques that a recipe's settings name; none where it is a search.
+
+    >>> words_of({"techniques": [Quantization("int8").to_json()]})
+    ('quantize',)
+    """
+    found = settings.get("techniques", ())
+    return tuple(work_of(technique_from_json(one)).word for one in found)
 
 
 def techniques_from(

@@ -131,6 +131,7 @@ class RunLoop:
             verdict: Verdict | None = self._driver.verdict(len(self._in_hand))
             # A task whose trials have all ended may still have something to say.
             if verdict is not None and not self._in_hand and not self._task_of:
+                self._record([LogLine(text=line) for line in verdict.lines])
                 return verdict.state, verdict.message
             for message in self._pool.poll(POLL_S):
                 self._handle(message)

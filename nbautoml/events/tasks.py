@@ -117,10 +117,17 @@ class Obeyed:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """How a run ended: "finished" or "failed", with a line for people."""
+    """How a run ended, for people.
+
+    Attributes:
+        state: "finished" or "failed".
+        message: in one line.
+        lines: what else was found; the last lines of the run's log.
+    """
 
     state: str
     message: str
+    lines: tuple[str, ...] = ()
 
 
 class RunControl(Enum):

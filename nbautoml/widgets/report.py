@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nbautoml.spec.recipe import Recipe
@@ -50,6 +50,7 @@ def report_html(
     *,
     importance: Mapping[str, float] | None = None,
     failures: Mapping[int, str] | None = None,
+    verdicts: Sequence[str] = (),
 ) -> str:
     """The whole report.
 
@@ -59,6 +60,7 @@ def report_html(
         capsule_source: the code that was trained.
         importance: share of each parameter in the spread of the results, where it was computed.
         failures: by trial, the traceback of what went wrong: the newest few are enough.
+        verdicts: sentences about what was tried, the one about the whole first.
     """
     header = snapshot["header"]
     title = f"{one_line(header['name'], 100)} · nbautoml"
@@ -78,6 +80,7 @@ def report_html(
             "main",
             _cards(snapshot),
             _best(snapshot, recipe),
+            _verdicts(verdicts),
             _fronts(snapshot),
             _pictures(snapshot),
             _slices(snapshot, recipe),
@@ -162,6 +165,12 @@ def _best(snapshot: Snapshot, recipe: Recipe) -> Markup:
     if fixed:
         parts += [el("h3", "Fixed"), _pairs(fixed)]
     return _section(f"Best trial: {best['trial']}", *parts)
+
+
+def _verdicts(lines: Sequence[str]) -> Markup:
+    if not lines:
+        return Markup()
+    return _section("Verdicts", *(el("p", printable(line)) for line in lines))
 
 
 def _fronts(snapshot: Snapshot) -> Markup:

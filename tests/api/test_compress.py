@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import subprocess
 import sys
 from pathlib import Path
@@ -145,17 +146,28 @@ def test_words_train_for_as_many_passes_as_were_said(pruned):
     assert len(pruned.trial(1).curves.query("name == 'accuracy'")) == 1
 
 
+def test_techniques_that_were_named_get_one_sentence(pruned):
+    (verdict,) = pruned.verdicts
+    assert verdict.text.startswith("prune: ")
+    assert "(trial 1)" in verdict.text
+
+
 def test_the_model_is_left_as_it_was(weights_before, pruned, trained):
     assert pruned.state == "finished"
     after = trained.parameters()
     assert all(torch.equal(a, b) for a, b in zip(weights_before, after, strict=True))
 
 
-def test_each_technique_gets_a_sentence(trained, asked):
+def test_each_technique_gets_a_sentence_in_the_log_and_in_the_report_too(trained, asked, tmp_path):
     run = nbautoml.compress(trained, trials=5, epochs=1, max_drop=0.3, **asked)
     assert "trial" in run.verdicts.about
     assert len(run.verdicts) >= 2
     assert all(len(verdict.text) > 20 for verdict in run.verdicts)
+    texts = [verdict.text for verdict in run.verdicts]
+    with run.folder.reader() as reader:
+        assert [row.text for row in reader.logs()][-len(texts) :] == texts
+    page = html.unescape(run.report(tmp_path / "small.html").read_text(encoding="utf-8"))
+    assert all(text in page for text in [run.message, *texts])
     assert run.best.number in set(run.trials["number"])
 
 

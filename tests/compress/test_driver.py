@@ -13,7 +13,7 @@ import pytest
 from nbautoml.compress import Technique
 from nbautoml.compress.driver import CompressDriver
 from nbautoml.compress.families import shaping_of
-from nbautoml.compress.space import QUANTIZED, space_for, techniques_of
+from nbautoml.compress.space import QUANTIZED, original_point, space_for, techniques_of
 from nbautoml.events import LogLine, PlanChosen, TrialEnded
 from nbautoml.spec import Budget, Objective, Space
 from nbautoml.spec.choice import Choice
@@ -264,6 +264,28 @@ def test_the_end_says_what_was_found() -> None:
     assert verdict is not None
     assert verdict.state == "finished"
     assert "smaller" in verdict.message
+    assert any("channels" in line and line.endswith(": kept") for line in verdict.lines)
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_the_end_says_also_what_failed(is_resumed: bool) -> None:
+    space = space_for(GROUPS, n_epochs=8, forms=("int8_static",), among=("quantize",))
+    driver = started(n_trials=2, space=space)
+    driver.next_handout(n_free=1)
+    driver.on_event(TrialEnded(trial=0, state="complete", values=[0.98, 1.0, 1000.0]))
+    handout = driver.next_handout(n_free=1)
+    assert handout is not None
+    params = handout.task.trials[0].params
+    driver.on_event(TrialEnded(trial=1, state="failed", error="no kernel\nfor it"))
+    if is_resumed:
+        driver = CompressDriver(recipe(n_trials=2, space=space))
+        failed = row_of(1, params)
+        failed.state, failed.error, failed.values = "failed", "no kernel\nfor it", ()
+        driver.restore(reader([row_of(0, original_point(space)), failed]))
+    verdict = driver.verdict(0)
+    assert verdict is not None
+    assert verdict.state == "finished"
+    assert verdict.lines == ("int8_static: failed, no kernel",)
 
 
 def test_an_original_that_fails_ends_the_run() -> None:

@@ -140,6 +140,14 @@ def test_report_is_the_same_for_the_same_run(record):
     assert report_html(snapshot, record.recipe, "") == report_html(snapshot, record.recipe, "")
 
 
+def test_a_compression_says_what_each_technique_did(report, record):
+    said = ["trial 3: 4x faster", "int8_static: 1.2x slower (trial 5): not kept, slower here"]
+    snapshot = build_snapshot(record.folder, limit_bytes=None)
+    page = report_html(snapshot, record.recipe, "", verdicts=said)
+    assert all(sentence in page for sentence in said)
+    assert "Verdicts" not in report
+
+
 def report_that_says(new_record, text: str) -> str:
     """A report of a run that says this wherever something can be said."""
     metric = " ".join(text.split())
@@ -161,7 +169,14 @@ def report_that_says(new_record, text: str) -> str:
     snapshot = build_snapshot(record.folder, limit_bytes=None)
     for field in ("name", "state", "message", "data", "task", "device", "plan"):
         snapshot["header"][field] = text
-    return report_html(snapshot, record.recipe, text, importance={text: 1.0}, failures={1: text})
+    return report_html(
+        snapshot,
+        record.recipe,
+        text,
+        importance={text: 1.0},
+        failures={1: text},
+        verdicts=[text, text],
+    )
 
 
 def test_report_is_drawn_with_few_tags(new_record):
