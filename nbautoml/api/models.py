@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.api.namespace import namespace_for, sources_for
-from nbautoml.errors import CapsuleError, NbAutomlError
+from nbautoml.errors import CapsuleError, NbAutomlError, StoreError
 from nbautoml.spec import Choice, split_params
 from nbautoml.spec.reading import read_parameters
+from nbautoml.store.rows import OPEN_STATES
 from nbautoml.tensors import tensors_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from nbautoml.store import RunFolder, TrialRow
 
 __all__ = ["rebuild_module"]
+
+N_LOOKS = 5
 
 
 def rebuild_module(
@@ -46,7 +49,8 @@ def rebuild_module(
         may_run_code: whether the run's own code may be executed in this process.
 
     Raises:
-        NbAutomlError: no module's run, or no weights were kept for this trial.
+        NbAutomlError: no module's run, or no weights were kept for this trial; of one that has not
+            ended there are those of its best epoch up to its last checkpoint.
         StoreError: the weights are not what was written, or no file of weights.
         CapsuleError: the class is not here as it was, and its code may not be run.
     """
@@ -57,12 +61,13 @@ def rebuild_module(
             f"run {recipe.name!r} tuned an {recipe.target.role}, which leaves no module",
             hint=f"build it from {recipe.name}.best.params",
         )
-    weights = tensors_of(_weights(folder, recipe, row))
+    weights = _trained(folder, recipe, row)
     target = _target(folder, recipe, namespace, may_run_code=may_run_code)
     parameters = read_parameters(target)
     module: nn.Module = target(**_arguments(recipe, row, parameters, namespace))
+    names = module.state_dict().keys()
     try:
-        module.load_state_dict(weights)
+        module.load_state_dict({name: weights[name] for name in weights if name in names})
     except RuntimeError as error:
         raise NbAutomlError(
             f"the weights of trial {row.number} do not fit {recipe.target.symbol}: {error}",
@@ -118,6 +123,33 @@ def _names_of_parts(
     from nbautoml.capsule import import_capsule
 
     return vars(import_capsule(folder.capsule_dir))
+
+
+def _trained(folder: RunFolder, recipe: Recipe, row: TrialRow) -> Mapping[str, Any]:
+    """Weights by name: those kept at the trial's end, or of one that has not ended its checkpoint's."""
+    from nbautoml.store import load_artifact
+    from nbautoml.train.state import FitState
+    from nbautoml.tune.kept import CHECKPOINT
+
+    if row.state not in OPEN_STATES:
+        return tensors_of(_weights(folder, recipe, row))
+    for _ in range(N_LOOKS):  # a file may be followed by another, and removed, before it is read
+        with folder.reader() as reader:
+            kept = [item for item in reader.artifacts(row.number) if item.kind == CHECKPOINT]
+        if not kept:
+            break
+        try:
+            state = FitState.from_bytes(load_artifact(kept[-1]))
+        except StoreError:
+            if (kept[-1].folder / kept[-1].path).exists():
+                raise
+            continue
+        if state.identity.get("number") == row.number:
+            return state.best_weights
+    raise NbAutomlError(
+        f"trial {row.number} of run {recipe.name!r} is {row.state} and has no checkpoint yet",
+        hint="there is one after some seconds of training, where an epoch takes less than that",
+    )
 
 
 def _weights(folder: RunFolder, recipe: Recipe, row: TrialRow, kind: str = "weights") -> bytes:

@@ -204,7 +204,8 @@ class Run(Steering, Pictures):
                 the notebook as it was at submission. Not for runs that you do not trust.
 
         Raises:
-            NbAutomlError: no weights were kept for that trial, or the class is not here.
+            NbAutomlError: no weights were kept for that trial, or the class is not here. Of a
+                trial that goes on there are those of its best epoch up to its last checkpoint.
             StoreError: the weights are not what was written.
         """
         from nbautoml.api.models import rebuild_module

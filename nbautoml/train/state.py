@@ -92,6 +92,13 @@ class FitState:
     _PARTS = ("module", "first", "second", "best")
 
     @property
+    def best_weights(self) -> dict[str, Any]:
+        """Of the best epoch so far, by name as in the module's ``state_dict``; some names may be more."""
+        if self.best:
+            return {**self.best, **self.extra.get("best", {})}
+        return {**self.module, **self.extra.get("now", {})}
+
+    @property
     def n_bytes(self) -> int:
         """About what the file will have."""
         parts = (getattr(self, part).values() for part in self._PARTS)

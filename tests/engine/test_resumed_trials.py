@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from engine_runs import Runs, family, kill, state_of, supervisor_pid, until, wait_for_end
 
+from nbautoml.api.run import Run
 from nbautoml.engine import client
+from nbautoml.errors import NbAutomlError
 from nbautoml.events import Interrupt, Stop
 from nbautoml.spec import Budget, Float, Space
 from nbautoml.spec.recipe import Execution
@@ -99,6 +102,25 @@ def test_a_killed_workers_trial_goes_on_from_its_checkpoint(runs, whole):
     assert wait_for_end(folder) == "finished"
     assert_as_if_nothing_had_happened(folder, whole)
     assert trials_of(folder)[0].attempt == 2
+
+
+def test_weights_of_a_trial_that_goes_on_can_be_taken_out(runs):
+    more = {**MORE, "fixed": {**MORE["fixed"], "epochs": 60}}
+    folder = runs.submit(slow(), **more)
+    run = Run(folder, runs.home)
+    with pytest.raises(NbAutomlError, match="has no checkpoint yet"):
+        until(lambda: trials_of(folder), what="a trial") and run.model(0, run_code=True)
+    wait_for_checkpoints(folder)
+    module = run.model(0, run_code=True)
+    assert trials_of(folder)[0].state == "running"
+    Run(folder, runs.home).stop()
+    assert wait_for_end(folder) == "stopped"
+    trained = dict(module.named_parameters())
+    torch.manual_seed(0)
+    fresh = dict(type(module)().named_parameters())
+    assert all(not torch.equal(trained[name], fresh[name]) for name in trained)
+    assert int(module.layers[1].num_batches_tracked) > 0
+    assert not module.training
 
 
 def test_nothing_of_a_checkpoint_is_left_when_its_trial_is_over(runs):
