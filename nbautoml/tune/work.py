@@ -88,6 +88,7 @@ class Reporter:
     ) -> None:
         self.trial, self._context = trial.number, context
         self._metric = session.recipe.objectives[0].metric
+        self._n_epochs = session.split(trial.params)[0].get("epochs", FitSettings.epochs)
         self._limit_s = task.limit_s if has_clock else None
         self._begun_at = time.monotonic()
         self._until = self._begun_at + self._limit_s if self._limit_s is not None else None
@@ -142,7 +143,8 @@ class Reporter:
         verdict = self._context.verdict if self._is_judged else self._context.check
         answer = self._asked(verdict)
         self._raise_if_over(answer)
-        self.is_stopped_early = answer is RunControl.STOP_EARLY
+        # After the last epoch there is nothing to stop: the rungs of Hyperband end with it.
+        self.is_stopped_early = answer is RunControl.STOP_EARLY and epoch < self._n_epochs
         return self.is_stopped_early
 
     def note_spent(self, spent_s: float) -> None:

@@ -19,6 +19,7 @@ TRIAL = TrialSpec(number=0, params={}, seed=0)
 SESSION = SimpleNamespace(
     recipe=SimpleNamespace(objectives=(Objective("accuracy", "maximize"),)),
     counts_parameters=False,
+    split=lambda params: ({}, {}),
 )
 
 
