@@ -19,12 +19,17 @@ from nbautoml.train.stacked import Member, StackedFit
 
 
 @pytest.fixture(scope="session")
-def open_value(tmp_path_factory) -> Callable[..., Any]:
+def home_data(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def open_value(home_data) -> Callable[..., Any]:
     """Any value that `--data` takes -> data as a worker opens it."""
-    home = tmp_path_factory.mktemp("data")
 
     def open_it(value: Any, *, limit: int | None = None, **how: Any) -> Any:
-        return open_data(snapshot(value, home_data=home, **how), home, device_limit_bytes=limit)
+        spec = snapshot(value, home_data=home_data, **how)
+        return open_data(spec, home_data, device_limit_bytes=limit)
 
     return open_it
 
@@ -85,6 +90,7 @@ class Bench:
     """Runs trials one by one and stacked."""
 
     ear = Ear
+    device = "cpu"
 
     @staticmethod
     def trial(
@@ -93,21 +99,23 @@ class Bench:
         given = FitSettings(**{"batch_size": 32, "epochs": 2, "lr": 0.01, **settings})
         return Trial(build, given, seed, listener or Ear())
 
-    @staticmethod
-    def alone(trials: Sequence[Trial], data: Any, *, metric="loss", **how: Any) -> list[Outcome]:
-        found = []
-        for trial in trials:
-            ear = Ear()
-            result = fit(
-                trial.build, data, trial.settings, objective=objective_of(metric),
-                seed=trial.seed, device="cpu", listener=ear, **how,
-            )  # fmt: skip
-            found.append(Outcome(result, ear))
-        return found
+    @classmethod
+    def alone(cls, trials: Sequence[Trial], data: Any, **how: Any) -> list[Outcome]:
+        return [cls.alone_with(Ear(), trial, data, **how) for trial in trials]
 
-    @staticmethod
-    def stack(data: Any, width: int, *, metric="loss", **how: Any) -> StackedFit:
-        return StackedFit(data, objective=objective_of(metric), device="cpu", width=width, **how)
+    @classmethod
+    def alone_with(cls, ear: Any, trial: Trial, data: Any, *, metric="loss", **how: Any) -> Outcome:
+        result = fit(
+            trial.build, data, trial.settings, objective=objective_of(metric),
+            seed=trial.seed, device=cls.device, listener=ear, **how,
+        )  # fmt: skip
+        return Outcome(result, ear)
+
+    @classmethod
+    def stack(cls, data: Any, width: int, *, metric="loss", **how: Any) -> StackedFit:
+        return StackedFit(
+            data, objective=objective_of(metric), device=cls.device, width=width, **how
+        )
 
     @classmethod
     def stacked(cls, trials: Sequence[Trial], data: Any, width: int, **how: Any) -> list[Outcome]:

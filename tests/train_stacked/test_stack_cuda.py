@@ -1,0 +1,160 @@
+"""Stacks on a GPU: they need one, and are left out where there is none.
+
+Numbers there are those of one by one to rounding, as on a CPU, but rounding is another: sums are split
+by other kernels for a stack's shapes. In float32, with TF32 switched off, losses of some twenty steps
+agree to 1e-3; in bfloat16, whose numbers have eight bits, to 5 %.
+
+Steps must not wait for the device: from the second batch of an epoch to its last one, torch is told to
+raise where something does. What an epoch begins with (orders and tables that are sent there) and ends
+with (losses that are fetched) may wait.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nbautoml.data import open_data
+from nbautoml.train.stacked import why_not
+
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    # cuDNN copies the weights of each trial together, and says so.
+    pytest.mark.filterwarnings("ignore:RNN module weights are not part of"),
+]
+DEVICE = "cuda:0"
+EPOCHS, BATCH_SIZE = 4, 16  # of 96 rows: six batches
+N_BATCHES = 6
+TOLERANCES = {False: 1e-3, "auto": 5e-2}
+
+
+class Mlp(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.drop, self.out = nn.Linear(4, 16), nn.Dropout(0.3), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.out(self.drop(F.relu(self.fc(x))))
+
+
+class Convolutional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        # No bias: before a norm its gradient is rounding alone.
+        self.conv, self.norm = nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.out = nn.Linear(8 * 4 * 4, 3)
+
+    def forward(self, x):
+        return self.out(F.max_pool2d(F.relu(self.norm(self.conv(x))), 2).flatten(1))
+
+
+class Words(nn.Module):
+    def __init__(self, has_lstm=False):
+        super().__init__()
+        self.words, self.out = nn.Embedding(12, 8), nn.Linear(8, 3)
+        self.read = nn.LSTM(8, 8, batch_first=True) if has_lstm else None
+
+    def forward(self, x):
+        x = self.words(x)
+        return self.out(x.mean(1) if self.read is None else self.read(x)[0][:, -1])
+
+
+KINDS = {
+    "dropout": (Mlp, "blobs"),
+    "convolution and norm": (Convolutional, "images"),
+    "embedding": (Words, "sequences"),
+    "lstm": (lambda: Words(has_lstm=True), "sequences"),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_tf32(monkeypatch):
+    """TF32 has ten bits; which kernels take it is cuDNN's choice, for a stack another than for one."""
+    for place in (torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul):
+        monkeypatch.setattr(place, "fp32_precision", "ieee")
+
+
+@pytest.fixture
+def on_gpu(bench):
+    """The bench on a GPU."""
+    return type("OnGpu", (bench,), {"device": DEVICE})
+
+
+@pytest.fixture(params=KINDS)
+def case(request, home_data):
+    """How to build a module, and its data on the GPU."""
+    build, name = KINDS[request.param]
+    spec = request.getfixturevalue(name).spec
+    return build, open_data(spec, home_data, device=DEVICE)
+
+
+def settings_of(amp, **more):
+    # Not Adam: where a gradient is rounding alone it makes whole steps of it.
+    fixed = {"optimizer": "momentum", "lr": 0.05, "batch_size": BATCH_SIZE, "epochs": EPOCHS}
+    return {**fixed, "amp": amp, **more}
+
+
+@pytest.mark.parametrize("amp", TOLERANCES)
+def test_a_stack_on_a_gpu_gives_the_numbers_of_one_by_one(case, amp, on_gpu):
+    build, data = case
+    assert data.train.n == N_BATCHES * BATCH_SIZE
+    trials = [on_gpu.trial(build, seed=at, **settings_of(amp)) for at in range(3)]
+    assert why_not(on_gpu.member(0, trials[0]), data, device=DEVICE) is None
+    alone, stacked = on_gpu.both(trials, data, 3)
+    for one, other in zip(alone, stacked, strict=True):
+        if isinstance(other.result, Exception):
+            raise other.result
+        assert other.heard.steps == one.heard.steps
+        assert other.heard.losses == pytest.approx(one.heard.losses, rel=TOLERANCES[amp])
+
+
+@pytest.fixture
+def strict_ear(on_gpu, monkeypatch):
+    """Has torch raise where a step waits for the device, once an epoch has loaded all kernels."""
+    for place in ("steplog", "stacked.fit", "stacked.slots"):  # which fetch losses after a while
+        monkeypatch.setattr(import_module(f"nbautoml.train.{place}"), "CHUNK_SECONDS", 1e9)
+
+    class Strict(on_gpu.ear):
+        n_begun = n_checked = 0
+
+        def on_batch(self):
+            epoch, batch = divmod(self.n_begun, N_BATCHES)
+            is_checked = epoch > 0 and 1 <= batch < N_BATCHES - 1
+            torch.cuda.set_sync_debug_mode("error" if is_checked else "default")
+            self.n_begun += 1
+            self.n_checked += is_checked
+
+    yield Strict()
+    torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("is_stacked", [False, True], ids=["fit", "stack"])
+@pytest.mark.parametrize("amp", TOLERANCES)
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_steps_do_not_wait_for_the_device(case, is_stacked, amp, optimizer, on_gpu, strict_ear):
+    build, data = case
+    given = settings_of(amp, optimizer=optimizer, lr=1e-3, clip=1.0, schedule="cosine")
+    trials = [on_gpu.trial(build, seed=0, listener=strict_ear, **given)]
+    if is_stacked:
+        trials.append(on_gpu.trial(build, seed=1, **given))
+        for outcome in on_gpu.stacked(trials, data, 2):
+            if isinstance(outcome.result, Exception):
+                raise outcome.result
+    else:
+        on_gpu.alone_with(strict_ear, trials[0], data)
+    assert strict_ear.n_checked == (EPOCHS - 1) * (N_BATCHES - 2)
+
+
+def test_what_waits_for_the_device_would_be_seen(on_gpu, strict_ear, home_data, blobs):
+    class Reads(Mlp):
+        def forward(self, x):
+            return super().forward(x) * float(x.sum() > -1e9)
+
+    data = open_data(blobs.spec, home_data, device=DEVICE)
+    trial = on_gpu.trial(Reads, listener=strict_ear, **settings_of(False))
+    with pytest.raises(RuntimeError, match="synchronizing CUDA operation"):
+        on_gpu.alone_with(strict_ear, trial, data)
