@@ -2,55 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections import Counter
-from typing import Any
 
 import pytest
-from engine_runs import state_of, until, wait_for_end
-from fault_kernel import NOTARISED, Kernel, begin_run
+from engine_runs import state_of, wait_for_end
+from fault_kernel import LINGER, NOTARISED, begin_run, interrupted
 from fault_runs import OBJECTIVE, check_nothing_lost, n_points, rng
 
 from nbautoml.engine import client
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(7200 if n_points(0) else 300)]
-
-
-UNANSWERED = {"status": "unanswered"}
-
-
-def interrupted(kernel: Kernel, cell: str, after: Any) -> tuple[dict[str, Any], float]:
-    """Interrupt a cell after a time, or once something is so: its reply, and seconds to the prompt.
-
-    The prompt is back when the kernel says that it is idle. A reply may be missing then: an
-    interrupt in ipykernel's own lines, before the cell's or after them, is logged by it ("caught in
-    kernel") and answered by nothing. What the cell has made must be whole then, too.
-    """
-    asked = kernel.begin(cell)
-    if isinstance(after, float):
-        time.sleep(after)
-    else:
-        until(after, what="the phase to interrupt", wait_s=60)
-    begin = time.perf_counter()
-    os.kill(kernel.pid, signal.SIGINT)
-    while True:
-        message = kernel.client.get_iopub_msg(timeout=60)
-        if message["parent_header"].get("msg_id") != asked or message["msg_type"] != "status":
-            continue
-        if message["content"]["execution_state"] == "idle":
-            break
-    seconds, found = time.perf_counter() - begin, {}
-    # What was asked next is answered after it: had there been a reply, it would have come first.
-    next_asked = kernel.client.kernel_info()
-    while True:
-        reply = kernel.client.get_shell_msg(timeout=60)
-        answered = reply["parent_header"].get("msg_id")
-        if answered == next_asked:
-            return found or UNANSWERED, seconds
-        if answered == asked:
-            found = dict(reply["content"])
 
 
 @pytest.mark.nightly
@@ -64,13 +26,6 @@ def test_f5_an_interrupt_gives_the_prompt_back_and_the_run_goes_on(kernel, home,
 
 
 # Each phase of a cell's own work, made to last: `linger` is called in it.
-LINGER = """
-def linger(value=None):
-    import pathlib, time
-    pathlib.Path({place!r}).touch()
-    time.sleep(600)
-    return value
-"""
 NET = """
 from torch import nn
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import pytest
 from engine_runs import family, state_of, supervisor_pid, until, wait_for_end
-from fault_kernel import NOTARISED, TUNE, begin_run, started_kernel
-from fault_runs import OBJECTIVE, check_nothing_lost, n_points, rng, wait_until_gone
+from fault_kernel import NOTARISED, TUNE, begin_run, our_processes, started_kernel
+from fault_runs import (
+    OBJECTIVE,
+    check_nothing_lost,
+    check_what_was_told,
+    n_points,
+    rng,
+    wait_until_gone,
+)
 
 pytestmark = pytest.mark.timeout(7200 if n_points(0) else 300)
 
@@ -93,6 +101,51 @@ def test_f4_a_kernel_that_ends_on_purpose_leaves_a_run_to_resume(kernel, home, a
         assert kernel.value("hills.state") == "running"
         kernel.run("hills.stop()")
         assert wait_for_end(folder) == "stopped"
+
+
+WAYS = ("restart now", "shutdown", "stop", "restart", "shutdown now")
+
+
+@pytest.mark.timed
+def test_f4_stops_and_restarts_at_any_moment_leave_no_process(
+    kernels, home, acked, tmp_path, figures
+):
+    generator, gone_s = rng("F4"), []
+    goal = max(3, n_points(0) // 2)
+    kernels.append(started_kernel(tmp_path, NOTARISED))
+    for n in range(goal):
+        way, kernel = WAYS[n % len(WAYS)], kernels[-1]
+        acked.clear()
+        kernel.begin(TUNE.format(n=4000) + OBJECTIVE)
+        time.sleep(generator.uniform(0, 2.0))  # the moment may lie inside the cell, too
+        if way.startswith("restart"):
+            kernel.restart(now=way.endswith("now"))
+        elif way.startswith("shutdown"):
+            kernel.shutdown(now=way.endswith("now"))
+            kernels.append(started_kernel(tmp_path, NOTARISED))
+        kernel = kernels[-1]
+        kernel.run("%reload_ext nbautoml")
+        kernel.run(NOTARISED)
+        # Killed kernels ("now") leave a run that goes on, until somebody says stop.
+        if any(info.state in {"queued", "running"} for info in home.runs()):
+            kernel.run("%automl stop hills", may_fail=not way.startswith("stop"))
+        begin = time.perf_counter()
+        left = our_processes(home.path, wait_s=10.0)
+        assert not left, f"after {way}: {[process.cmdline() for process in left]}"
+        gone_s.append(time.perf_counter() - begin)
+        for info in home.runs():
+            assert not info.problem
+            assert info.state in {"queued", "interrupted", "stopped"}, way
+            folder = home.find(info.id)
+            check_what_was_told({row.number: row for row in rows_of(folder)}, acked)
+            shutil.rmtree(folder.path)
+    figures.add("F4", stops_and_restarts=goal, orphans=0)
+    figures.within("F4", {"all_gone_s_max": 10.0}, all_gone_s=gone_s)
+
+
+def rows_of(folder):
+    with folder.reader() as reader:
+        return reader.trials()
 
 
 @pytest.mark.nightly

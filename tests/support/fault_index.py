@@ -78,6 +78,7 @@ INDEX: dict[str, Row] = {
             _KERNELS,
             "test_f4_a_kernel_that_ends_on_purpose_leaves_a_run_to_resume",
             "test_f4_a_detached_run_goes_on_when_its_kernel_ends",
+            "test_f4_stops_and_restarts_at_any_moment_leave_no_process",
         ),
     ),
     "F5": Row(
@@ -88,7 +89,15 @@ INDEX: dict[str, Row] = {
             "test_f5_an_interrupt_of_a_cells_own_work_gives_the_prompt_back",
             "test_f5_an_interrupted_run_inside_the_kernel_is_kept_and_can_go_on",
             "test_f5_interrupts_at_any_moment_of_a_cell_leave_nothing_half_made",
+        )
+        + _in(
+            "faults/test_inline_interrupts",
+            "test_f5_an_interrupt_in_a_phase_of_training_leaves_a_run_that_goes_on",
+            "test_f5_a_second_interrupt_while_the_first_is_obeyed_ends_at_once_and_loses_nothing",
+            "test_f5_two_interrupts_at_any_moment_of_training_lose_nothing",
+            "test_f5_an_interrupted_export_leaves_no_archive_and_works_the_next_time",
         ),
+        "of a run in processes of its own an interrupt ends the waiting, at any press",
     ),
     "F6": Row("SIGTERM", _in(_KILLS, "test_f6_sigterm_ends_the_supervisor_in_order")),
     "F7": Row(

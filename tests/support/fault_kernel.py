@@ -10,12 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from engine_runs import until
 from fault_runs import OBJECTIVE
 from jupyter_client.manager import KernelManager
 
 from nbautoml.store import Home, RunFolder
 
-__all__ = ["NOTARISED", "TUNE", "Kernel", "begin_run", "started_kernel"]
+__all__ = [
+    "LINGER",
+    "NOTARISED",
+    "TUNE",
+    "Kernel",
+    "begin_run",
+    "interrupted",
+    "our_processes",
+    "started_kernel",
+]
 
 NOTARISED = """
 from nbautoml.engine import client
@@ -70,10 +80,10 @@ class Kernel:
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=now)
 
-    def restart(self) -> None:
+    def restart(self, *, now: bool = False) -> None:
         """As a front end does it."""
         self.client.stop_channels()
-        self.manager.restart_kernel(now=False)
+        self.manager.restart_kernel(now=now)
         self.connect()
 
     def connect(self) -> None:
@@ -116,3 +126,46 @@ def _words(process: psutil.Process) -> str:
         return " ".join([*process.cmdline(), process.cwd()])
     except psutil.Error:
         return ""
+
+
+# Makes a phase last: `linger` is called in it, and says that it was.
+LINGER = """
+def linger(value=None):
+    import pathlib, time
+    pathlib.Path({place!r}).touch()
+    time.sleep(600)
+    return value
+"""
+UNANSWERED = {"status": "unanswered"}
+
+
+def interrupted(kernel: Kernel, cell: str, after: Any) -> tuple[dict[str, Any], float]:
+    """Interrupt a cell after a time, or once something is so: its reply, and seconds to the prompt.
+
+    The prompt is back when the kernel says that it is idle. A reply may be missing then: an
+    interrupt in ipykernel's own lines, before the cell's or after them, is logged by it ("caught in
+    kernel") and answered by nothing. What the cell has made must be whole then, too.
+    """
+    asked = kernel.begin(cell)
+    if isinstance(after, float):
+        time.sleep(after)
+    else:
+        until(after, what="the phase to interrupt", wait_s=60)
+    begin = time.perf_counter()
+    os.kill(kernel.pid, signal.SIGINT)
+    while True:
+        message = kernel.client.get_iopub_msg(timeout=60)
+        if message["parent_header"].get("msg_id") != asked or message["msg_type"] != "status":
+            continue
+        if message["content"]["execution_state"] == "idle":
+            break
+    seconds, found = time.perf_counter() - begin, {}
+    # What was asked next is answered after it: had there been a reply, it would have come first.
+    next_asked = kernel.client.kernel_info()
+    while True:
+        reply = kernel.client.get_shell_msg(timeout=60)
+        answered = reply["parent_header"].get("msg_id")
+        if answered == next_asked:
+            return found or UNANSWERED, seconds
+        if answered == asked:
+            found = dict(reply["content"])

@@ -38,6 +38,7 @@ __all__ = [
     "Figures",
     "Verdict",
     "check_nothing_lost",
+    "check_what_was_told",
     "n_points",
     "objective_words",
     "rng",
