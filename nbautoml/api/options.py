@@ -199,7 +199,7 @@ COMPRESS = (
     ),
     Option(name="max_latency", kind="milliseconds", help="of one batch in ONNX Runtime"),
     Option(name="max_size", kind="bytes", help="of the file that is deployed"),
-    Option(name="max_memory", kind="bytes", help="of tensors alive at once in a pass"),
+    Option(name="max_memory", kind="bytes", help="of tensors alive at once in an eager pass"),
     Option(
         name="max_energy",
         kind="millijoules",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from nbautoml.compress.choosing import summary, verdicts
 from nbautoml.compress.course import Course, Done
 from nbautoml.compress.families import shaping_of
-from nbautoml.compress.limits import Limits, figures_of
+from nbautoml.compress.limits import MEMORY, Limits, figures_of
 from nbautoml.compress.space import (
     COMPRESSED,
     ORIGINAL,
@@ -280,9 +280,13 @@ class CompressDriver:
             for name, bound in bounds.items()
         )
         how = "a search over techniques" if self._is_search else "the techniques that were named"
-        held = f"; chosen by {self._n_held_out:,} validation rows that the search does not see"
+        more = ""
+        if MEMORY in bounds:
+            more += "; memory is that of eager calls of the float module, also of a quantised one"
+        if self._n_held_out:
+            more += f"; chosen by {self._n_held_out:,} validation rows that the search does not see"
         return PlanChosen(
-            text=f"{how}, one model at a time a worker; {said}{held if self._n_held_out else ''}",
+            text=f"{how}, one model at a time a worker; {said}{more}",
             details={"executor": "process", **self.choices, "limits": bounds, "baseline": shown},
         )
 

@@ -14,6 +14,7 @@ from nbautoml.spec.objective import Objective
 __all__ = [
     "ENERGY",
     "LATENCY",
+    "MEMORY",
     "SIZE",
     "SPREAD",
     "STORED",
@@ -68,7 +69,8 @@ class Limits:
             point).
         latency_ms: median of one batch in ONNX Runtime.
         size_bytes: of the file that would be deployed.
-        memory_bytes: tensors alive at once.
+        memory_bytes: tensors alive at once in an eager call of the float module; what ONNX Runtime
+            takes for a file is not counted, so that quantising changes nothing of it.
         energy_mj: of one batch, in thousandths of a joule.
     """
 

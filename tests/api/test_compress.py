@@ -187,6 +187,29 @@ def test_a_limit_that_nothing_meets_is_named(trained, asked):
     assert run.best_model is not None
 
 
+def test_a_limit_of_the_memory_decides_between_the_two(pruned, trained, asked):
+    origin, small = (pruned.trial(number).metrics["memory_bytes"] for number in (0, 1))
+    assert small < origin
+    limit = int((small + origin) / 2)
+    run = nbautoml.compress(
+        trained, method="prune", epochs=1, max_drop=0.6, max_memory=f"{limit}B", **asked
+    )
+    assert run.best.number == 1, run.message
+    assert "no model keeps" not in run.message
+    with run.folder.reader() as reader:
+        assert reader.run().plan_details["limits"]["memory_bytes"] == {"max": float(limit)}
+    assert "memory is that of eager calls of the float module" in run.plan
+
+
+def test_a_limit_of_the_memory_that_nothing_meets_is_named(trained, asked):
+    run = nbautoml.compress(
+        trained, method="prune", epochs=1, max_drop=0.6, max_memory="100B", **asked
+    )
+    assert run.state == "finished"
+    assert "no model keeps to the limit of memory_bytes; trial 1 is nearest" in run.message
+    assert run.best.number == 1
+
+
 def test_energy_is_measured_beside_the_original_and_may_be_limited(
     trained, asked, tmp_path, monkeypatch
 ):
