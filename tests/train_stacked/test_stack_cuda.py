@@ -72,10 +72,15 @@ KINDS = {
 
 
 @pytest.fixture(autouse=True)
-def no_tf32(monkeypatch):
+def no_tf32():
     """TF32 has ten bits; which kernels take it is cuDNN's choice, for a stack another than for one."""
-    for place in (torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul):
-        monkeypatch.setattr(place, "fp32_precision", "ieee")
+    places = (torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul)
+    before = [place.fp32_precision for place in places]
+    for place in places:
+        place.fp32_precision = "ieee"
+    yield
+    for place, usual in zip(places, before, strict=True):
+        place.fp32_precision = usual
 
 
 @pytest.fixture
