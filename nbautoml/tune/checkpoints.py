@@ -83,7 +83,16 @@ class Checkpoints:
         self._trial, self._context = trial, context
         self._share, self._least_s, self._pace = share, least_s, pace
         self._identity = json.loads(
-            json.dumps(plain({"number": trial.number, "seed": trial.seed, "params": trial.params}))
+            json.dumps(
+                plain(
+                    {
+                        "run": context.run_folder.name,  # its id
+                        "number": trial.number,
+                        "seed": trial.seed,
+                        "params": trial.params,
+                    }
+                )
+            )
         )
         self._cost_s, self._n_bytes = 0.0, 0
         self._trained_before_s = 0.0
@@ -172,7 +181,7 @@ class Checkpoints:
             self._reason = error.message
             return None
         if state.identity != self._identity or state.epoch != checkpoint.epoch:
-            self._reason = "it is of another trial"
+            self._reason = "it is of another run or trial"
             return None
         return state
 

@@ -26,7 +26,7 @@ from nbautoml.events import Checkpoint, Pause, TrialEnded, TrialSpec, TrialStart
 from nbautoml.store import Home, Owner, RunFolder, save_artifact
 from nbautoml.store.owner import HEARTBEAT_EVERY_S
 from nbautoml.testing.store_events import started, tiny_recipe, whole_trial
-from nbautoml.train.state import FitState
+from nbautoml.train.state import CannotKeep, FitState, put_weights_
 from nbautoml.tune.checkpoints import Checkpoints
 
 # -- checkpoints ------------------------------------------------------------------------------
@@ -42,21 +42,23 @@ class Heard:
         self.events.append(event)
 
 
-def state_of(trial: TrialSpec, epoch: int) -> FitState:
-    identity = {"number": trial.number, "seed": trial.seed, "params": dict(trial.params)}
+def state_of(trial: TrialSpec, epoch: int, run: str, n: int = 40) -> FitState:
+    identity = {"run": run, "number": trial.number, "seed": trial.seed}
+    identity["params"] = dict(trial.params)
     return FitState(
         epoch=epoch,
         step=10 * epoch,
         spent_s=1.0,
         judge={"value": 0.5, "best_epoch": epoch, "metrics": {}},
-        module={"weight": torch.arange(40.0) + epoch},
+        module={"weight": torch.arange(float(n)) + epoch},
         identity=identity,
     )
 
 
-def kept(folder: RunFolder, trial: TrialSpec, epoch: int) -> Checkpoint:
+def kept(folder: RunFolder, trial: TrialSpec, epoch: int, run: str = "", n: int = 40) -> Checkpoint:
+    state = state_of(trial, epoch, run or folder.id, n)
     written = save_artifact(
-        folder, state_of(trial, epoch).to_bytes(), "checkpoint", trial.number, suffix=".safetensors"
+        folder, state.to_bytes(), "checkpoint", trial.number, suffix=".safetensors"
     )
     return Checkpoint(
         path=written.path,
@@ -117,7 +119,47 @@ def test_f25_a_checkpoint_that_is_another_trials_is_refused(folder, trial):
     swapped, before = kept(folder, other, 2), kept(folder, trial, 1)
     state, said = first_start(folder, trial, swapped, before)
     assert state.epoch == 1
-    assert "it is of another trial" in said
+    assert "it is of another run or trial" in said
+
+
+def test_f25_another_runs_checkpoint_of_an_equal_trial_is_refused(folder, trial):
+    other = Home(folder.path.parents[1]).create_run(tiny_recipe("other"), None)
+    theirs = kept(other, trial, 2)  # number, seed and parameters are equal
+    (folder.artifacts_dir / theirs.path).write_bytes(
+        (other.artifacts_dir / theirs.path).read_bytes()
+    )
+    state, said = first_start(folder, trial, theirs, kept(folder, trial, 1))
+    assert state.epoch == 1
+    assert "it is of another run or trial" in said
+
+
+class Layer(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(40))
+
+
+def test_f25_a_checkpoint_of_another_architecture_is_rejected_and_the_one_before_is_used(
+    folder, trial
+):
+    heard, module = Heard(folder), Layer()
+    shelf = (kept(folder, trial, 3, n=41), kept(folder, trial, 2))
+    checkpoints = Checkpoints(TrialSpec(**{**vars(trial), "checkpoints": shelf}), heard)
+    used = None
+    for state in checkpoints.starts():
+        try:
+            put_weights_(module, state)
+        except CannotKeep as error:
+            checkpoints.reject(error)
+            refused_at = module.weight.detach().clone()
+        else:
+            used = state
+            break
+    assert not refused_at.any()  # nothing was changed
+    assert used.epoch == 2
+    assert torch.equal(module.weight, torch.arange(40.0) + 2)
+    said = " ".join(getattr(event, "reason", "") for event in heard.events)
+    assert "epoch 3 is not used: weight is float32 (41,) in the file" in said
 
 
 def test_f25_a_checkpoint_under_the_name_of_another_trials_is_refused(folder, trial):

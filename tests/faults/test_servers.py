@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from engine_runs import family, supervisor_pid, until
+from fault_kernel import started_kernel
 from fault_runs import OBJECTIVE, check_nothing_lost, n_points, objective_words, pause_for, rng
 
 from nbautoml.errors import StoreError
@@ -51,6 +55,44 @@ def ask(server: PostgresServer, *statements: str) -> None:
     with psycopg.connect(server.url(), autocommit=True) as connection:
         for statement in statements:
             connection.execute(statement)
+
+
+def test_t12_the_password_of_the_server_is_nowhere(server, tmp_path, monkeypatch, acked, light):
+    monkeypatch.setenv("NBAUTOML_PREHEAT", "0")
+    monkeypatch.setenv("NBAUTOML_HOME", str(tmp_path / "home"))
+    kernel = started_kernel(tmp_path)
+    cells = ["%%automl tune hills --trials 4 --minimize --wait\n" + OBJECTIVE]
+    cells += ["hills", "hills.trials", "hills.curves", "hills.best", "hills.recipe", "hills.folder"]
+    cells += ["%automl runs", "%automl report hills", "%automl code hills", "%automl export hills"]
+    cells += ["import nbautoml; nbautoml.runs()", "hills.study", "repr(hills)", "hills.best_model"]
+    try:
+        notebook = [{"cell": cell, "outputs": kernel.run(cell, may_fail=True)} for cell in cells]
+        server.stop()  # what is said of a server that is away must not tell it either
+        away = ("hills.trials", "hills", "%automl runs", "%automl show hills")
+        notebook += [{"cell": cell, "outputs": kernel.run(cell, may_fail=True)} for cell in away]
+        server.start()
+    finally:
+        kernel.shutdown()
+    (tmp_path / "made.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    said = json.dumps(notebook)
+    assert "hills" in said
+    assert "complete" in said
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {".html", ".zip", ".ipynb"} <= {path.suffix for path in kept}
+    for path in list(kept):
+        if path.suffix == ".zip":
+            shutil.unpack_archive(path, tmp_path / "unpacked")
+    kept += [path for path in (tmp_path / "unpacked").rglob("*") if path.is_file()]
+    secrets = {server.password, quote(server.password, safe=""), server.password[5:]}
+    for path in kept:
+        data = path.read_bytes()
+        assert not [secret for secret in secrets if secret.encode() in data], path
+    tables = "select table_schema, table_name from information_schema.tables where table_schema not like 'pg%'"
+    with psycopg.connect(server.url()) as connection:
+        for table in connection.execute(tables).fetchall():
+            found = psycopg.sql.Identifier(*table)
+            rows = connection.execute(psycopg.sql.SQL("select * from {}").format(found)).fetchall()
+            assert not [secret for secret in secrets if secret in str(rows)], table
 
 
 def check(folder: RunFolder, acked, n_trials: int) -> None:

@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import ast
 import csv
+import hashlib
 import io
 import os
 import re
 import secrets
 import shutil
+import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
-from engine_runs import Runs, family, state_of, supervisor_pid, until, wait_for_end
+from engine_runs import Runs, family, state_of, supervisor_pid, until, wait_for_end, watched
 from fault_kernel import started_kernel
 from fault_runs import OBJECTIVE, objective_words
 
 import nbautoml
+from nbautoml.api import terminal
 from nbautoml.api.controlling import HomeController
 from nbautoml.api.run import Run
+from nbautoml.capsule import Capsule
 from nbautoml.engine import client
 from nbautoml.errors import CapsuleError, EngineError, NbAutomlError, StoreError
 from nbautoml.events import Interrupt, LogLine, Resume, RunStateChanged, TrialEnded
-from nbautoml.spec.recipe import Execution
+from nbautoml.spec.recipe import Execution, Target
 from nbautoml.store import Home, Owner
 from nbautoml.testing.store_events import started, tiny_recipe, whole_trial
 
@@ -243,12 +250,74 @@ def trap(runs: Runs, acked, light, tmp_path, monkeypatch):
     return folder, marker
 
 
-def test_t4_a_run_of_somebody_else_is_shown_and_not_executed(runs, trap):
-    folder, marker = trap
-    run = Run(folder, runs.home)
+def bytes_of(place: Path) -> dict[str, tuple[int, str]]:
+    """Mode and digest of everything below a folder, folders and links included.
+
+    Without the index of a log that its writer left behind: it says nothing of the run, and SQLite
+    makes it anew for whoever reads.
+    """
+    return {
+        str(path.relative_to(place)): (
+            path.lstat().st_mode,
+            hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "",
+        )
+        for path in sorted(place.rglob("*"))
+        if not path.name.endswith("-shm")
+    }
+
+
+def look_at(run: Run, page: Path) -> None:
+    """All that shows a run."""
     assert len(run.trials) > 0
     assert "open(" in str(run.code)
-    assert run.report(marker.with_name("page.html")).exists()
+    assert run.report(page).exists()
+    assert repr(run)
+    assert run._repr_mimebundle_()
+    if (run.trials["state"] == "complete").any():
+        assert run.best.params is not None
+    assert run.study.trials
+    assert run.curves is not None
+    assert terminal.main(["show", run.id, "--home", str(run.folder.path.parents[1])]) == 0
+    assert terminal.main(["runs", "--home", str(run.folder.path.parents[1])]) == 0
+    for line in (
+        "code",
+        "report",
+    ):  # of an objective there is no cell; a report is a file elsewhere
+        terminal.main([line, run.id, "--home", str(run.folder.path.parents[1])])
+
+
+@pytest.mark.parametrize("state", ["finished", "interrupted", "killed"])
+def test_t4_looking_at_a_run_of_somebody_else_changes_no_byte_of_it(tmp_path, monkeypatch, state):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "of another"))
+    theirs, home = Home(tmp_path / "theirs"), Home(tmp_path / "home")
+    capsule = Capsule(source="def objective(trial):\n    return open('x')\n", roots=("objective",))
+    target = Target(role="objective", symbol="objective", capsule_hash=capsule.hash)
+    folder = theirs.create_run(tiny_recipe("theirs", target=target), capsule)
+    with folder.writer(Owner.this_process()) as writer:
+        writer.create(folder.recipe())
+        writer.apply([event for n in range(5) for event in whole_trial(n)])
+        if state == "killed":  # as it lay there at that moment, its log beside it
+            shutil.copytree(theirs.path, home.path)
+        else:
+            writer.apply([RunStateChanged(state=state)])
+    if state != "killed":
+        shutil.copytree(theirs.path, home.path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "ours"))
+    before = bytes_of(home.path)
+    look_at(Run(home.find(folder.id), home), tmp_path / "page.html")
+    assert bytes_of(home.path) == before
+
+
+def test_t4_a_run_of_somebody_else_is_shown_and_not_executed(runs, trap, tmp_path, monkeypatch):
+    folder, marker = trap
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = Run(folder, runs.home)
+    before = bytes_of(runs.home.path)
+    look_at(run, marker.with_name("page.html"))
+    assert bytes_of(runs.home.path) == before
     controller = HomeController()
     controller.add_home(runs.home)
     for going_on in (run.resume, lambda: controller.command(run.id, Resume())):
@@ -302,7 +371,6 @@ def test_t4_our_own_run_is_not_ours_when_its_code_was_changed(runs, acked, light
     ],
 )
 def test_t4_an_archive_with_a_hostile_member_is_refused_whole(tmp_path, member, content):
-    import hashlib
     import json
 
     home = Home(tmp_path / "home")
@@ -327,7 +395,6 @@ def test_t4_an_archive_with_a_hostile_member_is_refused_whole(tmp_path, member, 
 
 
 def test_t4_an_archive_with_a_link_is_refused(tmp_path):
-    import hashlib
     import json
 
     home = Home(tmp_path / "home")
@@ -371,7 +438,9 @@ def test_t12_secrets_stay_where_they_are(tmp_path, monkeypatch, acked, light):
                 f"        raise OSError('no postgresql://ann:' + {in_url[:12]!r} + {in_url[12:]!r} + '@db')\n"
                 "    return value",
             ),
-            "hills.trials, hills.best, hills.log",
+            "hills.trials",
+            "hills.best",
+            "hills.curves",
             "hills",
             "%automl report hills",
             "%automl code hills",
@@ -419,15 +488,91 @@ def test_t16_files_and_folders_of_a_run_are_its_owners_alone(runs, acked, light)
         assert mode & 0o077 == 0 or path.name == ".gitignore", f"{path} has {mode:o}"
 
 
+def sockets_of(process: psutil.Process) -> list[str]:
+    """Names of a process's unix sockets; those of a pair have none."""
+    found = (str(item.laddr) for item in process.net_connections(kind="unix") if item.laddr)
+    return [place.replace("\0", "@") for place in found]
+
+
+def test_t16_a_socket_without_an_owner_is_seen():
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind("\0nbautoml-of-a-test")
+        made.listen()
+        assert [name for name in sockets_of(psutil.Process()) if name == "@nbautoml-of-a-test"]
+
+
+@pytest.fixture
+def nobody() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Makes this process another user's for a while; its rights to files and sockets, that is."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+
+    @contextmanager
+    def become() -> Iterator[None]:
+        groups = os.getgroups()
+        os.setgroups([])
+        os.setegid(65534)
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+            os.setgroups(groups)
+
+    yield become
+    assert os.geteuid() == 0
+
+
+@pytest.fixture
+def place_of_all() -> Iterator[Path]:
+    """A folder that everybody may enter, in one that everybody may enter."""
+    place = Path(tempfile.mkdtemp(prefix="nbautoml-test-"))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
+
+
+def test_t16_another_user_can_neither_read_a_run_nor_connect_to_it(
+    place_of_all, acked, light, nobody
+):
+    before = os.umask(0o022)
+    with watched(place_of_all) as runs:
+        try:
+            words = objective_words(300, execution=Execution(n_workers=2))
+            folder = runs.submit(OBJECTIVE, **words)
+            until(lambda: len(acked.ends()) > 2, what="trials")
+        finally:
+            os.umask(before)
+        files = [path for path in runs.home.path.rglob("*") if path.is_file()]
+        sockets = [s for p in family(supervisor_pid(folder)) for s in sockets_of(p)]
+        assert {"record.db", "recipe.json", "owner.lock"} <= {path.name for path in files}
+        assert sockets
+        open_to_all = place_of_all / "open"
+        open_to_all.write_text("x")
+        with nobody():
+            assert open_to_all.read_text() == "x"
+            for path in files:
+                with pytest.raises(PermissionError):
+                    path.open("rb")
+            with pytest.raises(PermissionError):
+                list(runs.home.path.iterdir())
+            for place in sockets:
+                with socket.socket(socket.AF_UNIX) as mine, pytest.raises(PermissionError):
+                    mine.connect(place)
+        Run(folder, runs.home).stop()
+        wait_for_end(folder)
+
+
 def test_t16_a_run_listens_nowhere_that_others_can_reach(runs, acked, light):
     folder = runs.submit(OBJECTIVE, **objective_words(300, execution=Execution(n_workers=2)))
     until(lambda: len(acked.ends()) > 2, what="trials")
     for process in family(supervisor_pid(folder)):
         assert not process.net_connections(kind="inet"), process.cmdline()
-        for found in process.net_connections(kind="unix"):
-            if found.laddr and not str(found.laddr).startswith(("@", "\0")):
-                mode = stat.S_IMODE(Path(found.laddr).parent.stat().st_mode)
-                assert mode & 0o077 == 0, found.laddr
+        for place in sockets_of(process):
+            # One in the abstract namespace has no owner: whoever is on the machine may connect.
+            assert place.startswith("/"), place
+            assert stat.S_IMODE(Path(place).parent.stat().st_mode) & 0o077 == 0, place
     Run(folder, runs.home).stop()
     wait_for_end(folder)
 
@@ -440,6 +585,36 @@ def test_t18_importing_loading_and_running_need_no_network(tmp_path):
         "    run = nbautoml.tune(objective, trials=2, minimize=True, name='alone', wait=True)\n"
         "    print(run.state, len(run.trials))\n"
     )
+    assert "finished 2" in run_without_a_network(code, tmp_path)
+
+
+@pytest.mark.nightly
+def test_t18_the_magic_and_a_run_of_torch_need_no_network(tmp_path):
+    cell = (
+        "%%automl tune alone --data digits --trials 2 --epochs 1 --wait\n"
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, hidden: Int(4, 8) = 4):\n"
+        "        super().__init__()\n"
+        "        self.layers = nn.Sequential(nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, 10))\n"
+        "    def forward(self, x):\n"
+        "        return self.layers(x)\n"
+    )
+    code = (
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "if __name__ == '__main__':\n"
+        "    shell = InteractiveShell.instance(colors='nocolor')\n"
+        "    assert shell.run_cell('%load_ext nbautoml').success\n"
+        f"    assert shell.run_cell({cell!r}).success\n"
+        "    run = shell.user_ns['alone']\n"
+        "    run.report('page.html')\n"
+        "    print(run.state, len(run.trials), run.best.value > 0)\n"
+    )
+    assert "finished 2 True" in run_without_a_network(code, tmp_path)
+
+
+def run_without_a_network(code: str, tmp_path: Path) -> str:
+    """What a script prints where there is no network, not even this machine's own."""
     script = tmp_path / "script.py"
     script.write_text(code)
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-n", "true"]).returncode:
@@ -449,7 +624,7 @@ def test_t18_importing_loading_and_running_need_no_network(tmp_path):
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), "IPYTHONDIR": str(tmp_path)},
         timeout=250,
     )
-    assert "finished 2" in done.stdout, done.stdout + done.stderr
+    return done.stdout + done.stderr

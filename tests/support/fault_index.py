@@ -240,6 +240,8 @@ INDEX: dict[str, Row] = {
             "test_f25_every_damage_of_a_checkpoint_is_found_and_the_one_before_is_used",
             "test_f25_a_checkpoint_that_is_another_trials_is_refused",
             "test_f25_a_checkpoint_under_the_name_of_another_trials_is_refused",
+            "test_f25_another_runs_checkpoint_of_an_equal_trial_is_refused",
+            "test_f25_a_checkpoint_of_another_architecture_is_rejected_and_the_one_before_is_used",
         )
         + _in(
             "train/test_fit_resumes", "test_another_modules_state_is_refused_with_the_difference"
@@ -254,6 +256,15 @@ INDEX: dict[str, Row] = {
             "test_every_truncation_is_found",
             "test_log_laid_beside_a_sealed_record_is_refused",
             "test_run_copied_without_its_log_reads_what_the_file_holds",
+        )
+        + _in(
+            "faults/test_damaged_records",
+            "test_f26_a_page_of_zeros_in_a_finished_record_is_found",
+            "test_f26_a_page_of_zeros_in_an_open_record_changes_no_number",
+            "test_f26_a_stale_index_of_the_log_changes_no_number",
+            "test_f26_a_log_that_was_deleted_after_a_kill_leaves_what_the_file_holds",
+            "test_f26_the_log_of_another_moment_changes_no_number",
+            "test_f26_a_thousand_flipped_bits_in_file_or_log_change_no_number",
         ),
     ),
     "F27": Row(
@@ -414,10 +425,12 @@ INDEX: dict[str, Row] = {
         _in(
             _THREATS,
             "test_t4_a_run_of_somebody_else_is_shown_and_not_executed",
+            "test_t4_looking_at_a_run_of_somebody_else_changes_no_byte_of_it",
             "test_t4_an_archive_with_a_hostile_member_is_refused_whole",
             "test_t4_our_own_run_is_not_ours_when_its_code_was_changed",
         )
         + _in(_FILES, "test_record_with_what_runs_by_itself_is_refused"),
+        "the -shm file of a killed writer, an index that says nothing of the run, is made anew by SQLite",
     ),
     "T9": Row(
         "hostile text in a panel or page",
@@ -450,7 +463,8 @@ INDEX: dict[str, Row] = {
             _THREATS,
             "test_t12_secrets_stay_where_they_are",
             "test_t12_a_store_that_cannot_be_reached_does_not_tell_its_password",
-        ),
+        )
+        + _in(_SERVERS, "test_t12_the_password_of_the_server_is_nowhere"),
     ),
     "T13": Row(
         "requests through Jupyter's proxy",
@@ -480,12 +494,18 @@ INDEX: dict[str, Row] = {
         _in(
             _THREATS,
             "test_t16_files_and_folders_of_a_run_are_its_owners_alone",
+            "test_t16_another_user_can_neither_read_a_run_nor_connect_to_it",
+            "test_t16_a_socket_without_an_owner_is_seen",
             "test_t16_a_run_listens_nowhere_that_others_can_reach",
         ),
     ),
     "T18": Row(
         "a network at import or run",
-        _in(_THREATS, "test_t18_importing_loading_and_running_need_no_network"),
+        _in(
+            _THREATS,
+            "test_t18_importing_loading_and_running_need_no_network",
+            "test_t18_the_magic_and_a_run_of_torch_need_no_network",
+        ),
     ),
 }
 
