@@ -65,10 +65,11 @@ def _may_be_quantised(ask: Ask) -> bool:
 
 def _why_not_exported(module: nn.Module, ask: Ask, data: DataSpec) -> ModelError | None:
     from nbautoml.data import open_data
-    from nbautoml.measure import export_onnx, fixed_threads
+    from nbautoml.measure import export_onnx, fixed_threads, with_rows
     from nbautoml.train.batches import first_batch
 
     example, _ = first_batch(open_data(data, ask.home.data_dir, device="cpu").train, 2)
+    example = with_rows(example, 2)  # of one row the exporter would make a constant
     try:
         with fixed_threads(1):
             export_onnx(module, example)

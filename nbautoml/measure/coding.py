@@ -67,7 +67,7 @@ def decode_weights(data: bytes, like: Mapping[str, torch.Tensor]) -> dict[str, t
     Raises:
         UsageError: it was not written of such tensors.
     """
-    found: dict[int, torch.Tensor] = {}
+    found: dict[tuple[object, ...], torch.Tensor] = {}
     rest = data
     for name, tensor in _once(like):
         try:
@@ -102,15 +102,16 @@ def weights_in(module: nn.Module) -> dict[str, torch.Tensor]:
 
 def _once(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
     """Tied weights lie under several names."""
-    seen: set[int] = set()
+    seen: set[tuple[object, ...]] = set()
     for name, tensor in tensors.items():
         if _place(tensor) not in seen:
             seen.add(_place(tensor))
             yield name, tensor
 
 
-def _place(tensor: torch.Tensor) -> int:
-    return tensor.data_ptr() if tensor.numel() else id(tensor)
+def _place(tensor: torch.Tensor) -> tuple[object, ...]:
+    """Two views of one place are one tensor where they show the same."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
 
 
 # -- one tensor -------------------------------------------------------------------------------

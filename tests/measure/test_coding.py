@@ -99,6 +99,14 @@ def test_what_does_not_fit_is_refused(change):
         decode_weights(data, {"w": weight})
 
 
+def test_a_part_of_a_tensor_beside_it_is_a_tensor_of_its_own():
+    weight = torch.randn(30, 30)
+    both = {"whole": weight, "first": weight[:1], "turned": weight.t()}
+    again = decode_weights(encode_weights(both), both)
+    for name, tensor in both.items():
+        assert torch.equal(again[name], tensor)
+
+
 def test_the_size_is_a_measurement():
     found = stored_size({"w": torch.zeros(1000)})
     assert (found.unit, found.n) == ("B", 1)
