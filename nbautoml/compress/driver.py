@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from nbautoml.compress.choosing import summary, verdicts
 from nbautoml.compress.course import Course, Done
 from nbautoml.compress.families import shaping_of
-from nbautoml.compress.limits import MEMORY, Limits, figures_of
+from nbautoml.compress.limits import LATENCY, MEMORY, SPREAD, Limits, figures_of
 from nbautoml.compress.space import (
     COMPRESSED,
     ORIGINAL,
@@ -281,6 +281,8 @@ class CompressDriver:
         )
         how = "a search over techniques" if self._is_search else "the techniques that were named"
         more = ""
+        if SPREAD in origin:
+            more += f"; the original takes {origin[LATENCY]:.3g} ms (spread {origin[SPREAD]:.2g})"
         if MEMORY in bounds:
             more += "; memory is that of eager calls of the float module, also of a quantised one"
         if self._n_held_out:

@@ -176,6 +176,9 @@ def test_limits_and_the_original_stand_in_the_plan(pruned):
         details = reader.run().plan_details
     assert details["limits"]["latency_ms"] == {"max": 2.0}
     assert details["baseline"]["accuracy"] == pruned.trial(0).value
+    origin = pruned.trial(0).metrics
+    latency, spread = origin["latency_ms"], origin["latency_spread_ms"]
+    assert f"the original takes {latency:.3g} ms (spread {spread:.2g})" in pruned.plan
 
 
 def test_a_limit_that_nothing_meets_is_named(trained, asked):
