@@ -49,7 +49,11 @@ _FRAMES = ("test_f38_panel_of_ten_thousand_trials_draws_while_points_stream_and_
 INDEX: dict[str, Row] = {
     "F1": Row(
         "a killed worker",
-        _in(_WORKERS, "test_f1_killed_workers_lose_nothing")
+        _in(
+            _WORKERS,
+            "test_f1_killed_workers_lose_nothing",
+            "test_f1_a_trial_that_is_killed_three_times_has_failed_and_the_others_go_on",
+        )
         + _in(
             "engine/test_resumed_trials", "test_a_killed_workers_trial_goes_on_from_its_checkpoint"
         ),
@@ -270,7 +274,12 @@ INDEX: dict[str, Row] = {
     "F27": Row(
         "many processes at one store",
         _in(_FILES, "test_of_eight_processes_at_a_new_record_one_writes_and_all_read")
-        + _in("store/test_homes", "test_of_eight_processes_that_want_a_name_one_gets_it"),
+        + _in("store/test_homes", "test_of_eight_processes_that_want_a_name_one_gets_it")
+        + _in(
+            "faults/test_one_store",
+            "test_f27_eight_processes_at_a_new_store_meet_no_error",
+            "test_f27_two_kernels_write_and_read_one_store",
+        ),
     ),
     "F28": Row(
         "many runs at once", _in("faults/test_figures", "test_f28_ten_runs_at_once_lose_no_point")
