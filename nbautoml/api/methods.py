@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 from collections.abc import Iterable
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from nbautoml.api.ask import Ask
 from nbautoml.api.students import check_student_is_taught, given_student_of
 from nbautoml.compress.quantizers import QUANTIZERS
-from nbautoml.compress.space import COMPRESSED, ORIGINAL, SEARCHED, space_for
+from nbautoml.compress.space import BY_TORCHAO, COMPRESSED, ORIGINAL, SEARCHED, space_for
 from nbautoml.compress.students import declared
 from nbautoml.compress.table import technique_from_json, techniques_from, work_of
 from nbautoml.compress.techniques import Quantization, Technique
-from nbautoml.errors import RecipeError, SpaceError
+from nbautoml.errors import CompressError, RecipeError, SpaceError
 from nbautoml.spec import SETTING_NAMES, Choice, Dimension, Space
 from nbautoml.spec.signature import read_parameters
 
@@ -104,6 +105,8 @@ def read_space(
         calibrations=QUANTIZERS[ask.options["quantizer"]].searched,
         among=among,
         has_blocks="distill" in among and _has_blocks(module, ask, data),
+        has_heads=_has_heads(module),
+        transfers=_transfers(module, ask, data) if "distill" in among else (),
         own=declared_of(module, run)[0],
         has_given=given_student_of(ask) is not None,
     )
@@ -142,12 +145,37 @@ def declared_of(module: nn.Module, run: Run | None) -> tuple[dict[str, Dimension
 def _has_blocks(module: nn.Module, ask: Ask, data: DataSpec) -> bool:
     """Whether a shallower student can be made of it."""
     from nbautoml.compress.shallower import blocks_that_may_go
+
+    return bool(blocks_that_may_go(module, _example(ask, data)))
+
+
+def _has_heads(module: nn.Module) -> bool:
+    """Whether an attention has several heads, of which whole ones may go."""
+    from torch import nn as layers
+
+    attentions = (one for one in module.modules() if isinstance(one, layers.MultiheadAttention))
+    return any(one.num_heads > 1 and one.head_dim > 1 for one in attentions)
+
+
+def _transfers(module: nn.Module, ask: Ask, data: DataSpec) -> tuple[str, ...]:
+    """What a teacher of the model can show beside its answers."""
+    from nbautoml.compress.transfer import watched_layers
+
+    example, found = _example(ask, data), []
+    for kind in ("hints", "attention"):
+        with contextlib.suppress(CompressError):  # no layers inside that say such a thing
+            watched_layers(module, module, example, kind)
+            found.append(kind)
+    return tuple(found)
+
+
+def _example(ask: Ask, data: DataSpec) -> Any:
     from nbautoml.data import open_data
     from nbautoml.train.batches import first_batch
 
     opened = open_data(data, ask.home.data_dir, device="cpu")
     example, _ = first_batch(opened.train, 4)
-    return bool(blocks_that_may_go(module, example))
+    return example
 
 
 def _forms(quantizer: str, among: Iterable[str]) -> tuple[str, ...]:
@@ -159,7 +187,10 @@ def _forms(quantizer: str, among: Iterable[str]) -> tuple[str, ...]:
     row = QUANTIZERS[quantizer]
     if "quantize" in among and quantizer != "onnxruntime":
         row.need()
-    return () if row.missing else row.forms
+    if row.missing:
+        return ()
+    is_usual = quantizer == "onnxruntime" and not QUANTIZERS["torchao"].missing
+    return (*row.forms, BY_TORCHAO) if is_usual else row.forms
 
 
 def layer_groups(module: nn.Module, n: int = 4) -> list[list[str]]:

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nbautoml.compress.families import shaping_of, with_form
+from nbautoml.compress.families import refined, shaping_of, with_form
 from nbautoml.compress.limits import Limits, figures_of
-from nbautoml.compress.nearby import nearby
-from nbautoml.compress.space import is_trained
+from nbautoml.compress.nearby import left_of, nearby, sized, switched
+from nbautoml.compress.presets import rate_for
+from nbautoml.compress.space import is_trained, whole
 from nbautoml.spec import Choice, Objective, Space
 from nbautoml.spec.fronts import dominates, front_of
 
@@ -22,6 +23,8 @@ TRAIN_S = "train_s"
 
 MENDABLE = 8.0  # times the allowed drop, beyond it: what few passes lost and all may win back
 MOST_FAILURES = 2  # of a form that has never worked
+NEAR = 3.0  # likewise: what another way of doing it may win back
+LESS, MORE, ENOUGH = 0.75, 1.5, 0.94
 N_PAIRS = 3  # of the newest models in two forms tell what the one costs beside the other
 
 
@@ -45,13 +48,17 @@ class Course:
     ::
 
         a model of the front within the limits  --> the same training in its other forms
-        then by turns   promotion   near the front, had few passes: all of them
+        then by turns   sized       between the smallest pruned model within the limits and the
+                                    largest beyond them: how much may go
+                        mended      a smaller model that is little beyond them, done another way
+                        promotion   near the front, had few passes: all of them
                         beside      next to the model that would be picked now
                         along       next to another model of the front
                         suggestion  what the sampler thinks of
 
     Another form costs no training. Which forms are worth it is learnt: what a form costs beside
-    another, in latency and size, differs little from one model to the next.
+    another, in latency and size, differs little from one model to the next. Where models are counted
+    a form must promise a better pick.
 
     Args:
         space: what varies.
@@ -74,6 +81,8 @@ class Course:
         self._space, self._objectives = space, objectives
         self._limits, self._n_epochs = limits, n_epochs
         self._rows: dict[int, Done] = {}
+        # Models by what was trained, and of each training by form.
+        self._families: dict[str, dict[str, Done]] = {}
         self._planned: set[str] = set()
         self._n_planned = 0
         self._costs: list[tuple[int, float, float]] = []  # passes, their seconds, all other seconds
@@ -91,6 +100,8 @@ class Course:
     def learned(self, row: Done, seconds: float) -> None:
         """A trial is complete, and took so long."""
         self._rows[row.number] = row
+        form = str(row.params.get("quantization"))
+        self._families.setdefault(shaping_of(row.params), {}).setdefault(form, row)
         n, train_s = row.params.get("epochs", 0), row.metrics.get(TRAIN_S, 0.0)
         if n and train_s > 0:
             self._costs.append((n, train_s, max(0.0, seconds - train_s)))
@@ -129,7 +140,10 @@ class Course:
         found = self._other_form() if is_form else None
         if found is not None:
             return found
-        ways = (self._promotion, self._beside, self._along)
+        ways = (
+            self._sized, self._mended, self._promotion, self._sized, self._beside, self._mended,
+            self._along,
+        )  # fmt: skip
         first = turn % (len(ways) + 1)
         if first == len(ways):
             return None
@@ -137,41 +151,125 @@ class Course:
         return next((point for point in tried if point is not None), None)
 
     def _other_form(self) -> dict[str, Any] | None:
-        """A form of a trained model of the front that may be worth having; the best model's first."""
-        for row in self._good():
-            if not is_trained(row.params) or row.params.get("quantization") not in self._forms:
-                continue
-            for form in self._forms:
-                point = with_form(row.params, form)
-                is_new = point is not None and _key(point) not in self._planned
-                if is_new and self._is_worth(row, form):
+        """A form of a trained model that may be worth having; the best model's first."""
+        good = self._good()
+        for row in good:
+            for point in self._forms_of(row):
+                if self._is_worth(row, str(point["quantization"]), good[0]):
+                    return point
+        # What loses too much in few bits may lose less in more, and still be the smallest.
+        for row in self._missed() if good else []:
+            guesses = [(self._guess(row, str(p["quantization"])), p) for p in self._forms_of(row)]
+            finer = [(_product(g), p) for g, p in guesses if g and g[2] > row.values[2]]
+            cost, point = min(finer, key=lambda pair: pair[0], default=(math.inf, {}))
+            if cost < _cost(good[0]):
+                return point
+        # The same form another way: how ranges are found, whether sensitive layers are spared.
+        for row in good[:1]:
+            for point in refined(row.params, self._space):
+                if _key(point) not in self._planned:
                     return point
         return None
 
-    def _is_worth(self, row: Done, form: str) -> bool:
+    def _forms_of(self, row: Done) -> list[dict[str, Any]]:
+        """The training of a model in other forms, those that were not tried yet."""
+        if not is_trained(row.params) or row.params.get("quantization") not in self._forms:
+            return []
+        known = self._families[shaping_of(row.params)]
+        points = (with_form(row.params, form) for form in self._forms if form not in known)
+        points = (None if point is None else whole(point, self._space) for point in points)
+        return [point for point in points if point is not None and _key(point) not in self._planned]
+
+    def _is_worth(self, row: Done, form: str, best: Done) -> bool:
         """Whether no model is known that is as good as this one would be in that form."""
         is_known = any(other.params.get("quantization") == form for other in self._all())
         if self._failed[form] >= MOST_FAILURES and not is_known:
             return False  # this model, or machine, does not take it
-        families = self._families()
+        guess = self._guess(row, form)
+        if guess is None:
+            return True
+        if self._is_counted and _product(guess) >= _cost(best):
+            return False
+        return not any(dominates(self._signed(o.values), self._signed(guess)) for o in self._all())
+
+    def _guess(self, row: Done, form: str) -> list[float] | None:
+        """What a model would be in a form, by what that form is beside others; None: nobody knows."""
+        families = self._families
         for kept, known in families[shaping_of(row.params)].items():
             ratios = _ratios(families, kept, form)
             if ratios is not None:
                 costs = (v * r for v, r in zip(known.values[1:], ratios, strict=True))
-                guess = self._signed([known.values[0], *costs])
-                return not any(dominates(self._signed(o.values), guess) for o in self._all())
-        return True
-
-    def _families(self) -> dict[str, dict[str, Done]]:
-        """Models by what was trained, and of each training by form."""
-        found: dict[str, dict[str, Done]] = {}
-        for row in self._all():
-            form = str(row.params.get("quantization"))
-            found.setdefault(shaping_of(row.params), {})[form] = row
-        return found
+                return [known.values[0], *costs]
+        return None
 
     def _all(self) -> list[Done]:
         return list(self._rows.values())
+
+    def _sized(self) -> dict[str, Any] | None:
+        """How much may go: half way between what is known to be good and what is known to be too little.
+
+        Half way in times, not in channels. Below a good one where nothing is known to be too little a
+        quarter less; above what is too little where nothing is good yet half as much again.
+        """
+        pruned = [row for row in self._trainings() if row.params.get("pruning") == "channels"]
+        good = [row for row in pruned if self._metric_broken(row) == 0.0]
+        # What was fine-tuned at half of the rate that it needs, or less, proves nothing.
+        bad = [
+            row
+            for row in pruned
+            if self._metric_broken(row) > 0.0
+            and row.params.get("lr_scale", 1.0) > rate_for(left_of(row.params)) / 2
+        ]
+        if good:
+            start = min(good, key=lambda row: left_of(row.params))
+            own = left_of(start.params)
+            less = [left_of(row.params) for row in bad if left_of(row.params) < own]
+            left = math.sqrt(own * max(less)) if less else own * LESS
+            if left > own * ENOUGH:
+                return None
+        elif bad:
+            start = max(bad, key=lambda row: left_of(row.params))
+            left = left_of(start.params) * MORE
+            if left >= 1.0:
+                return None
+        else:
+            return None
+        return self._new({**sized(start.params, self._space, left), "epochs": self._n_epochs})
+
+    def _mended(self) -> dict[str, Any] | None:
+        """A model that would be the pick if it lost a little less, trained or cut another way."""
+        for row in self._missed():
+            if row.params["epochs"] == self._n_epochs and is_trained(row.params):
+                points = (self._new(point) for point in switched(row.params, self._space))
+                found = next((point for point in points if point is not None), None)
+                if found is not None:
+                    return found
+        return None
+
+    def _missed(self) -> list[Done]:
+        """Smaller than what would be picked now, and beyond the metric's limit alone and by little."""
+        metric = self._objectives[0].metric
+        top = min(map(_cost, self._good()), default=math.inf)
+        broken = {row.number: self._broken(row) for row in self._all() if _cost(row) < top}
+        found = [
+            row
+            for row in self._all()
+            if list(broken.get(row.number, ())) == [metric] and broken[row.number][metric] <= NEAR
+        ]
+        return sorted(found, key=lambda row: broken[row.number][metric])
+
+    def _trainings(self) -> list[Done]:
+        """Models that had all passes: of each training the form that loses least."""
+        families = [list(found.values()) for found in self._families.values()]
+        best = (min(rows, key=lambda row: self._signed(row.values)[0]) for rows in families)
+        return [r for r in best if is_trained(r.params) and r.params["epochs"] == self._n_epochs]
+
+    def _metric_broken(self, row: Done) -> float:
+        return self._broken(row).get(self._objectives[0].metric, 0.0)
+
+    def _new(self, point: dict[str, Any]) -> dict[str, Any] | None:
+        """The point, unless it was tried."""
+        return None if _key(point) in self._planned else point
 
     def _beside(self) -> dict[str, Any] | None:
         """A point beside the one that would be picked now, where that was trained."""
@@ -184,7 +282,8 @@ class Course:
     def _around(self, row: Done) -> list[dict[str, Any]]:
         if not is_trained(row.params):
             return []
-        points = [{**p, "epochs": self._n_epochs} for p in nearby(row.params, self._space)]
+        near = [*nearby(row.params, self._space), *switched(row.params, self._space)]
+        points = [{**p, "epochs": self._n_epochs} for p in near]
         return [point for point in points if _key(point) not in self._planned]
 
     def _good(self) -> list[Done]:
@@ -240,7 +339,12 @@ def _ratios(
 
 
 def _cost(row: Done) -> float:
-    return sum(math.log(max(value, 1e-12)) for value in row.values[1:])
+    return _product(row.values)
+
+
+def _product(values: Sequence[float]) -> float:
+    """The logarithm of all that should be small, multiplied: by it the pick is made."""
+    return sum(math.log(max(value, 1e-12)) for value in values[1:])
 
 
 def _key(params: Mapping[str, Any]) -> str:

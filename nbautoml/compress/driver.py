@@ -22,13 +22,8 @@ from nbautoml.compress.choosing import summary, verdicts
 from nbautoml.compress.course import Course, Done
 from nbautoml.compress.families import shaping_of
 from nbautoml.compress.limits import LATENCY, MEMORY, SPREAD, Limits, figures_of
-from nbautoml.compress.space import (
-    COMPRESSED,
-    ORIGINAL,
-    is_trained,
-    original_point,
-    presets,
-)
+from nbautoml.compress.presets import presets
+from nbautoml.compress.space import COMPRESSED, ORIGINAL, is_trained, original_point
 from nbautoml.compress.table import words_of
 from nbautoml.errors import NbAutomlError
 from nbautoml.events import (

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from nbautoml.compress.space import AWARE
+from nbautoml.spec import Choice, Space
 
-__all__ = ["shaping_of", "with_form"]
+__all__ = ["refined", "shaping_of", "with_form"]
 
-STORED = frozenset({"quantization", "calibration", "per"})
+STORED = frozenset({"quantization", "calibration", "per", "spared"})
 """Dimensions that say how weights are stored."""
 
 
@@ -44,4 +45,22 @@ def with_form(params: Mapping[str, Any], form: str) -> dict[str, Any] | None:
     found["quantization"] = form
     if form == "int8_static":
         found |= {"calibration": "minmax", "per": "channel"}
+    return found
+
+
+def refined(params: Mapping[str, Any], space: Space) -> list[dict[str, Any]]:
+    """The same training in the same form, with one thing about that form changed.
+
+    >>> from nbautoml.spec import Choice
+    >>> space = Space({"quantization": Choice("off", "int8_static"), "per": Choice("channel", "tensor")})
+    >>> refined({"quantization": "int8_static", "per": "channel"}, space)
+    [{'quantization': 'int8_static', 'per': 'tensor'}]
+    """
+    found = []
+    for name in sorted(STORED - {"quantization"}, reverse=True):
+        dimension = space.get(name)
+        if name in params and isinstance(dimension, Choice):
+            found += [
+                {**params, name: other} for other in dimension.options if other != params[name]
+            ]
     return found

@@ -2,11 +2,12 @@
 
 ::
 
-    pruning       off | channels      with criterion, and a share for each group of layers
+    pruning       off | channels      with criterion, what becomes of heads, and a share for each group
+                                      of layers
     low_rank      off | on            with the energy that is kept
-    distillation  off | on            with the temperature, the student (also one that was given), and
-                                      whether it comes first
-    quantization  off | int8 ...      with how it is calibrated
+    distillation  off | on            with the temperature, the student (also one that was given), what
+                                      else is taught, and whether it comes first
+    quantization  off | int8 ...      with how it is calibrated, and whether sensitive layers are spared
     first         which of pruning and low rank comes first
     epochs        fine-tuning: few while searching, all for those that are worth it
     lr_scale      its learning rate, as times the trainer's: what lost nine channels of ten needs more
@@ -34,21 +35,26 @@ from nbautoml.spec import Choice, Dimension, Float, Int, Space
 from nbautoml.spec.fit import FitSettings
 
 __all__ = [
+    "AWARE",
+    "BY_TORCHAO",
     "COMPRESSED",
     "ORIGINAL",
     "SEARCHED",
     "TRAINED",
     "is_trained",
     "original_point",
-    "presets",
     "space_for",
     "techniques_of",
+    "whole",
 ]
 
 ORIGINAL, COMPRESSED = "original", "compressed"
 """The two versions that there are where techniques were named."""
 QUANTIZED = QUANTIZERS["onnxruntime"].forms
-FIRST_FORMS = ("int8_static", "int8_dynamic", "int8_weights")  # alone, before anything else
+BY_TORCHAO = "int8_static_torchao"
+"""The form that another library than the run's quantiser makes; offered where it is installed."""
+ROUNDED = ("int8_static", "int4_weights")
+"""Forms of which layers may be spared: those that cost most."""
 SEARCHED = ("prune", "factorize", "distill", "quantize")
 """Words of techniques that a search varies."""
 AWARE = "int8_aware"
@@ -57,9 +63,7 @@ STUDENT = "student_"
 """Before the name of an argument of a student of the model's own class."""
 TRAINED = frozenset({"pruning", "low_rank", "distillation"})
 """Dimensions whose techniques are fine-tuned; of quantisation only one form is."""
-MOST_LR_SCALE = 10.0
-FRESH_SCALE = 5.0
-"""Times the trainer's rate for a student that may know nothing yet."""
+MOST_LR_SCALE = 20.0
 
 
 def space_for(
@@ -71,6 +75,8 @@ def space_for(
     has_blocks: bool = False,
     own: Mapping[str, Dimension] | None = None,
     has_given: bool = False,
+    has_heads: bool = False,
+    transfers: Sequence[str] = (),
     calibrations: Sequence[str] = ("minmax", "percentile", "entropy"),
 ) -> Space:
     """The space of a search.
@@ -84,6 +90,8 @@ def space_for(
         has_blocks: whether a student may have fewer blocks.
         own: arguments of the model's class that vary in a student of its own.
         has_given: whether a student was given.
+        has_heads: whether an attention could have fewer heads, and not only thinner ones.
+        transfers: what a teacher can show beside its answers: "hints", "attention".
         calibrations: that the quantiser knows.
     """
     among = set(among)
@@ -92,6 +100,8 @@ def space_for(
         when = ("pruning", "channels")
         found["pruning"] = Choice("off", "channels")
         found["criterion"] = Choice("l2", "lamp", "taylor", "fpgm", when=when)
+        if has_heads:
+            found["heads"] = Choice("thinner", "fewer", when=when)
         for at in range(len(groups)):
             found[f"sparsity_{at + 1}"] = Float(0.0, 0.95, when=when)
         if "factorize" in among:
@@ -103,7 +113,7 @@ def space_for(
         own = own or {}
         kinds = {"half": groups, "shallow": has_blocks, "own": own, "given": has_given}
         students = [name for name, is_there in kinds.items() if is_there]
-        found |= _taught(students, own, has_others=bool(found))
+        found |= _taught(students, own, transfers, has_others=bool(found))
     forms = forms if "quantize" in among else ()
     if forms:
         found["quantization"] = Choice("off", *forms)
@@ -111,6 +121,9 @@ def space_for(
         when_static = ("quantization", "int8_static")
         found["calibration"] = Choice(*calibrations, when=when_static)
         found["per"] = Choice("channel", "tensor", when=when_static)
+    rounded = tuple(form for form in ROUNDED if form in forms)
+    if rounded:
+        found["spared"] = Choice("off", "on", when=("quantization", rounded))
     found["epochs"] = Int(0, n_epochs)
     if not TRAINED.isdisjoint(found):
         found["lr_scale"] = Float(1.0, MOST_LR_SCALE, log=True)
@@ -118,13 +131,22 @@ def space_for(
 
 
 def _taught(
-    students: Sequence[str], own: Mapping[str, Dimension], *, has_others: bool
+    students: Sequence[str],
+    own: Mapping[str, Dimension],
+    transfers: Sequence[str],
+    *,
+    has_others: bool,
 ) -> dict[str, Dimension]:
     when = ("distillation", "on")
     found: dict[str, Dimension] = {"distillation": Choice("off", "on")}
     found["temperature"] = Float(1.0, 10.0, log=True, when=when)
     if students:
         found["student"] = Choice("same", *students, when=when)
+    if transfers:
+        # Layers of one name are compared, and a new student may have none of them.
+        of_teacher = tuple({"same", *students} - NEW_STUDENTS)
+        alike = ("student", of_teacher) if students else when
+        found["transfer"] = Choice("none", *transfers, when=alike)
     for name, dimension in own.items():
         parent = dimension.when[0] if dimension.when is not None else ""
         within: Any = ("student", "own")
@@ -153,66 +175,22 @@ def original_point(space: Space) -> dict[str, Any]:
     }
 
 
-def presets(space: Space, n_epochs: int) -> list[dict[str, Any]]:
-    """Points that are tried first: each technique alone, then the usual company."""
-    origin = {**original_point(space), "epochs": n_epochs}
-    shares = [name for name in space if name.startswith("sparsity_")]
-    forms, students = _options(space, "quantization"), _options(space, "student")
-    static = {"quantization": "int8_static", "calibration": "minmax", "per": "channel"}
+def whole(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """A point with the first option of each choice that it leaves open, without what it does not have.
 
-    def pruned(share: float, lr_scale: float = 1.0) -> dict[str, Any]:
-        said = {"pruning": "channels", "criterion": "l2", "first": "prune", "lr_scale": lr_scale}
-        return {**said, **dict.fromkeys(shares, share)}
-
-    def taught(student: str = "same") -> dict[str, Any]:
-        said = {"distillation": "on", "temperature": 2.0, "student": student, "taught": "last"}
-        return said if "distillation" in space else {}
-
-    def weights(bits: int) -> dict[str, Any]:
-        form = f"int{bits}_weights"
-        return {"quantization": form} if form in forms else {}
-
-    wanted: list[dict[str, Any]] = []
-    for form in forms:
-        if form in FIRST_FORMS:
-            said = static if form == "int8_static" else {"quantization": form}
-            wanted.append({**said, "epochs": 0})
-    if "given" in students:
-        # Somebody wants to know about this one, right away: as one that has learnt already, and, at
-        # a higher rate, as one that has not (a fresh student of digits after 8 passes of Adam: 91 %
-        # at 0.001, 96 % at five times that).
-        wanted += [taught("given"), {**taught("given"), "lr_scale": FRESH_SCALE, **weights(8)}]
-    if shares:
-        # The less is left, the higher the rate that brings it back in the same passes.
-        wanted += [
-            pruned(0.5),
-            {**pruned(0.75, 2.5), **weights(8)},
-            {**pruned(0.87, 5.0), **weights(8)},
-            {**pruned(0.91, 10.0), **weights(4)},
-        ]
-    if "low_rank" in space:
-        wanted.append({"low_rank": "on", "energy": 0.9})
-    # A wide one in 4 bits against a narrow one in 8: it is measured which is better.
-    wanted += [
-        {**taught(student), **weights(8 if student == "shallow" else 4)}
-        for student in [one for one in students if one in {"half", "shallow"}] or ["same"]
-        if "distillation" in space
-    ]
-    if shares:
-        wanted.append({**pruned(0.85, 5.0), **weights(4)})
-        if "int8_static" in forms:
-            wanted += [{**pruned(0.5, 2.5), **taught(), **static}, {**pruned(0.7, 5.0), **static}]
-    points = [
-        {name: value for name, value in {**origin, **point}.items() if name in space}
-        for point in wanted
-    ]
-    return [point for at, point in enumerate(points) if point not in points[:at]]
-
-
-def _options(space: Space, name: str) -> tuple[Any, ...]:
-    """What a choice offers; nothing where it is not in the space."""
-    listed = space.get(name)
-    return listed.options if isinstance(listed, Choice) else ()
+    >>> space = Space({"quantization": Choice("off", "int8"),
+    ...                "per": Choice("channel", "tensor", when=("quantization", "int8"))})
+    >>> whole({"quantization": "int8", "first": "prune"}, space)
+    {'quantization': 'int8', 'per': 'channel'}
+    """
+    found = {name: value for name, value in params.items() if name in space}
+    for name in space.order:
+        dimension = space[name]
+        if not space.is_active(name, found):
+            found.pop(name, None)
+        elif name not in found and isinstance(dimension, Choice):
+            found[name] = dimension.options[0]
+    return found
 
 
 def techniques_of(
@@ -234,7 +212,11 @@ def techniques_of(
     epochs -= n_aware
     steps = [*_shrinking(params, settings["groups"], epochs)]
     if params.get("distillation") == "on" and epochs:
-        said = {"student": str(params.get("student", "same")), **_arguments(params, settings)}
+        said = {
+            "student": str(params.get("student", "same")),
+            "transfer": str(params.get("transfer", "none")),
+            **_arguments(params, settings),
+        }
         # What is shrunk has no blocks any more that may go, and a new module knows nothing of it.
         is_new = said["student"] in {"shallow", *NEW_STUDENTS}
         if is_new:  # it may lack some layers: each that it has loses the mean share
@@ -255,7 +237,11 @@ def techniques_of(
         steps = [_changed(step, lr=lr * scale) if _epochs(step) else step for step in steps]
     if params.get("quantization", "off") != "off":
         who = str(settings.get("quantizer", "onnxruntime"))
-        steps.append(_quantization(params, who, n_aware))
+        if params["quantization"] == BY_TORCHAO:
+            steps.append(Quantization("int8", mode="static", backend="torchao"))
+        else:
+            most = float(settings.get("limits", {}).get("max_drop", 0.01)) / 2
+            steps.append(_quantization(params, who, n_aware, most))
     return tuple(steps)
 
 
@@ -284,7 +270,12 @@ def _shrinking(
         mean = sum(ratios.values()) / max(len(ratios), 1)
         steps.append(
             Pruning(
-                mean, criterion=params["criterion"], scope="layer", ratios=ratios, epochs=epochs
+                mean,
+                criterion=params["criterion"],
+                scope="layer",
+                ratios=ratios,
+                heads=str(params.get("heads", "thinner")),
+                epochs=epochs,
             )
         )
     if params.get("low_rank") == "on":
@@ -328,7 +319,9 @@ def _aware_epochs(params: Mapping[str, Any], epochs: int) -> int:
     return max(1, epochs // 4) if epochs > 1 else 0
 
 
-def _quantization(params: Mapping[str, Any], quantizer: str, n_aware: int) -> Quantization:
+def _quantization(
+    params: Mapping[str, Any], quantizer: str, n_aware: int, max_drop: float
+) -> Quantization:
     to, _, mode = str(params["quantization"]).partition("_")
     said: dict[str, Any] = {"backend": quantizer, **({"mode": mode} if mode else {})}
     if mode == "aware":
@@ -336,4 +329,6 @@ def _quantization(params: Mapping[str, Any], quantizer: str, n_aware: int) -> Qu
     for name in ("calibration", "per"):
         if name in params:
             said[name] = str(params[name])
+    if params.get("spared") == "on":
+        said["max_drop"] = min(max_drop, 0.999)  # of what may be lost the rounding may lose half
     return Quantization(to, **said)

@@ -138,3 +138,117 @@ def test_without_quantisation_in_the_space_there_are_no_other_forms() -> None:
     point = told.next_point()
     assert point is not None
     assert point["sparsity_1"] > 0.5
+
+
+def sized(told: Course) -> list[float]:
+    """How much of the channels the next points leave that go between what is known."""
+    point = told._sized()
+    return [] if point is None else [round(1 - point[f"sparsity_{at}"], 3) for at in (1, 2)]
+
+
+def cut(left: float, **how: Any) -> dict[str, Any]:
+    return {**PRUNED, "sparsity_1": 1 - left, "sparsity_2": 1 - left, "lr_scale": 10.0, **how}
+
+
+def test_what_is_left_goes_half_way_between_good_and_too_little() -> None:
+    told = course()
+    tell(told, cut(0.4), (0.975, 0.4, 400.0))
+    assert sized(told) == [0.3, 0.3]  # nothing is known to be too little
+    tell(told, cut(0.1), (0.90, 0.1, 100.0))
+    assert sized(told) == [0.2, 0.2]
+    tell(told, cut(0.2), (0.97, 0.2, 200.0))
+    assert sized(told) == [0.141, 0.141]
+
+
+def test_where_nothing_is_good_yet_more_is_left() -> None:
+    told = course()
+    tell(told, cut(0.2), (0.90, 0.2, 200.0))
+    assert sized(told) == [0.3, 0.3]
+
+
+def test_it_ends_where_the_next_one_would_hardly_differ() -> None:
+    told = course()
+    tell(told, cut(0.20), (0.975, 0.2, 200.0))
+    tell(told, cut(0.19), (0.90, 0.19, 190.0))
+    assert sized(told) == []
+
+
+def test_what_was_tuned_at_a_rate_that_is_too_low_proves_nothing() -> None:
+    told = course()
+    tell(told, cut(0.4), (0.975, 0.4, 400.0))
+    tell(told, cut(0.35, lr_scale=1.0), (0.90, 0.35, 350.0))
+    assert sized(told) == [0.3, 0.3]
+
+
+def test_of_a_training_the_form_that_loses_least_says_whether_so_little_is_enough() -> None:
+    told = course()
+    small = cut(0.4)
+    tell(told, {**small, "quantization": "int4_weights"}, (0.90, 0.4, 60.0))
+    tell(told, {**small, "quantization": "int8_weights"}, (0.975, 0.4, 120.0))
+    assert sized(told) == [0.3, 0.3]
+
+
+def test_a_smaller_model_that_lost_a_little_too_much_is_done_another_way() -> None:
+    told = course()
+    tell(told, cut(0.4), (0.975, 0.4, 400.0))
+    missed = cut(0.2)
+    tell(told, missed, (0.95, 0.2, 200.0))
+    point = told._mended()
+    assert point is not None
+    differing = [name for name in point if point[name] != missed.get(name)]
+    assert differing == ["criterion"]
+    told.planned(point)
+    again = told._mended()
+    assert again is not None
+    assert again != point
+
+
+@pytest.mark.parametrize(
+    ("values"), [(0.80, 0.2, 200.0), (0.95, 0.6, 600.0)], ids=["hopeless", "no smaller"]
+)
+def test_what_would_not_be_the_pick_is_not_mended(values: Any) -> None:
+    told = course()
+    tell(told, cut(0.4), (0.975, 0.4, 400.0))
+    tell(told, cut(0.2), values)
+    assert told._mended() is None
+
+
+def test_what_loses_too_much_in_few_bits_is_tried_in_more() -> None:
+    told = course(is_counted=True)
+    known = cut(0.5)
+    tell(told, {**known, "quantization": "int4_weights"}, (0.975, 0.5, 60.0))
+    tell(told, {**known, "quantization": "int8_weights"}, (0.975, 0.5, 120.0))
+    tell(told, {**known, "quantization": "off"}, (0.975, 0.5, 500.0))
+    for form in ("int8_static", "int8_dynamic", "fp16"):
+        tell(told, {**known, "quantization": form}, (0.975, 0.9, 400.0))
+    tell(told, {**cut(0.2), "quantization": "int4_weights"}, (0.95, 0.1, 24.0))
+    point = told._other_form()
+    assert point is not None
+    assert (point["sparsity_1"], point["quantization"]) == (0.8, "int8_weights")
+
+
+def test_where_models_are_counted_a_form_must_promise_a_better_pick() -> None:
+    for is_counted in (False, True):
+        told = course(is_counted=is_counted)
+        for form, size in {"int4_weights": 80.0, "int8_weights": 130.0}.items():
+            tell(
+                told, {**cut(0.6), "quantization": form}, (0.98 if size > 100 else 0.965, 0.6, size)
+            )
+        tell(told, {**cut(0.4), "quantization": "int4_weights"}, (0.975, 0.4, 60.0))
+        point = told._other_form()
+        is_larger = point is not None and point["quantization"] == "int8_weights"
+        assert not (is_counted and is_larger)
+
+
+def test_the_form_of_the_best_model_is_tried_another_way() -> None:
+    told = course()
+    best = {**cut(0.4), "quantization": "int4_weights", "spared": "off"}
+    tell(told, best, (0.975, 0.4, 60.0))
+    seen = []
+    for _ in range(12):
+        point = told._other_form()
+        if point is None:
+            break
+        seen.append(point)
+        tell(told, point, (0.9, 2.0, 2000.0))
+    assert {**best, "spared": "on"} in seen

@@ -9,8 +9,9 @@ from torch import nn
 from nbautoml.compress import Distillation, Pruning, Quantization, apply_techniques
 from nbautoml.compress.layer_table import layers_table
 from nbautoml.compress.onnx_module import OnnxModule
+from nbautoml.compress.presets import presets
 from nbautoml.compress.saved import dump_module, load_module
-from nbautoml.compress.space import original_point, presets, space_for, techniques_of
+from nbautoml.compress.space import original_point, space_for, techniques_of
 from nbautoml.compress.table import techniques_from
 from nbautoml.compress.transfer import watched_layers
 from nbautoml.errors import CompressError, RecipeError

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from nbautoml.compress import Distillation, LowRank, Pruning, Quantization, Sharing
-from nbautoml.compress.nearby import nearby
+from nbautoml.compress.nearby import nearby, switched
+from nbautoml.compress.presets import presets
 from nbautoml.compress.space import (
+    BY_TORCHAO,
     QUANTIZED,
     SEARCHED,
     is_trained,
     original_point,
-    presets,
     space_for,
     techniques_of,
 )
@@ -119,7 +120,7 @@ def test_pruned_and_quantised_models_are_tried_at_other_ratios_bits_calibrations
 ):
     space = space_for(GROUPS, n_epochs=8, forms=QUANTIZED, among=["prune", "quantize"])
     assert set(space) == {
-        "pruning", "criterion", "sparsity_1", "sparsity_2", "quantization", "calibration", "per",
+        "pruning", "criterion", "sparsity_1", "sparsity_2", "quantization", "calibration", "per", "spared",
         "epochs", "lr_scale",
     }  # fmt: skip
     assert {"int8_static", "int4_weights", "fp16"} < set(space["quantization"].options)
@@ -161,6 +162,64 @@ def test_a_student_of_its_own_class_comes_first_and_is_then_pruned_by_the_mean_s
     )
     assert isinstance(pruning, Pruning)
     assert (pruning.sparsity, pruning.ratios, pruning.epochs) == (pytest.approx(0.4), {}, 3)
+
+
+def test_heads_transfer_and_sparing_vary_where_the_model_has_what_they_are_about() -> None:
+    space = space_for(
+        GROUPS, n_epochs=8, forms=QUANTIZED, has_heads=True, transfers=["hints"], own=OWN
+    )
+    assert {"heads", "transfer"}.isdisjoint(SPACE)
+    assert space["heads"].options == ("thinner", "fewer")
+    assert space["transfer"].options == ("none", "hints")
+    assert "own" not in space["transfer"].when[1]  # it may have no layer of the same name
+    for point in presets(space, 8):
+        assert space.explain(point) == ""
+        assert point.get("heads", "thinner") == "thinner"
+
+
+def test_ways_of_pruning_teaching_and_rounding_reach_the_techniques() -> None:
+    params = {
+        "pruning": "channels", "criterion": "taylor", "heads": "fewer", "sparsity_1": 0.2,
+        "sparsity_2": 0.6, "distillation": "on", "temperature": 2.0, "transfer": "hints",
+        "quantization": "int4_weights", "spared": "on", "epochs": 3,
+    }  # fmt: skip
+    settings = {**SETTINGS, "limits": {"max_drop": 0.02}}
+    pruning, taught, quantized = techniques_of(params, settings)
+    assert isinstance(pruning, Pruning)
+    assert isinstance(taught, Distillation)
+    assert isinstance(quantized, Quantization)
+    assert (pruning.criterion, pruning.heads, taught.transfer) == ("taylor", "fewer", "hints")
+    assert quantized.max_drop == pytest.approx(0.01)  # half of what may be lost
+
+
+def test_torchaos_form_is_one_among_the_others() -> None:
+    space = space_for(GROUPS, n_epochs=8, forms=(*QUANTIZED, BY_TORCHAO))
+    point = {**original_point(space), "quantization": BY_TORCHAO}
+    assert space.explain(point) == ""
+    assert techniques_of(point, SETTINGS) == (
+        Quantization("int8", mode="static", backend="torchao"),
+    )
+
+
+def test_one_thing_is_done_another_way_and_all_else_stays() -> None:
+    space = space_for(GROUPS, n_epochs=8, forms=QUANTIZED, has_heads=True, transfers=["hints"])
+    start = next(point for point in presets(space, 8) if point.get("sparsity_1") == 0.5)
+    points = switched(start, space)
+    assert all(space.explain(point) == "" for point in points)
+    differing = [
+        next(name for name in point if name in start and point[name] != start[name])
+        for point in points
+    ]
+    assert differing == [
+        "criterion", "criterion", "criterion", "heads", "first", "distillation", "lr_scale",
+        "lr_scale",
+    ]  # fmt: skip
+
+
+def test_the_presets_try_another_criterion_and_training_with_the_rounding() -> None:
+    points = presets(SPACE, 8)
+    assert {point["criterion"] for point in points if "criterion" in point} == {"l2", "taylor"}
+    assert "int8_aware" in {point["quantization"] for point in points}
 
 
 @pytest.mark.parametrize("taught", ["first", "last"])
