@@ -25,6 +25,8 @@ MENDABLE = 8.0  # times the allowed drop, beyond it: what few passes lost and al
 MOST_FAILURES = 2  # of a form that has never worked
 NEAR = 3.0  # likewise: what another way of doing it may win back
 LESS, MORE, ENOUGH = 0.75, 1.5, 0.94
+STORED_BITS = {"off": 32, "fp16": 16, "int8_weights": 8, "int4_weights": 4}
+"""Forms that compute with floats whatever the file holds: more bits are a larger file and no less time."""
 N_PAIRS = 3  # of the newest models in two forms tell what the one costs beside the other
 
 
@@ -187,7 +189,8 @@ class Course:
             return False  # this model, or machine, does not take it
         guess = self._guess(row, form)
         if guess is None:
-            return True
+            own = STORED_BITS.get(str(row.params.get("quantization")), 0)
+            return not (self._is_counted and own and STORED_BITS.get(form, 0) >= own)
         if self._is_counted and _product(guess) >= _cost(best):
             return False
         return not any(dominates(self._signed(o.values), self._signed(guess)) for o in self._all())

@@ -252,3 +252,12 @@ def test_the_form_of_the_best_model_is_tried_another_way() -> None:
         seen.append(point)
         tell(told, point, (0.9, 2.0, 2000.0))
     assert {**best, "spared": "on"} in seen
+
+
+def test_more_bits_promise_no_better_pick_where_models_are_counted() -> None:
+    told = course(is_counted=True)
+    tell(told, {**cut(0.4), "quantization": "int8_weights"}, (0.975, 0.4, 120.0))
+    row = told._rows[1]
+    assert told._is_worth(row, "int4_weights", row)
+    assert not told._is_worth(row, "fp16", row)
+    assert not told._is_worth(row, "off", row)
