@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -160,15 +161,27 @@ def test_the_model_is_left_as_it_was(weights_before, pruned, trained):
 
 def test_each_technique_gets_a_sentence_in_the_log_and_in_the_report_too(trained, asked, tmp_path):
     run = nbautoml.compress(trained, trials=5, epochs=1, max_drop=0.3, **asked)
-    assert "trial" in run.verdicts.about
-    assert len(run.verdicts) >= 2
-    assert all(len(verdict.text) > 20 for verdict in run.verdicts)
     texts = [verdict.text for verdict in run.verdicts]
     with run.folder.reader() as reader:
         assert [row.text for row in reader.logs()][-len(texts) :] == texts
     page = html.unescape(run.report(tmp_path / "small.html").read_text(encoding="utf-8"))
     assert all(text in page for text in [run.message, *texts])
-    assert run.best.number in set(run.trials["number"])
+    assert f"trial {run.best.number}" in run.verdicts.about or run.best.number == 0
+    tried = {
+        switch if value == "on" else value
+        for number in range(5)
+        for switch, value in run.trial(number).params.items()
+        if switch in {"pruning", "low_rank", "distillation", "quantization"} and value != "off"
+    }
+    told = [verdict.text.partition(":")[0] for verdict in run.verdicts]
+    assert len(tried) >= 2
+    assert all(any(name in names for names in told) for name in tried)
+    for verdict in run.verdicts:
+        (number,) = re.findall(r"\(trial (\d+)\)", verdict.text)
+        before, after = run.trial(0).value, run.trial(int(number)).value
+        assert f"accuracy {before:.4g} to {after:.4g}" in verdict.text
+        assert verdict.is_kept is verdict.text.endswith(": kept")
+        assert verdict.is_kept is (int(number) == run.best.number)
 
 
 def test_limits_and_the_original_stand_in_the_plan(pruned):
@@ -333,9 +346,17 @@ def test_students_are_sought_among_what_the_class_declares(data, tmp_path):
     big = nbautoml.train(Declared, data=data, epochs=8, lr=0.01, params={"hidden": 48}, **home)
     run = nbautoml.compress(big, method="distill", trials=4, epochs=4, max_drop=1.0, **home)
     assert run.state == "finished", run.message
-    space = run.recipe.space
-    assert (space["student_hidden"].high, space["student_depth"].high) == (48, 2)
-    assert run.recipe.settings["student"]["hidden"] == 48
+    space, settings = run.recipe.space, run.recipe.settings
+    assert all(space.explain(run.trial(number).params) == "" for number in range(1, 4))
+    point = {
+        "distillation": "on", "temperature": 2.0, "student": "own", "student_hidden": 9,
+        "student_depth": 1, "epochs": 4,
+    }  # fmt: skip
+    (taught,) = techniques_of(point, settings)
+    student = own_student(Declared(48), taught.arguments, seed=0)
+    assert (student.first.out_features, len(student.inside)) == (9, 1)
+    for name, too_much in (("student_hidden", 49), ("student_depth", 3)):
+        assert name in space.explain({**point, name: too_much})
 
 
 def test_a_student_of_the_models_own_class_is_taught_and_comes_back(data, tmp_path):

@@ -6,9 +6,15 @@ import json
 import re
 
 import pytest
+import torch
 from lab import SETUP, WAIT_MS
+from learnt import learnt
 from playwright.sync_api import expect
+from sklearn.datasets import load_digits
+from torch import nn
 
+import nbautoml
+from nbautoml.compress import Pruning
 from nbautoml.events import (
     PlanChosen,
     RunStateChanged,
@@ -145,6 +151,79 @@ def test_layers_of_a_compressed_trial_are_shown_before_and_after(opened, lab):
     expect(layers.locator("tbody tr").first).to_contain_text("500 → 120")
     expect(layers.locator("tbody tr").last).to_contain_text("<img src=x>")
     assert layers.locator("img").count() == 0
+
+
+@pytest.fixture
+def compressed(lab):
+    """A real compression, narrowed and not tuned again: less exact, and smaller."""
+    digits = load_digits()
+    X = torch.tensor(digits.data, dtype=torch.float32)[:500] / 16
+    y = torch.tensor(digits.target)[:500]
+    torch.manual_seed(0)
+    net = learnt(nn.Sequential(nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 10)), (X, y))
+    return nbautoml.compress(
+        net,
+        [Pruning(0.9, scope="layer", epochs=0)],
+        data=(X, y),
+        max_drop=1.0,
+        name="thin",
+        home=lab.work.parent / "home",
+        executor="inline",
+        wait=True,
+    )
+
+
+def width_of(panel, trial):
+    return panel.locator(f".nba-diamond[data-point='{trial}']").bounding_box()["width"]
+
+
+def test_three_objectives_of_a_compression_are_drawn_and_a_kept_model_is_used(opened, compressed):
+    """Marks are as large as files, the pick is called so, layers stand before and after, a model is taken."""
+    notebook = opened(
+        "thin.ipynb", "%load_ext nbautoml", "%automl show thin",
+        permissions=["clipboard-read", "clipboard-write"],
+    )  # fmt: skip
+    notebook.start()
+    notebook.run()
+    notebook.run(wait=False)
+    panel = notebook.panel
+    expect(panel).to_be_visible(timeout=WAIT_MS)
+    assert diamonds(panel) == {0, 1} == set(compressed.front["number"])
+    assert [one.metric for one in compressed.recipe.objectives][2] == "size_bytes"
+    assert compressed.trial(1).values[2] < 0.5 * compressed.trial(0).values[2]
+    assert width_of(panel, 1) < 0.7 * width_of(panel, 0)
+
+    pick = panel.locator(".nba-best")
+    expect(pick).to_contain_text("The pick")
+    pick.locator(".nba-chip").click()
+    picked = panel.locator(".nba-rows [role=row][aria-selected=true]")
+    expect(picked).to_have_attribute("data-trial", str(compressed.best.number))
+    panel.locator(".nba-rows [data-trial='1']").click()
+
+    table = panel.locator(".nba-layers")
+    expect(table).to_be_visible(timeout=WAIT_MS)
+    expect(table.locator("thead")).to_contain_text("ms")
+    known = compressed.layers(1)
+    rows = table.locator("tbody tr")
+    expect(rows).to_have_count(len(known))
+    for row, (_, told) in zip(rows.all(), known.iterrows(), strict=True):
+        expect(row.locator("th .nba-text")).to_have_text(told["name"])
+        cell = row.locator("td").nth(3)  # kind, channels, bits, weights
+        expect(cell).to_contain_text(f"{told['weights_before']:,.0f}")
+        expect(cell.locator("b")).to_have_text(f"{told['weights_after']:,.0f}")
+        assert float(row.locator("td").last.inner_text().split()[0]) > 0
+
+    line = panel.locator(".nba-use code").inner_text()
+    panel.get_by_role("button", name="Use this one", exact=True).click()
+    expect(panel.locator(".nba-use [role=status]")).to_have_text("copied: paste it into a cell")
+    pasted = notebook.page.evaluate("navigator.clipboard.readText()")
+    assert pasted == line
+    notebook.page.locator(".jp-CodeCell .jp-InputArea-editor .cm-content").last.click()
+    counted = "print('holds', sum(w.numel() for w in model.parameters()))"
+    notebook.page.keyboard.insert_text(f"{pasted}\n{counted}")
+    notebook.run()
+    n = int(compressed.trial(1).metrics["weights"])
+    expect(notebook.page.get_by_text(f"holds {n}", exact=True)).to_be_visible(timeout=WAIT_MS)
 
 
 def record_of_compression(home):

@@ -1,0 +1,32 @@
+"""The page of compressed networks: drops against both, what others report, and the note that stays."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from compressing import page
+from reported import REPORTED
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def test_the_page_in_the_folder_is_made_of_the_figures_beside_it() -> None:
+    about = json.loads((FOLDER / "compressing.json").read_text(encoding="utf-8"))
+    text = page(about)
+    assert (FOLDER / "compressing.md").read_text(encoding="utf-8") == text + "\n"
+    assert text.endswith(about["note"])
+    for *_, source in REPORTED:
+        assert source in text
+
+
+def test_a_drop_against_the_teacher_is_taken_seed_by_seed() -> None:
+    about = json.loads((FOLDER / "compressing.json").read_text(encoding="utf-8"))
+    figures = about["networks"]["lenet5"]["figures"]
+    (own,), (teacher,), (drop,) = (
+        figures[name]["values"] for name in ("accuracy", "teacher accuracy", "weights drop")
+    )
+    accuracy = own - drop
+    assert f"{teacher - accuracy:.2f} (" in page(
+        {**about, "networks": {"lenet5": about["networks"]["lenet5"]}}
+    )
