@@ -198,7 +198,8 @@ def test_three_objectives_of_a_compression_are_drawn_and_a_kept_model_is_used(op
     pick.locator(".nba-chip").click()
     picked = panel.locator(".nba-rows [role=row][aria-selected=true]")
     expect(picked).to_have_attribute("data-trial", str(compressed.best.number))
-    panel.locator(".nba-rows [data-trial='1']").click()
+    if compressed.best.number != 1:  # chance: the clock may call the narrow one slower
+        panel.locator(".nba-rows [data-trial='1']").click()
 
     table = panel.locator(".nba-layers")
     expect(table).to_be_visible(timeout=WAIT_MS)
