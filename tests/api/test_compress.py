@@ -17,7 +17,6 @@ from torch import nn
 
 import nbautoml
 from nbautoml.compress import Distillation, LowRank, Pruning, Quantization, Sharing
-from nbautoml.compress import Distillation, LowRank, Pruning, Quantization
 from nbautoml.compress.space import techniques_of
 from nbautoml.compress.students import own_student
 from nbautoml.errors import (
