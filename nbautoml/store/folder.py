@@ -12,7 +12,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nbautoml.errors import StoreError
-from nbautoml.store.files import checked_folder, keep_private, make_folder, read_small, write_whole
+from nbautoml.store.files import (
+    checked_folder,
+    keep_private,
+    make_folder,
+    os_errors,
+    read_small,
+    write_whole,
+)
 from nbautoml.store.inbox import Inbox
 from nbautoml.store.urls import sqlite_url, without_password
 
@@ -108,8 +115,9 @@ class RunFolder:
             StoreError: the record lies on a server whose URL is not known here.
         """
         place = self.path / "store.json"
-        if not place.exists():
-            return sqlite_url(self.path / "record.db")
+        with os_errors("read", place):
+            if not place.exists():
+                return sqlite_url(self.path / "record.db")
         kept = str(_json(place).get("url", ""))
         named = os.environ.get(STORE_VARIABLE, "")
         return named if named and without_password(named) == kept else kept

@@ -149,11 +149,7 @@ class Home:
             return []
         with os_errors("list", place):
             paths = sorted(path for path in place.iterdir() if RUN_ID.fullmatch(path.name))
-        return [
-            RunFolder(path)
-            for path in paths
-            if not path.is_symlink() and (path / "recipe.json").is_file()
-        ]
+        return [RunFolder(path) for path in paths if not path.is_symlink() and _has_recipe(path)]
 
     def find(self, name_or_id: str) -> RunFolder:
         """The newest run of a name, or the run of an id or of its first letters.
@@ -255,6 +251,13 @@ class Home:
 
         self._make()
         return import_archive(Path(path), runs_dir=self.runs_dir, data_dir=self.data_dir)
+
+
+def _has_recipe(path: Path) -> bool:
+    try:
+        return (path / "recipe.json").is_file()
+    except OSError:  # a folder that we may not enter: whoever opens the run is told so
+        return True
 
 
 def _nearby(wanted: str, names: list[str]) -> str:

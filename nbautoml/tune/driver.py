@@ -318,6 +318,10 @@ class TuneDriver:
             if self._n_good:
                 return Verdict(state="finished", message="")
             text = self._last_error or "no trial was started in the time given"
+            if self._n_ended and not self._last_error:
+                text = (
+                    f"all {self._n_ended} were stopped early or cancelled before they had a value"
+                )
             return Verdict(state="failed", message=f"no trial finished: {text}")
         return None
 

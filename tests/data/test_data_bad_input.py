@@ -319,6 +319,19 @@ def test_million_classes_end_in_a_message(snap, data_error):
     assert "1000000 classes" in error.message
 
 
+def test_table_of_a_hundred_thousand_rows_and_two_hundred_columns_comes_back_whole(opened):
+    n_rows, n_columns = 100_000, 200
+    table = np.arange(n_rows * n_columns, dtype=np.float32).reshape(n_rows, n_columns) % 1009
+    target = (np.arange(n_rows) % 3).astype(np.int64)
+    data = opened((table, target))
+    assert data.spec.n_rows == n_rows
+    given = [part.all() for part in (data.train, data.valid)]
+    assert sum(len(x) for x, _ in given) == n_rows
+    assert {x.shape[1] for x, _ in given} == {n_columns}
+    counts = sum(np.bincount(y.numpy().astype(int), minlength=3) for _, y in given)
+    assert counts.tolist() == np.bincount(target).tolist()
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_tensors_on_a_device_are_taken(snap):
     assert snap((torch.tensor(X, device="cuda"), torch.tensor(Y))).n_rows == N

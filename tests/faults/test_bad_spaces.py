@@ -6,10 +6,15 @@ import pytest
 from engine_runs import wait_for_end
 from fault_runs import objective_words
 
-from nbautoml.errors import SpaceError
+from nbautoml.api.run import Run
+from nbautoml.capsule import Capsule
+from nbautoml.errors import NbAutomlError, SpaceError
+from nbautoml.events import RunStateChanged
 from nbautoml.spec import Choice, Float, Int, Objective, Space
-from nbautoml.spec.recipe import Execution
+from nbautoml.spec.recipe import Execution, Target
+from nbautoml.store import Home, Owner
 from nbautoml.study import Study
+from nbautoml.testing.store_events import tiny_recipe, whole_trial
 
 REFUSED = {
     "low above high": (lambda: Float(1, 0), "low is above high", "write Float(0, 1)"),
@@ -67,6 +72,42 @@ def test_f19_a_large_or_tiny_space_is_searched(case, sampler):
         space.check(params)
         study.tell(number, "complete", float(number))
     assert n_tried == 12 or study.sampler in {"grid", "brute"}  # they try each point once
+
+
+@pytest.fixture
+def interrupted(tmp_path, monkeypatch):
+    """A run of ours that can go on, and the text of its recipe."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "ours"))
+    home = Home(tmp_path / "home")
+    capsule = Capsule(source="def objective(trial):\n    return 1.0\n", roots=("objective",))
+    target = Target(role="objective", symbol="objective", capsule_hash=capsule.hash)
+    space = Space({"lr": Float(0.001, 0.125)})
+    folder = home.create_run(tiny_recipe("digits", target=target, space=space), capsule)
+    with folder.writer(Owner.this_process()) as writer:
+        writer.create(folder.recipe())
+        writer.apply([*whole_trial(0), RunStateChanged(state="interrupted")])
+    assert folder.is_ours
+    return Run(home.find(folder.id), home), folder.path / "recipe.json"
+
+
+@pytest.mark.parametrize("high", ["1000.0", "0.0005"])
+def test_f19_a_space_that_was_edited_by_hand_is_gone_on_with_only_when_trusted(interrupted, high):
+    run, path = interrupted
+    text = path.read_text()
+    assert "0.125" in text
+    path.write_text(text.replace("0.125", high))
+    assert not run.folder.is_ours
+    if high == "1000.0":  # it can be read; but nobody here has asked for it
+        with pytest.raises(NbAutomlError, match="not submitted by you"):
+            run.resume()
+        assert len(run.trials) == 1
+    else:
+        with pytest.raises(NbAutomlError, match="low is above high"):
+            _ = Run(run.folder, run.home).recipe
+        with pytest.raises(NbAutomlError):
+            Run(run.folder, run.home).resume()
+    path.write_text(text)
+    assert run.folder.is_ours
 
 
 @pytest.mark.nightly

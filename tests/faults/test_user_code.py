@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import psutil
 import pytest
-from engine_runs import family, state_of, supervisor_pid, until, wait_for_end
-from fault_runs import objective_words
+from engine_runs import Runs, family, state_of, supervisor_pid, until, wait_for_end
+from fault_runs import objective_words, wait_until_gone
 
 from nbautoml.engine import client
 from nbautoml.errors import CapsuleError, NbAutomlError
@@ -270,9 +270,62 @@ def test_f20_a_run_without_any_value_names_the_reason(runs, acked, light):
     source = "def objective(trial):\n    raise ValueError(f'no {trial.number}')\n"
     folder = runs.submit(source, **objective_words(3, execution=Execution(n_workers=1)))
     assert wait_for_end(folder) == "failed"
-    with pytest.raises(NbAutomlError, match="no trial") as caught:
+    with pytest.raises(
+        NbAutomlError, match="3 of 3 failed, the last with: ValueError: no 2"
+    ) as told:
         _ = Run(folder, runs.home).best
-    assert "Error" in type(caught.value).__name__
+    assert "traceback" in told.value.hint
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("does_report", [True, False])
+def test_f20_a_run_whose_trials_were_all_pruned_says_so(runs, acked, light, does_report):
+    from nbautoml.api.run import Run
+    from nbautoml.widgets.snapshot import build_snapshot
+    from nbautoml.widgets.static import to_text
+
+    source = (
+        "def objective(trial):\n"
+        "    import optuna\n"
+        "    x = trial.suggest_float('x', 0, 1)\n"
+        f"    {'trial.report(x, 1)' if does_report else 'pass'}\n"
+        "    raise optuna.TrialPruned\n"
+    )
+    folder = runs.submit(source, **objective_words(4, execution=Execution(n_workers=1)))
+    state, run = wait_for_end(folder), Run(folder, runs.home)
+    panel = to_text(build_snapshot(folder))
+    assert "4 stopped early" in panel
+    if does_report:  # what was reported last is their value
+        assert state == "finished"
+        assert f"best value {run.best.value:.4g}" in panel
+    else:
+        assert state == "failed"
+        assert "all 4 were stopped early or cancelled before they had a value" in panel
+        with pytest.raises(NbAutomlError, match="no trial of run") as told:
+            _ = run.best
+        assert "4 trials are stopped_early" in told.value.message
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("victim", ["run", "home"])
+def test_f21_code_that_deletes_its_runs_folder_ends_the_run(tmp_path, acked, light, victim):
+    runs = Runs(tmp_path)
+    place = f"{str(runs.home.path)!r} + '/runs'" if victim == "run" else repr(str(runs.home.path))
+    source = (
+        "def objective(trial):\n"
+        "    import shutil, time\n"
+        "    x = trial.suggest_float('x', 0, 1)\n"
+        "    if trial.number == 2:\n"
+        f"        shutil.rmtree({place}, ignore_errors=True)\n"
+        "    time.sleep(0.05)\n"
+        "    return x\n"
+    )
+    folder = runs.submit(source, **objective_words(500, execution=Execution(n_workers=2)))
+    processes = family(supervisor_pid(folder))
+    wait_until_gone(processes)
+    with pytest.raises(NbAutomlError, match="not there"):
+        state_of(folder)
+    assert runs.home.runs() == []
 
 
 @pytest.mark.nightly

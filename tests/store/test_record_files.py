@@ -168,6 +168,28 @@ def test_read_only_record_refuses_a_writer_with_a_hint(as_nobody, folder):
         assert caught.value.hint
 
 
+@pytest.mark.parametrize("what", ["record.db", "recipe.json", "."])
+def test_file_or_folder_of_somebody_else_is_an_error_in_words(as_nobody, folder, what):
+    if os.geteuid() != 0:
+        pytest.skip("only root can leave a file that its reader may not open")
+    fill(folder, state="interrupted")
+    with as_nobody() as place:
+        pass
+    home = Home(place / "home")
+    copy = RunFolder(shutil.copytree(folder.path, home.runs_dir / folder.id))
+    with as_nobody():  # all is theirs now
+        (copy.path / what).chmod(0)  # and nobody's at all, as if root had written it
+        openings = [copy.recipe, copy.reader, lambda: copy.writer(Owner.this_process())]
+        openings = {"recipe.json": openings[:1], "record.db": openings[1:], ".": openings}[what]
+        for opening in openings:
+            with pytest.raises(StoreError) as caught:
+                opening()
+            assert str(copy.path) in caught.value.message
+            assert caught.value.hint
+        assert all(info.problem for info in home.runs())
+        (copy.path / what).chmod(0o700)
+
+
 def test_linked_record_is_refused(folder, tmp_path):
     fill(folder)
     shutil.move(record_of(folder), tmp_path / "elsewhere.db")

@@ -113,7 +113,11 @@ INDEX: dict[str, Row] = {
             "test_f7_a_trial_cancelled_while_its_worker_sleeps_is_over",
         ),
     ),
-    "F8": Row("all processes killed", _in(_KILLS, "test_f8_all_processes_of_a_run_killed_at_once")),
+    "F8": Row(
+        "all processes killed",
+        _in(_KILLS, "test_f8_all_processes_of_a_run_killed_at_once"),
+        "one by one with -9, as fast as that goes; no pid namespace is killed as a whole",
+    ),
     "F9": Row(
         "a trial that crashes, exits, hangs",
         _in(
@@ -123,6 +127,8 @@ INDEX: dict[str, Row] = {
             "test_f9_processes_that_a_trial_left_behind_end_with_the_run",
         )
         + _in("faults/test_figures", "test_f9_the_next_trial_starts_soon_after_one_that_crashed"),
+        "a fork bomb is not bounded: how many processes there may be is the system's to say (ulimit -u, a "
+        "container's limit)",
     ),
     "F10": Row(
         "a kill around the end of a trial, and beside a checkpoint",
@@ -139,6 +145,10 @@ INDEX: dict[str, Row] = {
             "test_a_trial_that_runs_out_of_memory_is_trained_in_halves_with_the_same_updates",
             "test_after_a_cuda_error_the_next_trial_has_a_fresh_process",
             "test_twenty_trials_in_a_row_without_memory_end_the_run_with_one_message",
+        )
+        + _in(
+            "faults/test_memory_after_failures",
+            "test_memory_after_a_failed_run_is_what_it_was_before",
         ),
     ),
     "F13": Row(
@@ -182,6 +192,7 @@ INDEX: dict[str, Row] = {
             "test_million_classes_end_in_a_message",
             "test_class_of_one_row_stays_in_training",
             "test_users_own_error_is_kept_as_the_cause",
+            "test_table_of_a_hundred_thousand_rows_and_two_hundred_columns_comes_back_whole",
         ),
     ),
     "F19": Row(
@@ -191,6 +202,7 @@ INDEX: dict[str, Row] = {
             "test_f19_an_impossible_space_is_refused_where_it_is_written",
             "test_f19_a_large_or_tiny_space_is_searched",
             "test_f19_an_empty_space_of_an_objective_is_one_that_asks",
+            "test_f19_a_space_that_was_edited_by_hand_is_gone_on_with_only_when_trusted",
         ),
     ),
     "F20": Row(
@@ -199,6 +211,7 @@ INDEX: dict[str, Row] = {
             _CODE,
             "test_f20_a_run_without_any_value_names_the_reason",
             "test_f20_a_run_that_has_no_time_says_so",
+            "test_f20_a_run_whose_trials_were_all_pruned_says_so",
         ),
     ),
     "F21": Row(
@@ -207,6 +220,7 @@ INDEX: dict[str, Row] = {
             _CODE,
             "test_f21_a_gigabyte_of_prints_is_bounded_and_costs_no_memory",
             "test_f21_torch_that_one_run_patches_is_whole_in_the_next",
+            "test_f21_code_that_deletes_its_runs_folder_ends_the_run",
         ),
     ),
     "F22": Row(
@@ -235,7 +249,11 @@ INDEX: dict[str, Row] = {
             "test_f24_a_run_whose_folder_is_removed_ends_and_says_why",
             "test_f24_a_home_that_cannot_be_written_is_an_error_at_the_start",
         )
-        + _in(_FILES, "test_read_only_record_refuses_a_writer_with_a_hint"),
+        + _in(
+            _FILES,
+            "test_read_only_record_refuses_a_writer_with_a_hint",
+            "test_file_or_folder_of_somebody_else_is_an_error_in_words",
+        ),
     ),
     "F25": Row(
         "damaged and swapped checkpoints",
