@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_runs import Runs, family, state_of, supervisor_pid, until, wait_for_end
+from engine_runs import END_STATES, Runs, family, state_of, supervisor_pid, until, wait_for_end
 from fault_runs import (
     OBJECTIVE,
     check_nothing_lost,
@@ -25,8 +25,9 @@ from fault_runs import (
 from nbautoml.engine import client
 from nbautoml.errors import NbAutomlError, StoreError
 from nbautoml.events import Stop
+from nbautoml.spec import Budget
 from nbautoml.spec.recipe import Execution
-from nbautoml.store import Home
+from nbautoml.store import Home, load_artifact
 from nbautoml.testing.store_events import tiny_recipe, whole_trial
 
 pytestmark = pytest.mark.timeout(7200 if n_points(0) else 300)
@@ -137,6 +138,58 @@ def test_f22_a_disk_that_fills_again_and_again_costs_a_run_nothing(
 def read_trials(folder):
     with folder.reader() as reader:
         return reader.trials()
+
+
+@pytest.mark.nightly
+def test_f22_checkpoints_that_meet_a_full_disk_cost_a_training_nothing(
+    runs, disk, acked, eager, figures
+):
+    goal, generator, n_trials, n_full, n_refused = n_points(4), rng("F22 torch"), 6, 0, 0
+    n_held = n_kept = 0
+    while n_full < goal:
+        acked.clear()
+        folder = runs.submit(
+            fixed={"epochs": 60, "batch_size": 128},
+            budget=Budget(n_trials=n_trials),
+            execution=Execution(n_workers=2),
+        )
+        while n_full < goal and state_of(folder) not in END_STATES:
+            before = n_artifacts(folder)
+            until(
+                lambda folder=folder, before=before: (
+                    n_artifacts(folder) > before or state_of(folder) in END_STATES
+                ),
+                what="a checkpoint",
+            )
+            # The record may find a page where a checkpoint of 30 KB finds none.
+            disk.fill(leave_bytes=4096 * generator.randint(0, 7))
+            pause_for(generator.uniform(0.2, 1.0), lambda: False)
+            disk.free()
+            n_full += 1
+        assert wait_for_end(folder) == "finished"
+        rows = check_nothing_lost(folder, acked, n_trials)
+        assert {(row.state, row.attempt) for row in rows} == {("complete", 1)}
+        with folder.reader() as reader:
+            artifacts, lines = reader.artifacts(), [line.text for line in reader.logs()]
+        for artifact in artifacts:
+            assert load_artifact(artifact)  # whole, with the record's sha256
+        assert {path.name for path in folder.artifacts_dir.iterdir()} == {
+            artifact.path for artifact in artifacts
+        }
+        n_kept += len(artifacts)
+        n_refused += sum("no checkpoint after epoch" in line for line in lines)
+        n_held += sum("could not be written" in line for line in lines)
+        shutil.rmtree(folder.path)
+    assert n_kept > 0
+    assert n_refused + n_held > 0
+    figures.add(
+        "F22 checkpoints", full=goal, refused=n_refused, held=n_held, lost=0, doubled=0, stuck=0
+    )
+
+
+def n_artifacts(folder) -> int:
+    with folder.reader() as reader:
+        return max((row.id for row in reader.artifacts()), default=0)
 
 
 @pytest.mark.nightly

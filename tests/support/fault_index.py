@@ -230,6 +230,7 @@ INDEX: dict[str, Row] = {
             "test_f22_a_run_waits_while_the_disk_is_full_and_goes_on",
             "test_f22_a_disk_that_fills_again_and_again_costs_a_run_nothing",
             "test_f22_a_disk_that_fills_at_each_of_many_writes",
+            "test_f22_checkpoints_that_meet_a_full_disk_cost_a_training_nothing",
             "test_f22_an_order_to_end_is_obeyed_while_the_disk_is_full",
         ),
     ),
