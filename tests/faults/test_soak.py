@@ -18,7 +18,7 @@ from typing import ClassVar
 import psutil
 import pytest
 from engine_runs import END_STATES, Runs, family, kill, state_of, supervisor_pid, until
-from fault_runs import OBJECTIVE, objective_words
+from fault_runs import OBJECTIVE, Acked, check_nothing_lost, objective_words
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -87,6 +87,12 @@ def supervisors_were() -> dict[str, int]:
     }
 
 
+def notarised(acked: Acked) -> None:
+    """The supervisor that starts next tells this notary."""
+    os.environ["NBAUTOML_TEST_ACKS"] = str(acked.path)
+    os.environ["NBAUTOML_TEST_COMPUTED"] = str(acked.folder / "computed")
+
+
 class LifeOfRuns(RuleBasedStateMachine):
     """Starts, pauses, resumes, stops and kills runs; what they say must stay possible."""
 
@@ -98,13 +104,17 @@ class LifeOfRuns(RuleBasedStateMachine):
         self.place = tempfile.TemporaryDirectory(prefix="nbautoml-soak-")
         self.runs = Runs(Path(self.place.name))
         self.folders: list = []
+        self.acks: list[Acked] = []  # a notary a run
         self.finished: dict[tuple[int, int], tuple[str, float | None]] = {}
 
     def teardown(self) -> None:
-        for folder in self.folders:
-            if peek(folder).state in {"running", "paused"}:
-                for process in family(supervisor_pid(folder)):
-                    process.kill()
+        for folder, acked in zip(self.folders, self.acks, strict=True):
+            self.bring_to_its_end(folder, acked)
+            with folder.reader() as reader:
+                n_trials = len(reader.trials())
+            check_nothing_lost(folder, acked, n_trials)
+            DONE["brought_to_the_end"] += 1
+            DONE["acknowledged"] += len(acked.ends())
         ending = [
             psutil.Process(child.pid) for child in client._started.children if child.poll() is None
         ]
@@ -115,6 +125,19 @@ class LifeOfRuns(RuleBasedStateMachine):
         self.sizes.append(size_of(psutil.Process()) | supervisors_were())
         self.told(self.sizes)
 
+    def bring_to_its_end(self, folder, acked: Acked) -> None:
+        """Whatever was done to it: a command that came last may still stop or pause it."""
+        limit = time.monotonic() + 240
+        while (state := peek(folder).state) != "finished":
+            assert time.monotonic() < limit, f"{folder} stays {state}"
+            if state == "paused":
+                client.send(folder, Resume())
+            elif state in {"interrupted", "stopped"}:
+                notarised(acked)
+                with contextlib.suppress(NbAutomlError):  # its supervisor may be ending
+                    client.resume(self.runs.home, folder)
+            time.sleep(0.3)
+
     def any_of(self, index: int):
         return self.folders[index % len(self.folders)] if self.folders else None
 
@@ -122,6 +145,10 @@ class LifeOfRuns(RuleBasedStateMachine):
     def start(self) -> None:
         if len(self.folders) < 4:
             words = objective_words(60, execution=Execution(n_workers=1))
+            place = Path(self.place.name) / f"notary {len(self.folders)}"
+            place.mkdir()
+            self.acks.append(Acked(place))
+            notarised(self.acks[-1])
             self.folders.append(self.runs.submit(OBJECTIVE, **words))
             DONE["started"] += 1
             supervisor_pid(self.folders[-1])
@@ -137,6 +164,7 @@ class LifeOfRuns(RuleBasedStateMachine):
     def resume(self, index) -> None:
         folder = self.any_of(index)
         if folder is not None and peek(folder).state in {"interrupted", "stopped"}:
+            notarised(self.acks[self.folders.index(folder)])
             try:
                 client.resume(self.runs.home, folder)
             except NbAutomlError:
@@ -150,12 +178,27 @@ class LifeOfRuns(RuleBasedStateMachine):
         if folder is None or peek(folder).state not in {"running", "paused"}:
             return
         time.sleep(wait_s)
-        processes = family(supervisor_pid(folder)) if peek(folder).state == "running" else []
-        if processes:
+        with folder.reader() as reader:
+            run = reader.run()
+        processes = family(run.owner_pid) if run.owner_pid else []
+        if processes and run.state in {"running", "paused"}:
             kill(processes[0].pid)
             _, alive = psutil.wait_procs(processes, timeout=30)
             assert not alive
-            DONE["killed"] += 1
+            DONE["killed" if run.state == "running" else "killed_while_paused"] += 1
+
+    @rule(index=st.integers(0, 9), wait_s=st.floats(0, 0.5))
+    def kill_worker(self, index, wait_s) -> None:
+        folder = self.any_of(index)
+        if folder is None:
+            return
+        time.sleep(wait_s)
+        with folder.reader() as reader:
+            workers = {row.worker for row in reader.trials() if row.state == "running"}
+        for worker in workers - {None}:
+            if any(process.pid == worker for process in psutil.Process().children(recursive=True)):
+                kill(worker)
+                DONE["workers_killed"] += 1
 
     @rule(wait_s=st.floats(0, 1.0))
     def wait(self, wait_s) -> None:
@@ -171,7 +214,10 @@ class LifeOfRuns(RuleBasedStateMachine):
                     SEEN[run.owner_pid] = size_of(psutil.Process(run.owner_pid))
             assert [row.number for row in rows] == list(range(len(rows)))
             if run.state == "finished":
-                assert {row.state for row in rows} <= {"complete", "cancelled"}
+                # One whose worker was killed three times has failed.
+                killed = {row.number for row in rows if "SIGKILL" in row.error}
+                others = [row for row in rows if row.number not in killed]
+                assert {row.state for row in others} <= {"complete", "cancelled"}
             for row in rows:
                 key, now = (place, row.number), (row.state, row.value)
                 if key in self.finished:
@@ -202,7 +248,10 @@ def test_states_stay_possible_whatever_is_done_to_runs(acked, light, figures):
     LifeOfRuns.told = staticmethod(told)
     while len(LifeOfRuns.sizes) < 2 * N_WARM_ROUNDS or time.monotonic() - begin < SOAK_S:
         run_state_machine_as_test(LifeOfRuns, settings=machine)
-    assert all(DONE[what] for what in ("started", "resumed", "killed", "told_to_pause"))
+    assert all(
+        DONE[what]
+        for what in ("started", "resumed", "killed", "told_to_pause", "brought_to_the_end")
+    )
     early = greatest(LifeOfRuns.sizes[:N_WARM_ROUNDS])
     late = greatest(LifeOfRuns.sizes[-N_WARM_ROUNDS:])
     # Hypothesis and the reader's caches fill in the first rounds.
