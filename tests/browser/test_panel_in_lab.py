@@ -206,6 +206,48 @@ def test_run_is_live_in_two_cells_and_as_a_widget(opened):
     assert "widgets" not in saved["metadata"] or notebook.path.stat().st_size < 300_000
 
 
+def stop(panel):
+    panel.get_by_role("button", name="Stop", exact=True).click()
+    panel.get_by_role("button", name="Stop run", exact=True).click()
+
+
+def test_f34_panel_whose_output_was_cleared_is_live_where_it_is_shown_again(opened):
+    notebook = opened(
+        "cleared.ipynb",
+        SETUP,
+        TUNE.format(name="cleared", trials=30, epochs=3000),
+        "%automl show cleared",
+    )
+    notebook.start()
+    notebook.run()
+    notebook.run(wait=False)
+    expect(rows(notebook.panel).first).to_be_visible(timeout=WAIT_MS)
+    notebook.page.evaluate(
+        "() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')"
+    )
+    expect(notebook.panels).to_have_count(0, timeout=WAIT_MS)
+    notebook.run(wait=False)
+    expect(notebook.panels).to_have_count(1, timeout=WAIT_MS)
+    expect(notebook.panel.locator(".nba-link.nba-live")).to_be_visible(timeout=WAIT_MS)
+    expect(rows(notebook.panel).first).to_be_visible(timeout=WAIT_MS)
+    stop(notebook.panel)
+    in_state(notebook.panel, "stopped")
+
+
+def test_f35_notebook_in_two_pages_is_live_and_obeyed_in_both(opened):
+    cell = TUNE.format(name="pages", trials=30, epochs=3000)
+    first = started(opened, "pages.ipynb", cell)
+    expect(rows(first.panel).first).to_be_visible(timeout=WAIT_MS)
+    first.save()
+    second = opened("pages.ipynb")
+    for page in (first, second):
+        expect(page.panel.locator(".nba-link.nba-live")).to_be_visible(timeout=WAIT_MS)
+        expect(rows(page.panel).first).to_be_visible(timeout=WAIT_MS)
+    stop(second.panel)
+    for page in (first, second):
+        in_state(page.panel, "stopped")
+
+
 def test_saved_notebook_is_small_and_holds_no_widget_state(opened):
     notebook = started(opened, "small.ipynb", TUNE.format(name="small", trials=12, epochs=4))
     in_state(notebook.panel, "finished")

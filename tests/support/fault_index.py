@@ -346,11 +346,20 @@ INDEX: dict[str, Row] = {
     ),
     "F34": Row(
         "output cleared, shown again",
-        _in(_LAB, "test_run_is_live_in_two_cells_and_as_a_widget") + _in(_PANELS, _AGAIN),
+        _in(
+            _LAB,
+            "test_run_is_live_in_two_cells_and_as_a_widget",
+            "test_f34_panel_whose_output_was_cleared_is_live_where_it_is_shown_again",
+        )
+        + _in(_PANELS, _AGAIN),
     ),
     "F35": Row(
         "refresh, two tabs, a connection that is cut, sleep",
-        _in(_LAB, "test_page_is_reloaded_during_and_after_the_run")
+        _in(
+            _LAB,
+            "test_page_is_reloaded_during_and_after_the_run",
+            "test_f35_notebook_in_two_pages_is_live_and_obeyed_in_both",
+        )
         + _in(_PANELS, _AGAIN)
         + _in(
             _HUBS,
