@@ -166,10 +166,12 @@ class Course:
             cost, point = min(finer, key=lambda pair: pair[0], default=(math.inf, {}))
             if cost < _cost(good[0]):
                 return point
-        # The same form another way: how ranges are found, whether sensitive layers are spared.
-        for row in good[:1]:
+        # The same form another way: sparing sensitive layers is for what loses too much.
+        ways = [(row, "on") for row in self._missed()] + [(row, "off") for row in good[:1]]
+        for row, spared in ways:
             for point in refined(row.params, self._space):
-                if _key(point) not in self._planned:
+                is_meant = point.get("spared", "off") == spared
+                if is_meant and _key(point) not in self._planned:
                     return point
         return None
 

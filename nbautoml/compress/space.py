@@ -114,20 +114,26 @@ def space_for(
         kinds = {"half": groups, "shallow": has_blocks, "own": own, "given": has_given}
         students = [name for name, is_there in kinds.items() if is_there]
         found |= _taught(students, own, transfers, has_others=bool(found))
-    forms = forms if "quantize" in among else ()
-    if forms:
-        found["quantization"] = Choice("off", *forms)
-    if "int8_static" in forms:
-        when_static = ("quantization", "int8_static")
-        found["calibration"] = Choice(*calibrations, when=when_static)
-        found["per"] = Choice("channel", "tensor", when=when_static)
-    rounded = tuple(form for form in ROUNDED if form in forms)
-    if rounded:
-        found["spared"] = Choice("off", "on", when=("quantization", rounded))
+    if "quantize" in among:
+        found |= _stored(forms, calibrations)
     found["epochs"] = Int(0, n_epochs)
     if not TRAINED.isdisjoint(found):
         found["lr_scale"] = Float(1.0, MOST_LR_SCALE, log=True)
     return Space(found)
+
+
+def _stored(forms: Sequence[str], calibrations: Sequence[str]) -> dict[str, Dimension]:
+    found: dict[str, Dimension] = {}
+    if forms:
+        found["quantization"] = Choice("off", *forms)
+    if "int8_static" in forms:
+        when = ("quantization", "int8_static")
+        found["calibration"] = Choice(*calibrations, when=when)
+        found["per"] = Choice("channel", "tensor", when=when)
+    rounded = tuple(form for form in ROUNDED if form in forms)
+    if rounded:
+        found["spared"] = Choice("off", "on", when=("quantization", rounded))
+    return found
 
 
 def _taught(

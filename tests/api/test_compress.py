@@ -63,6 +63,20 @@ class Branching(nn.Module):
         return scores * 2 if float(scores.detach().sum()) > 0 else scores
 
 
+class Looking(nn.Module):
+    """Attention over the rows of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter = nn.Linear(8, 16)
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+        self.out = nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.enter(x.view(-1, 8, 8))
+        return self.out((x + self.attention(x, x, x)[0]).mean(1))
+
+
 @pytest.fixture(scope="module")
 def data():
     digits = load_digits()
@@ -410,6 +424,17 @@ def test_control_flow_is_measured_eagerly_and_said_so(data, asked):
     with run.folder.reader() as reader:
         texts = [row.text for row in reader.logs()]
     assert any("those of the eager module" in text for text in texts)
+
+
+def test_what_varies_follows_from_what_the_model_has(data, asked):
+    torch.manual_seed(0)
+    space = nbautoml.compress(Looking(), method="auto", trials=1, **asked).recipe.space
+    assert space["heads"].options == ("thinner", "fewer")
+    assert set(space["transfer"].options) == {"none", "hints", "attention"}
+    assert "int8_static_torchao" in space["quantization"].options  # it is installed here
+    branching = nbautoml.compress(Branching(), method="auto", trials=1, **asked).recipe.space
+    assert "heads" not in branching
+    assert "attention" not in branching["transfer"].options  # no positions to look at
 
 
 def test_a_search_leaves_out_the_forms_of_what_cannot_be_exported_and_says_so(data, asked):
