@@ -99,13 +99,6 @@ class Weight:
         return self.value
 
     @property
-    def ranked(self) -> torch.Tensor:
-        """What decides whether it stays: what a mask drops is zero, unless it may come back."""
-        is_held = parametrize.is_parametrized(self.layer, self.attribute)
-        may_return = is_held and isinstance(self.form, Masked) and self.form.is_regrowing
-        return self.trained if may_return else self.value
-
-    @property
     def form(self) -> nn.Module:
         """What holds it."""
         found: nn.Module = self.forms[0]

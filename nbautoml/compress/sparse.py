@@ -82,7 +82,7 @@ class Sieve:
             RecipeError: no such pattern.
         """
         weights = {
-            weight.name: weight.ranked.detach()
+            weight.name: weight.trained.detach()
             for weight in prunable(module)
             if not matches(weight.name, self.keep)
         }
@@ -133,7 +133,8 @@ def prune_gradually(
         epochs: passes with the last masks.
         schedule: "agp" or "linear": how it rises.
         lr: the first learning rate of both parts.
-        is_regrowing: dropped weights get gradients while the sparsity rises, and may come back.
+        is_regrowing: dropped weights get gradients while the sparsity rises, and may grow back; else
+            they are ranked by what they were when they were dropped.
         teaching: a teacher to learn from.
 
     Returns:

@@ -16,7 +16,6 @@ from nbautoml.compress.masks import (
     sparsity_of,
     weight_scores,
 )
-from nbautoml.compress.sparse import Sieve
 from nbautoml.errors import RecipeError
 from nbautoml.testing.small_networks import NETWORKS
 
@@ -95,22 +94,6 @@ def test_without_regrowth_dropped_weights_get_no_gradient_and_with_it_they_do():
         grad = layer.parametrizations["weight"].original.grad
         assert bool((grad[:, 0] != 0).all()) is is_regrowing
         assert bool((settle(layer).weight[:, 0] == 0).all())
-
-
-def test_what_was_dropped_stays_away_unless_it_may_come_back():
-    for is_regrowing in (False, True):
-        layer = nn.Linear(4, 1)
-        with torch.no_grad():
-            layer.weight.copy_(torch.tensor([[1.0, 2.0, 3.0, 4.0]]))
-        hold_masks(layer, prune_masks(layer, 0.25), is_regrowing=is_regrowing)
-        with torch.no_grad():
-            layer.parametrizations["weight"].original[0, 3] = 0.5  # below what was dropped
-        came_back = bool(prune_masks(layer, 0.25)[""][0, 0])
-        assert came_back is is_regrowing
-
-
-def prune_masks(layer, sparsity):
-    return Sieve(sparsity=sparsity).masks(layer)
 
 
 class Tied(nn.Module):
