@@ -218,11 +218,12 @@ class Course:
         """
         pruned = [row for row in self._trainings() if row.params.get("pruning") == "channels"]
         good = [row for row in pruned if self._metric_broken(row) == 0.0]
-        # What was fine-tuned at half of the rate that it needs, or less, proves nothing.
+        # What had few passes, or half of the rate that it needs, may well be good enough with more.
         bad = [
             row
             for row in pruned
             if self._metric_broken(row) > 0.0
+            and row.params["epochs"] == self._n_epochs
             and row.params.get("lr_scale", 1.0) > rate_for(left_of(row.params)) / 2
         ]
         if good:
@@ -264,10 +265,10 @@ class Course:
         return sorted(found, key=lambda row: broken[row.number][metric])
 
     def _trainings(self) -> list[Done]:
-        """Models that had all passes: of each training the form that loses least."""
+        """Of each training the form that loses least."""
         families = [list(found.values()) for found in self._families.values()]
         best = (min(rows, key=lambda row: self._signed(row.values)[0]) for rows in families)
-        return [r for r in best if is_trained(r.params) and r.params["epochs"] == self._n_epochs]
+        return [row for row in best if row.number and is_trained(row.params)]
 
     def _metric_broken(self, row: Done) -> float:
         return self._broken(row).get(self._objectives[0].metric, 0.0)
