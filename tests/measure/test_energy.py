@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 import powercap
 import pytest
@@ -74,19 +76,26 @@ def test_a_damaged_counter_is_told(folder):
 
 
 @pytest.fixture
-def as_nobody(tmp_path):
+def folder_of_all():
+    """In a folder that everybody may enter, as pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="nbautoml-test-") as place:
+        Path(place).chmod(0o755)
+        yield Path(place) / "powercap"
+
+
+@pytest.fixture
+def as_nobody():
     """Root may read everything; for a while it is somebody else."""
     if os.geteuid() != 0:
         yield
         return
-    for place in (tmp_path, *tmp_path.parents[:3]):
-        place.chmod(0o755)
     os.seteuid(65534)
     yield
     os.seteuid(0)
 
 
-def test_a_counter_for_root_alone_says_how_to_open_it(folder, tmp_path, request):
+def test_a_counter_for_root_alone_says_how_to_open_it(folder_of_all, request):
+    folder = folder_of_all
     powercap.server(folder)["intel-rapl:0"].chmod(0)
     request.getfixturevalue("as_nobody")
     with pytest.raises(EnergyError, match=r"intel-rapl:0/energy_uj may be read by root") as told:
