@@ -112,6 +112,17 @@ class Course:
         """A trial failed."""
         self._failed[str(params.get("quantization"))] += 1
 
+    def has_worked(self, form: str) -> bool:
+        """Whether there is a model in that form."""
+        return any(row.params.get("quantization") == form for row in self._all())
+
+    def taken(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """A known setting; in floats where its form has failed again and again, and never worked."""
+        form = str(point.get("quantization"))
+        if self._failed[form] < MOST_FAILURES or self.has_worked(form):
+            return dict(point)
+        return with_form(point, "off") or {**point, "quantization": "off"}
+
     def front(self) -> list[Done]:
         """Models that no other beats, in the order of their trials."""
         rows = self._all()
@@ -186,8 +197,7 @@ class Course:
 
     def _is_worth(self, row: Done, form: str, best: Done) -> bool:
         """Whether no model is known that is as good as this one would be in that form."""
-        is_known = any(other.params.get("quantization") == form for other in self._all())
-        if self._failed[form] >= MOST_FAILURES and not is_known:
+        if self._failed[form] >= MOST_FAILURES and not self.has_worked(form):
             return False  # this model, or machine, does not take it
         guess = self._guess(row, form)
         if guess is None:

@@ -180,7 +180,8 @@ class CompressDriver:
 
     def _drawn(self) -> tuple[int, dict[str, Any]]:
         if self._first or self._is_staged:
-            point = self._first.popleft() if self._first else self._course.next_point() or {}
+            point = self._course.taken(self._first.popleft()) if self._first else None
+            point = point or self._course.next_point() or {}
             cheap = {"epochs": self._course.cheap_epochs} if self._is_staged else {}
             self._study.enqueue({**cheap, **point})
         return self._study.ask()
@@ -295,6 +296,9 @@ class CompressDriver:
         if event.trial == 0 and event.state == "failed":
             self._fatal = f"the original could not be measured: {event.error}"
             return
+        form = str(self._params[event.trial].get("quantization", "off"))
+        if form != "off" and not self._course.has_worked(form):
+            return  # a form that this model, or machine, does not take says nothing of the others
         self._n_same_error = self._n_same_error + 1 if event.error == self._last_error else 1
         self._last_error = event.error
         if self._n_same_error >= SAME_ERROR_LIMIT:

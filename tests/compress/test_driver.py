@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -303,15 +304,37 @@ def test_the_same_error_again_and_again_ends_the_run() -> None:
     driver = started()
     driver.next_handout(n_free=1)
     driver.on_event(TrialEnded(trial=0, state="complete", values=[0.98, 1.0, 1000.0]))
-    for _ in range(5):
+    n_floats = 0
+    while (verdict := driver.verdict(0)) is None:
         handout = driver.next_handout(n_free=1)
         assert handout is not None
-        number = handout.task.trials[0].number
-        driver.on_event(TrialEnded(trial=number, state="failed", error="no kernel"))
-    verdict = driver.verdict(0)
-    assert verdict is not None
+        (trial,) = handout.task.trials
+        n_floats += trial.params.get("quantization", "off") == "off"
+        driver.on_event(TrialEnded(trial=trial.number, state="failed", error="no kernel"))
     assert verdict.state == "failed"
     assert "5 times in a row" in verdict.message
+    assert n_floats == 5
+
+
+def test_forms_that_all_fail_do_not_end_a_search_of_what_works() -> None:
+    driver = started()
+    failed, points = Counter[str](), []
+    while (verdict := driver.verdict(0)) is None:
+        handout = driver.next_handout(n_free=1)
+        assert handout is not None
+        (trial,) = handout.task.trials
+        form = trial.params.get("quantization", "off")
+        points.append(trial.params)
+        if form == "off":
+            ended = TrialEnded(trial=trial.number, state="complete", values=figures(trial.params))
+        else:
+            failed[form] += 1
+            ended = TrialEnded(trial=trial.number, state="failed", error="no kernel")
+        driver.on_event(ended)
+    assert verdict.state == "finished"
+    assert sum(failed.values()) > 5
+    # The known settings are tried all the same, in floats.
+    assert any(p.get("quantization") == "off" and p.get("sparsity_1") == 0.87 for p in points)
 
 
 @pytest.mark.parametrize("is_dominated", [True, False])
