@@ -97,18 +97,25 @@ class _Heard:
 
 
 def distillation_loss(
-    student: Student, base: Loss, *, temperature: float, weight: float, task: str
+    student: Student, base: Loss, plain: Loss, *, temperature: float, weight: float, task: str
 ) -> Loss:
     """The loss of a student: ``weight`` for the teacher's answer, the rest for the target.
 
-    In evaluation it is the base loss alone, so that values can be compared between fits.
+    Args:
+        student: in training it has asked its teacher.
+        base: the loss for the target.
+        plain: the same without smoothed labels and weights of classes: in evaluation it is the
+            loss alone, so that values can be compared between fits.
+        temperature: of `soft_targets_loss`.
+        weight: of the teacher's answer, in [0, 1].
+        task: of the data.
     """
     heard = student._heard  # noqa: SLF001  the other half of this class
 
     def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        told = base(output, target)
         if heard.taught is None:
-            return told
+            return plain(output, target)
+        told = base(output, target)
         soft = soft_targets_loss(output, heard.taught, temperature, task)
         if student.transfer is not None:
             soft = soft + student.transfer.loss()

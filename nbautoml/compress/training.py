@@ -19,6 +19,7 @@ from nbautoml.spec.objective import Objective
 from nbautoml.train import Silent, fit
 from nbautoml.train.batches import first_batch
 from nbautoml.train.losses import loss_for
+from nbautoml.train.setup import weights_of_classes
 
 if TYPE_CHECKING:
     from nbautoml.train.batches import TrainData
@@ -66,6 +67,17 @@ class Bench:
         """The task's loss, or the user's own."""
         chosen = self.settings.loss if self.loss is None else self.loss
         return loss_for(self.data.task, chosen)
+
+    @property
+    def train_loss(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """The same as it is trained with: labels smoothed, rows weighed by their classes, if asked."""
+        chosen = self.settings.loss if self.loss is None else self.loss
+        return loss_for(
+            self.data.task,
+            chosen,
+            label_smoothing=self.settings.label_smoothing,
+            weights=weights_of_classes(self.data, self.settings),
+        )
 
 
 class _Stepping:
@@ -154,11 +166,14 @@ def _fit(
     if teaching is not None and student is not None:
         loss = distillation_loss(
             student,
+            bench.train_loss,
             bench.base_loss,
             temperature=teaching.temperature,
             weight=teaching.weight,
             task=bench.data.task,
         )
+        # They are in that loss.
+        settings = dataclasses.replace(settings, label_smoothing=0.0, class_balance=0.0)
     try:
         return fit(
             lambda: module if student is None else student,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,7 @@ from nbautoml.compress.table import techniques_from
 from nbautoml.compress.transfer import Transfer, attention_map, watched_layers
 from nbautoml.errors import CompressError, RecipeError
 from nbautoml.testing.small_networks import NETWORKS
+from nbautoml.train.losses import loss_for
 
 
 def test_soft_targets_are_torchs_divergence_times_the_squared_temperature():
@@ -42,13 +45,31 @@ def test_a_student_weighs_target_and_teacher_and_is_judged_by_the_target_alone()
     torch.manual_seed(0)
     module, teacher, x, y = nn.Linear(4, 3), nn.Linear(4, 3), torch.randn(5, 4), torch.arange(5) % 3
     student = Student(module, teacher)
+    smoothed = loss_for("multiclass", label_smoothing=0.2)
     loss = distillation_loss(
-        student, F.cross_entropy, temperature=2.0, weight=0.25, task="multiclass"
+        student, smoothed, F.cross_entropy, temperature=2.0, weight=0.25, task="multiclass"
     )
-    told = F.cross_entropy(module(x), y)
+    told = smoothed(module(x), y)
     soft = soft_targets_loss(module(x), teacher(x), 2.0, "multiclass")
     torch.testing.assert_close(loss(student.train()(x), y), 0.25 * soft + 0.75 * told)
-    torch.testing.assert_close(loss(student.eval()(x), y), told)
+    torch.testing.assert_close(loss(student.eval()(x), y), F.cross_entropy(module(x), y))
+
+
+def test_labels_are_smoothed_and_classes_weighed_while_a_teacher_is_listened_to(bench_for):
+    inputs = torch.rand(60, 8, generator=torch.Generator().manual_seed(0))
+    rare = (torch.arange(60) % 5 == 0).long()
+    student = nn.Sequential(nn.Linear(8, 2))
+    bench = bench_for(student, inputs, rare)
+
+    def taught(**more):
+        own = dataclasses.replace(bench, settings=dataclasses.replace(bench.settings, **more))
+        made = apply_techniques(student, [Distillation(2.0, epochs=1, weight=0.5)], own)
+        return torch.cat([weight.flatten() for weight in made.module.parameters()])
+
+    plain = taught()
+    assert torch.equal(plain, taught())
+    assert not torch.equal(plain, taught(label_smoothing=0.3))
+    assert not torch.equal(plain, taught(class_balance=1.0))
 
 
 def test_a_teacher_is_neither_trained_nor_saved():
