@@ -10,7 +10,7 @@ POINTS ?= 200
 TIMES_POINTS ?= 20
 SOAK_S ?= 60
 
-.PHONY: setup demo lab check format test test-faults test-faults-times test-soak test-fast bench bench-record bench-gpu bench-tables bench-compress bench-fronts bench-rivals browser screenshots clean front help
+.PHONY: setup demo lab check format test test-faults test-faults-times test-soak test-nightly test-fast bench bench-record bench-gpu bench-tables bench-compress bench-fronts bench-rivals browser screenshots clean front help
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -68,6 +68,9 @@ test-faults-times: setup browser  ## the times alone, for a machine where nothin
 
 test-soak: setup  ## 2,000 short trials, then runs started, paused, killed at random for SOAK_S seconds
 	NBAUTOML_FAULTS=all NBAUTOML_SOAK_S=$(SOAK_S) $(PY) -m pytest tests/faults/test_soak.py -q
+
+test-nightly: setup browser  ## what `make test` leaves out for its time, but the faults
+	NBAUTOML_FAULTS=all OMP_NUM_THREADS=1 $(PY) -m pytest tests -m nightly --ignore tests/faults -q
 
 test-fast: setup  ## what needs neither browser nor kernel
 	$(PY) -m pytest tests -m "not browser and not slow and not fault" -q

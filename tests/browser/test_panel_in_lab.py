@@ -234,6 +234,7 @@ def test_f34_panel_whose_output_was_cleared_is_live_where_it_is_shown_again(open
     in_state(notebook.panel, "stopped")
 
 
+@pytest.mark.nightly
 def test_f35_notebook_in_two_pages_is_live_and_obeyed_in_both(opened):
     cell = TUNE.format(name="pages", trials=30, epochs=3000)
     first = started(opened, "pages.ipynb", cell)

@@ -108,6 +108,7 @@ def test_f35_run_that_ended_while_the_browser_slept_is_shown_and_saved_whole(beg
     is_whole(notebook, folder)
 
 
+@pytest.mark.nightly
 def test_f35_run_that_ended_while_the_browser_slept_without_a_connection_is_whole(began, lab, wire):
     notebook = began("apart", N_TRIALS, N_EPOCHS)
     with asleep(browser_processes()):

@@ -98,6 +98,7 @@ def test_f35_server_kernel_and_run_that_slept_go_on_where_they_were(opened, narr
     stop(notebook.panel)
 
 
+@pytest.mark.nightly
 def test_f35_run_that_ended_while_server_and_kernel_slept_is_shown_as_ended(opened, narrow):
     notebook = began(opened, "ended", 24, 60)
     server = narrow.processes()[0]
@@ -122,6 +123,7 @@ def test_f35_panel_whose_connection_was_cut_is_live_again_and_obeyed(opened, wir
     stop(notebook.panel)
 
 
+@pytest.mark.nightly
 def test_f35_run_that_ended_while_the_connection_was_cut_is_shown_as_ended(opened, wire):
     notebook = began(opened, "away", 24, 60)
     wire.cut()

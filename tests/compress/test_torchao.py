@@ -54,7 +54,14 @@ LEFT = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+# A second or several each: of the others `make test-nightly` makes a file.
+ALWAYS = {"mlp", "cnn", "lstm", "transformer"}
+EACH = [
+    pytest.param(name, marks=() if name in ALWAYS else pytest.mark.nightly) for name in NETWORKS
+]
+
+
+@pytest.mark.parametrize("name", EACH)
 def test_the_file_is_smaller_and_its_outputs_near(name):
     piece, module, inputs = quantised(name)
     assert len(piece.onnx) < len(export_onnx(module, with_rows(inputs, 2)))

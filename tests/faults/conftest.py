@@ -20,18 +20,11 @@ SUPPORT = Path(__file__).parents[1] / "support"
 ROOT = Path(__file__).parents[2]
 
 
-IS_ALL = os.environ.get("NBAUTOML_FAULTS") == "all"
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Everything here breaks something on purpose; what is marked nightly waits to be asked for."""
-    ours = [item for item in items if Path(__file__).parent in item.path.parents]
-    for item in ours:
-        item.add_marker(pytest.mark.fault)
-    left_out = [] if IS_ALL else [item for item in ours if item.get_closest_marker("nightly")]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here breaks something on purpose."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.fault)
 
 
 @pytest.fixture(autouse=True)
