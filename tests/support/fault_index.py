@@ -420,7 +420,12 @@ INDEX: dict[str, Row] = {
             "test_executed_notebook_shows_the_end_of_its_run",
             "test_display_without_our_extension_shows_the_end",
         )
-        + _in("widgets/test_static_html", "test_html_survives_nbconverts_sanitiser"),
+        + _in("widgets/test_static_html", "test_html_survives_nbconverts_sanitiser")
+        + _in(
+            "notebooks/test_papermill",
+            "test_a_run_is_whole_and_its_end_stands_in_the_notebook",
+            "test_a_mistake_is_an_exit_code_and_a_sentence",
+        ),
     ),
     "F41": Row(
         "the limit of messages",
