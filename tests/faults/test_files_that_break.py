@@ -18,11 +18,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from fault_runs import n_points, rng
+from engine_runs import supervisor_pid, until, wait_for_end
+from fault_runs import OBJECTIVE, check_nothing_lost, n_points, objective_words, rng
 
 from nbautoml.engine.times import TrialTimes
 from nbautoml.errors import NbAutomlError
 from nbautoml.events import Checkpoint, Pause, TrialEnded, TrialSpec, TrialStarted
+from nbautoml.spec.recipe import Execution
 from nbautoml.store import Home, Owner, RunFolder, save_artifact
 from nbautoml.store.owner import HEARTBEAT_EVERY_S
 from nbautoml.testing.store_events import started, tiny_recipe, whole_trial
@@ -303,14 +305,40 @@ def told_by(job) -> NbAutomlError | None:
 SUPPORT = Path(__file__).parents[1] / "support"
 
 
+def built(source: str, place: Path) -> Path:
+    """A library that is loaded before libc."""
+    compiler, library = shutil.which("gcc"), place / f"{source}.so"
+    if compiler is None:
+        pytest.skip("gcc builds what makes libc's calls fail, or slow")
+    flags = ["-shared", "-fPIC", "-O1", "-o", str(library)]
+    subprocess.run([compiler, *flags, str(SUPPORT / source), "-ldl"], check=True)
+    return library
+
+
+@pytest.mark.nightly
+def test_f23_a_disk_that_is_slow_loses_nothing_and_nobody_is_taken_for_dead(
+    runs, acked, light, tmp_path, monkeypatch, figures
+):
+    sync_s, n_trials = 0.5, 20
+    library = built("slow_calls.c", tmp_path)
+    with monkeypatch.context() as around:
+        around.setenv("LD_PRELOAD", str(library))
+        around.setenv("SLOW_SYNC_US", str(int(sync_s * 1e6)))
+        around.setenv("SLOW_WRITE_US", "5000")
+        execution = Execution(n_workers=2)
+        folder = runs.submit(OBJECTIVE, **objective_words(n_trials), execution=execution)
+    pid = until(lambda: supervisor_pid(folder), what="a supervisor")
+    assert str(library) in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
+    assert wait_for_end(folder) == "finished"
+    rows = check_nothing_lost(folder, acked, n_trials)
+    assert {(row.state, row.attempt) for row in rows} == {("complete", 1)}
+    figures.add("F23 slow disk", sync_s=sync_s, trials=n_trials, lost=0, doubled=0, stuck=0)
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
 def test_f23_calls_that_fail_inside_sqlite_lose_nothing_and_are_told_in_words(tmp_path, figures):
-    compiler, library = shutil.which("gcc"), tmp_path / "failing.so"
-    if compiler is None:
-        pytest.skip("gcc builds what makes libc's calls fail")
-    flags = ["-shared", "-fPIC", "-O1", "-o", str(library)]
-    subprocess.run([compiler, *flags, str(SUPPORT / "failing_calls.c"), "-ldl"], check=True)
+    library = built("failing_calls.c", tmp_path)
     words = [str(SUPPORT / "failing_record.py"), str(tmp_path / "home"), str(library), "F23"]
     done = subprocess.run(
         [sys.executable, *words, str(n_points(6))],

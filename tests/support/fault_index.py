@@ -240,6 +240,7 @@ INDEX: dict[str, Row] = {
             _BREAK,
             "test_f23_a_call_that_fails_is_an_error_in_words_and_leaves_nothing_half_made",
             "test_f23_calls_that_fail_inside_sqlite_lose_nothing_and_are_told_in_words",
+            "test_f23_a_disk_that_is_slow_loses_nothing_and_nobody_is_taken_for_dead",
         )
         + _in(_FILES, "test_disk_that_fills_at_any_size_corrupts_nothing"),
     ),
