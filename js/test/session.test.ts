@@ -1,7 +1,7 @@
 import { signal } from '@preact/signals';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { FromBrowser, Snapshot, SnapshotMessage, Tick, TrialMessage, Welcome } from '../src/protocol';
-import { RunSession, TIME_LIMIT_MS } from '../src/session/session';
+import { RunSession, SAY_AGAIN_MS, TIME_LIMIT_MS } from '../src/session/session';
 import type { Channel, Transport } from '../src/session/transport';
 import { fixture } from './fixtures';
 
@@ -105,6 +105,37 @@ describe('a session', () => {
     session.command({ type: 'Stop' });
     vi.advanceTimersByTime(TIME_LIMIT_MS + 1);
     expect(session.notice.value).toEqual({ kind: 'slow' });
+  });
+
+  it('sends a command that was given before the way to the kernel was open', () => {
+    live();
+    wire.channel.value = { kind: 'opening' };
+    session.command({ type: 'Stop' });
+    expect(wire.last('command')).toBeUndefined();
+    wire.channel.value = { kind: 'open', n: 2 };
+    expect(wire.last('command').command).toEqual({ type: 'Stop' });
+  });
+
+  it('sends a command that was not answered again over a new connection, an answered one not', () => {
+    live();
+    session.command({ type: 'Pause' });
+    session.receive({ type: 'ack', v: 1, to: 'client-1', cid: wire.last('command').cid, ok: true, text: '' });
+    session.command({ type: 'Stop' });
+    const { cid } = wire.last('command');
+    wire.channel.value = { kind: 'none', isKernel: true };
+    wire.channel.value = { kind: 'open', n: 2 };
+    const sent = wire.sent.filter((message) => message.type === 'command');
+    expect(sent.map((message) => message.command.type)).toEqual(['Pause', 'Stop', 'Stop']);
+    expect(sent[2].cid).toBe(cid);
+  });
+
+  it('leaves alone what was commanded long ago', () => {
+    live();
+    session.command({ type: 'Stop' });
+    vi.advanceTimersByTime(SAY_AGAIN_MS);
+    wire.channel.value = { kind: 'none', isKernel: true };
+    wire.channel.value = { kind: 'open', n: 2 };
+    expect(wire.sent.filter((message) => message.type === 'command')).toHaveLength(1);
   });
 
   it('asks once for curves that it lacks', () => {

@@ -4,7 +4,7 @@ Everything here runs on one thread (`live.LiveLink` owns it), or in a test on th
 
     browser  --hello-->  receive()  --welcome, snapshot-->  channel of that browser
                          tick()     --one Tick a channel--> all channels with clients
-    browser  --command-> receive()  --> controller.command --ack-->
+    browser  --command-> receive()  --> desk --> controller.command --ack-->
 
 A *channel* is a way to browsers: the events comm, which reaches every tab, or one anywidget. A
 *client* is one document that shows a run.
@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nbautoml.errors import NbAutomlError, RunNotFoundError
-from nbautoml.events import WireError, command_from_json
+from nbautoml.events import WireError
 from nbautoml.widgets.checking import read_message
 from nbautoml.widgets.controller import Controller
+from nbautoml.widgets.desk import Desk, ack
 from nbautoml.widgets.protocol import (
     PROTOCOL_VERSION,
-    CommandMessage,
     CurvesRequest,
     Delta,
     Hello,
@@ -94,6 +94,7 @@ class Hub:
         self._on_look = on_look
         self._watched: dict[str, _Watched] = {}
         self._sources: dict[str, RunSource] = {}
+        self._desk = Desk()
 
     # -- who watches --------------------------------------------------------------------------
 
@@ -172,7 +173,7 @@ class Hub:
         elif message["type"] == "bye":
             self._bye(message["run"], message["client"], now)
         elif message["type"] == "command":
-            self._command(message, channel)
+            channel.send(self._desk.answer(message, self.controller))
         elif message["type"] == "trial":
             self._trial(message, channel)
         else:
@@ -272,18 +273,6 @@ class Hub:
             self._welcome(watched, watched.writer, None)
         self._close_unwatched(run_id)
 
-    def _command(self, message: CommandMessage, channel: Channel) -> None:
-        try:
-            command = command_from_json(message["command"])
-            text = self.controller.command(message["run"], command)
-            is_ok = True
-        except NbAutomlError as error:
-            text, is_ok = str(error), False
-        except Exception as error:  # a button must not stay without an answer
-            logger.exception("a command of a panel failed")
-            text, is_ok = f"this failed inside nbautoml: {type(error).__name__}: {error}", False
-        self._ack(channel, message["client"], message["cid"], ok=is_ok, text=text)
-
     def _watched_by(
         self, message: CurvesRequest | TrialRequest, channel: Channel
     ) -> _Watched | None:
@@ -340,9 +329,7 @@ class Hub:
 
     @staticmethod
     def _ack(channel: Channel, client: str, cid: str, *, ok: bool, text: str) -> None:
-        channel.send(
-            {"type": "ack", "v": PROTOCOL_VERSION, "to": client, "cid": cid, "ok": ok, "text": text}
-        )
+        channel.send(ack(client, cid, ok=ok, text=text))
 
     # -- what they are told -------------------------------------------------------------------
 

@@ -109,9 +109,6 @@ def test_f35_run_that_ended_while_server_and_kernel_slept_is_shown_as_ended(open
     has_all(notebook.panel, 24)
 
 
-# On a busy machine the Stop that follows at once may go into the connection that was cut, and is not
-# sent again.
-@pytest.mark.nightly
 def test_f35_panel_whose_connection_was_cut_is_live_again_and_obeyed(opened, wire):
     notebook = began(opened, "cut", 40, 3000)
     for _ in range(2):

@@ -382,7 +382,7 @@ INDEX: dict[str, Row] = {
             "test_f35_panel_whose_connection_was_cut_is_live_again_and_obeyed",
             "test_f35_run_that_ended_while_the_connection_was_cut_is_shown_as_ended",
         ),
-        "a Stop right after a cut may be lost on a busy machine, and is not sent again; sleep is SIGSTOP of server, kernels and workers, or of the browser, for seconds",
+        "sleep is SIGSTOP of server, kernels and workers, or of the browser, for seconds",
     ),
     "F36": Row(
         "a notebook without a kernel",

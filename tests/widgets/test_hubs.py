@@ -241,6 +241,17 @@ def test_command_is_passed_on_and_acknowledged(hub, way, run):
     }  # fmt: skip
 
 
+def test_command_that_is_said_again_is_obeyed_once_and_answered_again(hub, way, run):
+    message = {"type": "command", "client": "a", "cid": "1", "run": run.folder.id}
+    message["command"] = {"type": "Enqueue", "params": {"lr": 0.1}}
+    for twice in (message, message, {**message, "cid": "2"}, {**message, "client": "b"}):
+        hub.receive(twice, way, "s", 0)
+    assert len(hub.controller.asked) == 3
+    assert [(m["to"], m["cid"], m["ok"]) for m in way.sent] == [
+        ("a", "1", True), ("a", "1", True), ("a", "2", True), ("b", "1", True)
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("command", "word"),
     [

@@ -3,6 +3,7 @@
 import { effect, type ReadonlySignal, signal, untracked } from '@preact/signals';
 import {
   type Ack,
+  type CommandMessage,
   type Delta,
   type LinesMessage,
   PROTOCOL_VERSION,
@@ -17,6 +18,8 @@ import { type Transport, uuid } from './transport';
 
 /** How long an answer may take. */
 export const TIME_LIMIT_MS = 5_000;
+/** How long a command that nobody answered is said again over each new connection; it would surprise later. */
+export const SAY_AGAIN_MS = 60_000;
 /** How often a client of a run that goes on says that it is still there. */
 export const SIGN_OF_LIFE_MS = 30_000;
 
@@ -35,6 +38,12 @@ interface Pending {
   timer: ReturnType<typeof setTimeout>;
 }
 
+/** A command that was not answered yet. */
+interface Commanded extends Pending {
+  readonly message: CommandMessage;
+  readonly at: number;
+}
+
 interface Asked extends Pending {
   readonly keys: readonly string[];
 }
@@ -51,7 +60,7 @@ export class RunSession {
   private _hello: (Pending & { cid: string }) | null = null;
   private _signOfLife: ReturnType<typeof setInterval> | null = null;
   private _stopWatching: (() => void) | null = null;
-  private readonly _commands = new Map<string, Pending>();
+  private readonly _commands = new Map<string, Commanded>();
   private readonly _asked = new Map<string, Asked>();
   /** What was kept of trials, as far as it was asked for. */
   private readonly _kept = signal<ReadonlyMap<number, TrialMessage>>(new Map());
@@ -115,6 +124,7 @@ export class RunSession {
           this._isGreeted = false;
           this._wanted.clear();
           if (this._isFollowing()) this._sayHello();
+          this._sayCommandsAgain();
           // A kernel that started anew knows other names.
           this._kept.value = new Map();
           if (this._trial !== null) this.requestTrial(this._trial);
@@ -272,9 +282,18 @@ export class RunSession {
     const timer = setTimeout(() => {
       this._notice.value = { kind: 'slow' };
     }, TIME_LIMIT_MS);
-    this._commands.set(cid, { timer });
+    const message: CommandMessage = { type: 'command', client: this._client, cid, run: this.run, command };
+    this._commands.set(cid, { timer, message, at: performance.now() });
     this._notice.value = { kind: 'sent' };
-    this._transport.send({ type: 'command', client: this._client, cid, run: this.run, command });
+    // News may come in while the way back is not open yet: then it is said once that is.
+    if (this._transport.channel.peek().kind === 'open') this._transport.send(message);
+    else this._transport.connect();
+  }
+
+  /** Over a new connection: the old one may have taken commands along. The kernel obeys each once. */
+  private _sayCommandsAgain(): void {
+    for (const { message, at } of this._commands.values())
+      if (performance.now() - at < SAY_AGAIN_MS) this._transport.send(message);
   }
 
   private _receiveAck({ cid, ok, text }: Ack): void {
