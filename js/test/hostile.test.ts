@@ -1,12 +1,11 @@
 // @vitest-environment happy-dom
 
-import { signal } from '@preact/signals';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { FromBrowser, Snapshot, TrialMessage } from '../src/protocol';
+import type { Snapshot, TrialMessage } from '../src/protocol';
 import { RunSession } from '../src/session/session';
-import type { Channel, Transport } from '../src/session/transport';
 import { mountPanel } from '../src/views/mount';
 import { fixture } from './fixtures';
+import { Answers, SeesAll } from './kernel';
 
 const [TEXTS] = Object.values(
   import.meta.glob<string[]>('../../tests/fixtures/hostile_texts.json', { eager: true, import: 'default' }),
@@ -19,25 +18,6 @@ const TAGS = new Set(
     'DETAILS SUMMARY OUTPUT CANVAS SVG PATH LINE TEXT G CIRCLE RECT TITLE DEFS CLIPPATH POLYLINE UL LI P DL DT DD H2 H3'
   ).split(' '),
 );
-
-class SeesAll {
-  constructor(private readonly _tell: (entries: { isIntersecting: boolean }[]) => void) {}
-  observe(): void {
-    this._tell([{ isIntersecting: true }]);
-  }
-  disconnect(): void {}
-}
-
-class Answers implements Transport {
-  readonly channel = signal<Channel>({ kind: 'open', n: 1 });
-  readonly sent: FromBrowser[] = [];
-  connect(): void {}
-  send(message: FromBrowser): void {
-    this.sent.push(message);
-  }
-  wake(): void {}
-  dispose(): void {}
-}
 
 /** The same run, which says this text wherever a record can say something. */
 function poisoned(text: string): Snapshot {

@@ -1,35 +1,13 @@
 // @vitest-environment happy-dom
 
-import { signal } from '@preact/signals';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { NoTransport } from '../src/lab/comms';
-import type { FromBrowser, Snapshot, TrialMessage } from '../src/protocol';
+import type { Snapshot, TrialMessage } from '../src/protocol';
 import { RunSession } from '../src/session/session';
-import type { Channel, Transport } from '../src/session/transport';
+import type { Transport } from '../src/session/transport';
 import { mountPanel } from '../src/views/mount';
 import { fixture } from './fixtures';
-
-/** happy-dom lays nothing out, so nothing would ever come into view. */
-class SeesAll {
-  constructor(private readonly _tell: (entries: { isIntersecting: boolean }[]) => void) {}
-  observe(): void {
-    this._tell([{ isIntersecting: true }]);
-  }
-  disconnect(): void {}
-}
-
-/** A kernel that is there, whose answers the test gives. */
-class Answers implements Transport {
-  readonly channel = signal<Channel>({ kind: 'open', n: 1 });
-  readonly sent: FromBrowser[] = [];
-  session?: RunSession;
-  connect(): void {}
-  send(message: FromBrowser): void {
-    this.sent.push(message);
-  }
-  wake(): void {}
-  dispose(): void {}
-}
+import { Answers, SeesAll } from './kernel';
 
 describe('the panel', () => {
   let node: HTMLElement;

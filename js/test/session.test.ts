@@ -1,32 +1,17 @@
-import { signal } from '@preact/signals';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { FromBrowser, Snapshot, SnapshotMessage, Tick, TrialMessage, Welcome } from '../src/protocol';
+import type { Snapshot, SnapshotMessage, Tick, TrialMessage, Welcome } from '../src/protocol';
 import { RunSession, SAY_AGAIN_MS, TIME_LIMIT_MS } from '../src/session/session';
-import type { Channel, Transport } from '../src/session/transport';
 import { fixture } from './fixtures';
-
-class Wire implements Transport {
-  readonly channel = signal<Channel>({ kind: 'open', n: 1 });
-  readonly sent: FromBrowser[] = [];
-  connect(): void {}
-  send(message: FromBrowser): void {
-    this.sent.push(message);
-  }
-  wake(): void {}
-  dispose(): void {}
-  last<T extends FromBrowser['type']>(type: T): Extract<FromBrowser, { type: T }> {
-    return this.sent.filter((message) => message.type === type).at(-1) as Extract<FromBrowser, { type: T }>;
-  }
-}
+import { Answers } from './kernel';
 
 const RUN = fixture<Snapshot>('snapshot').run;
 
 describe('a session', () => {
-  let wire: Wire;
+  let wire: Answers;
   let session: RunSession;
   beforeEach(() => {
     vi.useFakeTimers();
-    wire = new Wire();
+    wire = new Answers();
     session = new RunSession(RUN, 'client-1', wire);
   });
   afterEach(() => {
