@@ -80,14 +80,13 @@ def measure(
         meter: what counts energy; the machine's own counter when left out, where there is one.
 
     Returns:
-        "weights", "nonzero", "macs" (of one row), "stored_bytes" (of its weights, see
-        `encode_weights`), "onnx_bytes", "peak_memory" (largest batch),
-        and for each batch size "eager_64_p50", "eager_64_p95", "onnx_64_p50", "onnx_64_p95", with
-        ``should_compile`` also "compiled_64_p50", "compiled_64_p95" and "compile_64_s", the time
-        that compiling took. Of a module that holds an ONNX file (see `held_file`), such as a
-        quantised model of a run, the file is what is measured. "energy" are joules of one call with the largest batch, in ONNX
-        Runtime where it can be exported (on a GPU, where the example lies there, eager). What could
-        not be measured is left out, and a note says why.
+        "weights", "nonzero", "macs" (of one row), "stored_bytes" (see `encode_weights`),
+        "onnx_bytes", "peak_memory" (largest batch), and for each batch size "eager_64_p50",
+        "eager_64_p95", "onnx_64_p50", "onnx_64_p95", with ``should_compile`` also
+        "compiled_64_p50", "compiled_64_p95" and "compile_64_s" (how long it took). "energy" are
+        joules of one call with the largest batch, in ONNX Runtime where it can be exported (on a
+        GPU, where the example lies there, eager). Of a module that holds an ONNX file (see
+        `held_file`) the file is measured. What could not be is left out, and a note says why.
 
     Raises:
         UsageError: the example has no rows.
@@ -97,26 +96,22 @@ def measure(
     >>> found["weights"].value, found["macs"].value
     (58, 48)
     """
-    for size in batch_sizes:
-        if size < 1:
-            raise UsageError(f"batch_sizes holds {size}", hint="each is at least 1")
+    _check_sizes(batch_sizes)
     notes: list[str] = []
     largest = with_rows(example, max(batch_sizes))
     held = held_file(module)
-    if held is not None:
-        exported: Exported | None = open_onnx(held, n_threads=n_threads)
-        found: dict[str, Measurement] = {}
-        notes.append(_ONLY_A_FILE)
-    else:
+    if held is None:
         found = _counts(module, with_rows(example, 1))
         exported = _exported(module, with_rows(example, 2), n_threads, notes)
-    found |= _size_of(exported)
-    if held is None:
-        found["peak_memory"] = peak_memory(module, largest)
+        found |= _size_of(exported) | {"peak_memory": peak_memory(module, largest)}
+    else:
+        exported = open_onnx(held, n_threads=n_threads)
+        found = _size_of(exported)
+        notes.append(_ONLY_A_FILE)
     with evaluating(module), fixed_threads(n_threads):
         for size in batch_sizes:
             batch = with_rows(example, size)
-            calls = {} if held is not None else {"eager": as_callable(module, batch)}
+            calls = {"eager": as_callable(module, batch)} if held is None else {}
             if exported is not None:
                 calls["onnx"] = as_callable(exported, batch)
             if should_compile and held is None:
@@ -124,6 +119,12 @@ def measure(
             found |= _latencies(calls, size, n_threads, seconds)
         found |= _energy(module, exported, largest, meter, notes)
     return Figures(found, notes)
+
+
+def _check_sizes(batch_sizes: Sequence[int]) -> None:
+    for size in batch_sizes:
+        if size < 1:
+            raise UsageError(f"batch_sizes holds {size}", hint="each is at least 1")
 
 
 def _counts(module: nn.Module, one: Any) -> dict[str, Measurement]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ from nbautoml.spec.data import DataSpec
 
 def anonymous():
     rows = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return next(int(row.split()[1]) for row in rows if row.startswith("Anonymous:")) * 1024
+    return sum(int(row.split()[1]) for row in rows if row.startswith(("Anonymous:", "Swap:"))) * 1024
 
 def of_file(ending):
     found, is_ours = dict.fromkeys(("Rss", "Pss", "Private_Dirty"), 0), False
@@ -38,6 +39,7 @@ def of_file(ending):
     return found
 
 for said in sys.argv[2:]:
+    data = part = None  # what the snapshot before left is no part of this one's
     spec, before = DataSpec.from_json(json.loads(said)), anonymous()
     data = open_data(spec, Path(sys.argv[1]), device_limit_bytes=1 << 40)
     for part in (data.train, data.valid):
@@ -55,10 +57,12 @@ for said in sys.argv[2:]:
 def told_by_two(home, *specs):
     """What each of two readers says of each snapshot, while both have read all of it."""
     said = [json.dumps(spec.to_json()) for spec in specs]
+    # What is freed goes back to the system: pieces kept for later would hide what comes after.
+    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
     readers = [
         subprocess.Popen(
             [sys.executable, "-c", READER, str(home), *said], cwd=Path(__file__).parents[2],
-            text=True, bufsize=1, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env=env, text=True, bufsize=1, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )
         for _ in range(2)
     ]  # fmt: skip

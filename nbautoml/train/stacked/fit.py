@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nbautoml.errors import DataError, DivergedError
+from nbautoml.errors import DataError
 from nbautoml.spec.fit import OPTIMIZERS
 from nbautoml.spec.objective import Objective
 from nbautoml.train.batches import TrainData, eval_batch_size
 from nbautoml.train.judge import Judge
-from nbautoml.train.loop import check_metrics, metric_names, threshold_of
+from nbautoml.train.loop import metric_names, threshold_of
 from nbautoml.train.losses import Loss
 from nbautoml.train.result import FitResult
 from nbautoml.train.seeds import batch_order, isolated_rng
@@ -346,20 +346,12 @@ class StackedFit:
 
     def _evaluate(self) -> list[dict[str, float]]:
         group, weights = self._inside()
-        setup, data, n = group.setup, self._data, len(self._slots)
+        data, size = self._data, group.setup.settings.batch_size
         tally = StackedTally(
             self._names, data.task, max(len(data.classes), 1), threshold_of(self._loss)
         )
-        loss = group.loss()
-        values = {**weights.kept, **weights.leaves}
-        size = setup.settings.batch_size
         rows = max(size, eval_batch_size(data.spec, size) // self.width)
-        with torch.no_grad(), setup.precision.autocast():
-            for inputs, target in data.valid.batches(rows):
-                program = group.program(len(target), is_training=False)
-                shared = group.shared(list(tensors_of(inputs)), n)
-                output = program(shared, values, Draws())
-                tally.add(output, target, loss(output, target.expand(n, *target.shape)))
+        group.evaluate({**weights.kept, **weights.leaves}, len(self._slots), rows, tally)
         return tally.result()
 
     def _judge(self, found: list[dict[str, float]]) -> None:
@@ -368,13 +360,8 @@ class StackedFit:
         n_batches, better = group.setup.n_batches, []
         reports: list[tuple[Slot, dict[str, float]]] = []
         for at, (slot, own) in enumerate(zip(self._slots, found, strict=True)):
-            if slot.failure is not None:
-                continue
-            metrics = {"train_loss": slot.log.mean, **own}
-            try:
-                check_metrics(metrics, self._objective, slot.epoch * n_batches)
-            except (DivergedError, DataError) as error:
-                slot.failure = error
+            metrics = slot.checked(own, self._objective, slot.epoch * n_batches)
+            if metrics is None:
                 continue
             if slot.judge.is_better(slot.epoch, metrics):
                 better.append(at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from nbautoml.train.seeds import isolated_rng
 from nbautoml.train.setup import weights_of_classes
 from nbautoml.train.stacked.losses import StackedLoss, stacked_loss
 from nbautoml.train.stacked.members import EVAL_ROWS, Member, Ready, ready
+from nbautoml.train.stacked.metrics import StackedTally
 from nbautoml.train.stacked.noise import Draws, Noise
 from nbautoml.train.stacked.padding import Shape, Strided, corner, is_within, padded, resized
 from nbautoml.train.stacked.program import Program
@@ -180,6 +181,24 @@ class Group:
             with torch.set_grad_enabled(is_training):
                 tape, _ = record(setup.module, first_batch(part, n_rows)[0])
         return Program(tape)
+
+    def evaluate(
+        self, values: Mapping[str, Tensor], n: int, n_rows: int, tally: StackedTally
+    ) -> None:
+        """Run all validation rows through n members.
+
+        Args:
+            values: parameters and buffers by name, each ``(n, ...)``.
+            n: how many members.
+            n_rows: at a time.
+            tally: takes outputs, targets and losses.
+        """
+        loss = self.loss()
+        with torch.no_grad(), self.setup.precision.autocast():
+            for inputs, target in self._data.valid.batches(n_rows):
+                program = self.program(len(target), is_training=False)
+                output = program(self.shared(list(tensors_of(inputs)), n), values, Draws())
+                tally.add(output, target, loss(output, target.expand(n, *target.shape)))
 
     def shared(self, inputs: Sequence[Tensor], n: int) -> list[Tensor]:
         """Inputs of an evaluation, the same for all n members."""

@@ -10,7 +10,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from nbautoml.errors import DataError, DivergedError
+from nbautoml.spec.objective import Objective
 from nbautoml.train.judge import Judge
+from nbautoml.train.loop import check_metrics
 from nbautoml.train.stacked.losses import StackedLoss
 from nbautoml.train.stacked.members import Member
 from nbautoml.train.stacked.noise import Noise
@@ -59,6 +62,18 @@ class Slot:
     rates: list[float] = field(default_factory=list)
     shapes: Shapes = field(default_factory=dict)
     noise: Sequence[Strided] | None = None
+
+    def checked(
+        self, found: dict[str, float], objective: Objective, step: int
+    ) -> dict[str, float] | None:
+        """An epoch's metrics, the mean of its losses among them; None where the member has failed."""
+        metrics = {"train_loss": self.log.mean, **found}
+        if self.failure is None:
+            try:
+                check_metrics(metrics, objective, step)
+            except (DivergedError, DataError) as error:
+                self.failure = error
+        return metrics if self.failure is None else None
 
     def report(self, step: int, metrics: dict[str, float]) -> None:
         """Tell the listener of an epoch, and note whether the member ends with it."""
