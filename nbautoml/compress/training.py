@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from nbautoml.compress.remembered import Memory, with_rows_noted
 from nbautoml.compress.softened import Student, distillation_loss
 from nbautoml.compress.transfer import Transfer
 from nbautoml.spec.fit import FitSettings
@@ -32,12 +33,19 @@ __all__ = ["Bench", "Teaching", "tune_last", "tune_module"]
 
 @dataclass(frozen=True, kw_only=True)
 class Teaching:
-    """A teacher and how much it is listened to: see `Distillation`."""
+    """A teacher and how much it is listened to: see `Distillation`.
+
+    What it answered is remembered (`nbautoml.compress.remembered`): fits with the same `Teaching`
+    ask it about each row once. Where inner layers are compared, too, it is asked every time.
+    """
 
     teacher: nn.Module
     temperature: float = 4.0
     weight: float = 0.7
     transfer: str = "none"
+    memory: Memory = dataclasses.field(
+        default_factory=Memory, init=False, repr=False, compare=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +170,12 @@ def _fit(
         bench.settings, epochs=epochs, lr=bench.settings.lr if lr is None else lr, patience=None
     )
     student = None if teaching is None else _student(module, bench, teaching)
-    loss = bench.loss
+    loss, data = bench.loss, bench.data
     if teaching is not None and student is not None:
+        if student.transfer is None:
+            answers = teaching.memory.answers(teaching.teacher, data.train, bench.device)
+            student.remember(answers)
+            data = with_rows_noted(data, answers)
         loss = distillation_loss(
             student,
             bench.train_loss,
@@ -177,7 +189,7 @@ def _fit(
     try:
         return fit(
             lambda: module if student is None else student,
-            bench.data,
+            data,
             settings,
             objective=bench.objective,
             seed=bench.seed,
