@@ -76,17 +76,19 @@ def by_us(job: Job, seed: int, home: Path) -> float:
 
 
 def _watch(run: Any, begin: float) -> float:
+    """Looked at more often than every 20 ms, the record took a quarter of a core from the run."""
     with run.folder.reader() as reader:
-        seen = 0
+        seen, looks = 0, 0
         while True:
-            is_over = run.state not in {"queued", "running"}
+            looks += 1
+            is_over = looks % 50 == 0 and run.state not in {"queued", "running"}
             found = reader.points(seen, name="accuracy")
             seen = max(found.ids, default=seen)
             if any(value >= TARGET for value in found.values):
                 return time.perf_counter() - begin
             if is_over:
                 raise RuntimeError(f"no trial of {MOST_TRIALS} reached {TARGET}: {run.message}")
-            time.sleep(0.005)
+            time.sleep(0.02)
 
 
 def by_optuna(job: Job, seed: int) -> float:

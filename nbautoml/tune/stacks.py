@@ -7,15 +7,16 @@
                 |             '-- free slots: context.more() -> members
                 '-- does not fit into a stack: handed back, for a task of its own
 
-Groups take turns, epoch by epoch, and share the time. Were one trained to its end before the next, the trials of the
-others would wait unseen, more and more of them as its stack is filled, and no stopper could compare
-them. With a sampler that learns all stacks of a worker together hold no more trials than one may:
-it draws the others when it knows more.
+Groups take turns, epoch by epoch (`nbautoml.tune.turns`). Were one trained to its end before the next,
+the trials of the others would wait unseen, more and more of them as its stack is filled, and no
+stopper could compare them. With a sampler that learns all stacks of a worker together hold no more
+trials than one may: it draws the others when it knows more.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from nbautoml.tune.checkpoints import Checkpoints
 from nbautoml.tune.chooser import Chooser
 from nbautoml.tune.planner import SlowerError
 from nbautoml.tune.session import Session, session_for
+from nbautoml.tune.turns import Turns
 from nbautoml.tune.work import Reporter, ended_well, make_builder, train_one
 
 if TYPE_CHECKING:
@@ -60,8 +62,9 @@ class _Worker:
         self._specs: dict[int, TrialSpec] = {}
         self._checkpoints: dict[int, Checkpoints] = {}
         self._groups: Groups = {}  # by structure: members that wait for its stack
-        self._turns: dict[Hashable, Iterator[int]] = {}  # of the groups that have begun
-        self._spent: dict[Hashable, float] = {}  # seconds that each of them has had
+        self._begun: dict[Hashable, Iterator[int]] = {}  # the epochs of groups
+        self._stacks: dict[Hashable, StackedFit] = {}  # in which those train
+        self._turns = Turns()
         self._held: set[int] = set()  # trials that have not ended, and were not handed back
         self._has_more = True
         self._is_told = False
@@ -78,7 +81,7 @@ class _Worker:
         while self._groups:
             keys = [key for key in self._groups if self._may_begin(key)]
             if keys:
-                self._take_turn(min(keys, key=lambda key: (self._had(key), key in self._spent)))
+                self._take_turn(self._turns.next(keys, self._promise()))
             if not (keys and self._has_more):  # no other of their structure will come
                 self._hand_back(self._lone(self._groups))
         if alone and len(alone) == len(self._task.trials):
@@ -86,16 +89,17 @@ class _Worker:
 
     def _may_begin(self, key: Hashable) -> bool:
         """Whether a group has begun, or is more than one trial, or will go on with what is wide."""
-        return key in self._turns or len(self._groups[key]) > 1 or isinstance(key, _Wider)
+        return key in self._begun or len(self._groups[key]) > 1 or isinstance(key, _Wider)
 
     def _take_turn(self, key: Hashable) -> None:
         """One epoch of a group; then there may be room for further trials, of whatever structure."""
-        self._spent[key] = self._had(key)
         begin = time.monotonic()
-        n_free = next(self._turns.setdefault(key, self._train_group(key)), None)
-        self._spent[key] += time.monotonic() - begin
+        n_free = next(self._begun.setdefault(key, self._train_group(key)), None)
+        self._turns.charge(key, time.monotonic() - begin)
         if n_free is None:
-            del self._turns[key], self._groups[key], self._spent[key]
+            del self._begun[key], self._groups[key]
+            self._stacks.pop(key, None)
+            self._turns.forget(key)
             return
         if not self._task.payload.get("is_blind", False):
             width = self._chooser.width(_structure(key))
@@ -103,13 +107,16 @@ class _Worker:
         if self._has_more and n_free > 0:
             self._take_more(n_free)
 
-    def _had(self, key: Hashable) -> float:
-        """Seconds that a group has had; one that begins goes on where the least served one is.
-
-        Groups share the time, not epochs: one of small batches takes five times as long for an epoch,
-        and may get as far with it.
-        """
-        return self._spent.get(key, min(self._spent.values(), default=0.0))
+    def _promise(self) -> dict[Hashable, float]:
+        """What the best trial of each group stands at, larger is better; of one objective only."""
+        first, *others = self._session.recipe.objectives
+        sign = 1.0 if first.direction == "maximize" else -1.0
+        found: dict[Hashable, float] = {}
+        for key, stack in self._stacks.items() if not others else ():
+            values = [sign * self._reporters[number].value for number in stack.numbers]
+            if known := [value for value in values if not math.isnan(value)]:
+                found[key] = max(known)
+        return found
 
     # -- which trials can be trained as one ---------------------------------------------------
 
@@ -134,7 +141,7 @@ class _Worker:
 
     def _lone(self, groups: Groups) -> list[TrialSpec]:
         """Take out the trials whose structure no other has."""
-        keys = [key for key, own in groups.items() if len(own) == 1 and key not in self._turns]
+        keys = [key for key, own in groups.items() if len(own) == 1 and key not in self._begun]
         return [self._specs[groups.pop(key)[0].member.number] for key in keys]
 
     def _ready(
@@ -263,6 +270,7 @@ class _Worker:
             loss=self._session.loss,
             timer=timer,
         )
+        self._stacks[key] = stack
         try:
             stack.shape_by(template)
             while members or stack.numbers:
@@ -284,7 +292,7 @@ class _Worker:
             reason = one_line(error)
             release_frames(error)
         # The stack and what the error held are gone from here on.
-        del stack
+        del stack, self._stacks[key]
         free_memory(device)
         width = self._session.widths[structure] = len(numbers) // 2
         text = f"a stack of {len(numbers)} ran out of memory ({reason}): {width} at a time instead"

@@ -93,6 +93,7 @@ class Reporter:
         self._begun_at = time.monotonic()
         self._until = self._begun_at + self._limit_s if self._limit_s is not None else None
         self.is_stopped_early = False
+        self.value = math.nan  # of the first objective, after the latest epoch
         # Where nobody would end a trial, nobody is asked after each epoch of each trial.
         self._is_judged = bool(task.payload.get("judged", True))
         self._is_announced = False
@@ -130,9 +131,10 @@ class Reporter:
     def announce(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
         """To the record, and to the stopper."""
         metrics = {**metrics, **self.count()}
+        self.value = metrics[self._metric]
         self._context.emit(EpochEnded(trial=self.trial, epoch=epoch, step=step, metrics=metrics))
         if self._is_judged:
-            self._context.post(self.trial, epoch, metrics[self._metric])
+            self._context.post(self.trial, epoch, self.value)
         self._is_announced = True
 
     def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> bool:

@@ -36,7 +36,7 @@ from nbautoml.train.stacked.optimizers import Updater
 from nbautoml.train.stacked.program import Program
 from nbautoml.train.stacked.reasons import CannotStack
 from nbautoml.train.stacked.shares import Shares
-from nbautoml.train.stacked.slots import Epoch, Slot, Timer
+from nbautoml.train.stacked.slots import Epoch, Slot, Timer, by_trial
 from nbautoml.train.stacked.states import entered, keep_if_due
 from nbautoml.train.stacked.tape import tensors_of
 from nbautoml.train.stacked.weights import Entering, Weights
@@ -247,13 +247,14 @@ class StackedFit:
         if timer is not None:
             timer.start()
         for at, (inputs, target) in enumerate(part.batches(n * size, order=order)):
-            self._ask(epoch)
+            if not self._ask(epoch):
+                break
             shares.check()
             n_rows = len(target) // n
-            stacked = [_by_trial(item, n) for item in tensors_of(inputs)]
+            stacked = [by_trial(item, n) for item in tensors_of(inputs)]
             draws = self._draws(epoch, n_rows, at)
             program = group.program(n_rows, is_training=True)
-            losses, found = self._gradients(program, stacked, _by_trial(target, n), draws, epoch)
+            losses, found = self._gradients(program, stacked, by_trial(target, n), draws, epoch)
             self._update(epoch, found, at)
             epoch.losses.append(losses.detach())
             if timer is not None and timer.is_open:
@@ -331,7 +332,8 @@ class StackedFit:
         n_batches = group.setup.n_batches
         return noise.draw([(slot.epoch - 1) * n_batches + at + 1 for slot in self._slots])
 
-    def _ask(self, epoch: Epoch) -> None:
+    def _ask(self, epoch: Epoch) -> bool:
+        """Whether any trial goes on: each is asked."""
         begin = time.perf_counter()
         for slot in self._slots:
             if slot.failure is None:
@@ -343,6 +345,7 @@ class StackedFit:
         self._slots[0].waited_s += now - begin
         if now > epoch.deadline:
             epoch.flush(self._slots)
+        return any(slot.failure is None for slot in self._slots)
 
     def _evaluate(self) -> list[dict[str, float]]:
         group, weights = self._inside()
@@ -394,7 +397,3 @@ class StackedFit:
             duration_s=slot.duration_s,
             notes=(*slot.notes, f"stacked up to {self.width} wide"),
         )
-
-
-def _by_trial(rows: Tensor, n: int) -> Tensor:
-    return rows.view(n, -1, *rows.shape[1:])

@@ -22,7 +22,7 @@ from nbautoml.train.stacked.padding import Shapes, Strided
 from nbautoml.train.stacked.weights import Entering
 from nbautoml.train.steplog import CHUNK_SECONDS, StepLog
 
-__all__ = ["Epoch", "Slot", "Timer"]
+__all__ = ["Epoch", "Slot", "Timer", "by_trial"]
 
 
 class Timer(Protocol):
@@ -117,3 +117,8 @@ class Epoch:
                     slot.log.take(losses)
                 except Exception as error:  # noqa: BLE001  divergence or the listener's, handed on
                     slot.failure = error
+
+
+def by_trial(rows: Tensor, n: int) -> Tensor:
+    """The rows of one batch of each of ``n`` trials as ``(n, B, ...)``."""
+    return rows.view(n, -1, *rows.shape[1:])
