@@ -96,6 +96,16 @@ def test_without_regrowth_dropped_weights_get_no_gradient_and_with_it_they_do():
         assert bool((settle(layer).weight[:, 0] == 0).all())
 
 
+@pytest.mark.parametrize("is_regrowing", [False, True])
+def test_a_held_convolution_of_grey_images_passes_its_layout_on(is_regrowing):
+    layer = nn.Conv2d(1, 4, 3).to(memory_format=torch.channels_last)
+    hold_masks(layer, {"": torch.ones(4, 1, 3, 3)}, is_regrowing=is_regrowing)
+    output = layer(torch.rand(2, 1, 8, 8))
+    assert output.is_contiguous(memory_format=torch.channels_last)
+    output.sum().backward()
+    assert layer.parametrizations["weight"].original.grad is not None
+
+
 class Tied(nn.Module):
     def __init__(self):
         super().__init__()
