@@ -268,25 +268,24 @@ class StackedFit:
         target: Tensor,
         draws: Draws,
         epoch: Epoch,
-    ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-        """Each trial's loss ``(K,)``, and the gradients of `Weights.leaves`; what may be compiled."""
+    ) -> tuple[Tensor, tuple[Tensor | None, ...] | None]:
+        """Each trial's loss ``(K,)``, and the gradients of `Weights.leaves` unless they are in place."""
         group, weights = self._inside()
         values = {**weights.kept, **weights.leaves}
+        if (direct := group.direct(program)) is not None:
+            return direct(inputs, values, draws, target, epoch.loss, epoch.into), None
         with group.setup.precision.autocast():
             losses = epoch.loss(program(inputs, values, draws), target)
         leaves = list(weights.leaves.values())
         return losses, torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
 
-    def _update(self, epoch: Epoch, found: tuple[Tensor | None, ...], at: int) -> None:
-        weights = self._inside()[1]
-        leaves, outside = list(weights.leaves.values()), weights.outside
-        n = len(self._slots)
+    def _update(self, epoch: Epoch, found: tuple[Tensor | None, ...] | None, at: int) -> None:
+        outside, n = self._inside()[1].outside, len(self._slots)
         with torch.no_grad():
-            flat = [
-                (torch.zeros_like(leaf) if grad is None else grad).reshape(n, -1)
-                for grad, leaf in zip(found, leaves, strict=True)
-            ]
-            torch.cat(flat, 1, out=epoch.grad)
+            if found is not None:
+                pairs = zip(found, epoch.into.values(), strict=True)
+                flat = [torch.zeros_like(own) if grad is None else grad for grad, own in pairs]
+                torch.cat([grad.reshape(n, -1) for grad in flat], 1, out=epoch.grad)
             if outside is not None:
                 epoch.grad.masked_fill_(outside, 0.0)
             epoch.updater.step(at)
@@ -305,7 +304,7 @@ class StackedFit:
             slot.log.start_epoch(before + 1, n_batches, setup.batch_sizes)
         return Epoch(
             loss=group.loss(settings),
-            updater=updater, grad=grad, noises={}, kept=list(weights.kept.values()), losses=[],
+            updater=updater, grad=grad, into=weights.parts(grad), noises={}, kept=list(weights.kept.values()), losses=[],
             deadline=time.perf_counter() + CHUNK_SECONDS,
         )  # fmt: skip
 

@@ -14,6 +14,7 @@ from nbautoml.train.frames import one_line
 from nbautoml.train.losses import Loss
 from nbautoml.train.seeds import isolated_rng
 from nbautoml.train.setup import weights_of_classes
+from nbautoml.train.stacked.direct import Direct, direct_of
 from nbautoml.train.stacked.losses import StackedLoss, stacked_loss
 from nbautoml.train.stacked.members import EVAL_ROWS, Member, Ready, ready
 from nbautoml.train.stacked.metrics import StackedTally
@@ -85,6 +86,8 @@ class Group:
         size = self.setup.batch_sizes[0]
         self._programs: dict[tuple[bool, int], Program] = {(True, size): Program(first.tape)}
         self._writes_inputs = False
+        self._directs: dict[Program, Direct | None] = {}
+        self._is_direct = False
         module = self.setup.module
         parameters = dict(module.named_parameters())
         used = [name for name in first.tape.weights if name in parameters]
@@ -171,6 +174,12 @@ class Group:
             found = self._tape(n_rows, is_training=is_training)
             self._programs[is_training, n_rows] = found
         return found
+
+    def direct(self, program: Program) -> Direct | None:
+        """What computes a training program's gradients without autograd, where that is known and right."""
+        if self._is_direct and program not in self._directs:
+            self._directs[program] = direct_of(program.tape, self.layout.columns)
+        return self._directs.get(program)
 
     def _tape(self, n_rows: int, *, is_training: bool) -> Program:
         setup = self.setup
@@ -259,6 +268,24 @@ class Group:
             if grad is None:
                 raise CannotStack(f"no gradient reaches {name} in the stack")
             _compare(f"gradient of {name}", grad[0], gradients[name], setup.precision.dtype, floor)
+        drawn, loss_of = noise.draw([1, 1]), self.loss([member.settings, member.settings])
+        self._try_direct(program, inputs, stacked, drawn, target, loss_of, found)
+
+    def _try_direct(
+        self, program: Program, inputs: Sequence[Tensor], stacked: Start, draws: Draws,
+        target: Tensor, loss: StackedLoss, gradients: Sequence[Tensor],
+    ) -> None:  # fmt: skip
+        """Whether gradients can be had without autograd; on a GPU that was not tried."""
+        direct = direct_of(program.tape, self.layout.columns)
+        if direct is None or self.setup.device.type != "cpu" or self.setup.precision.dtype:
+            return
+        into = {
+            name: torch.empty_like(grad)
+            for name, grad in zip(self.layout.columns, gradients, strict=True)
+        }
+        direct(inputs, stacked, draws, target, loss, into)
+        pairs = zip(into.values(), gradients, strict=True)
+        self._is_direct = all(torch.allclose(own, grad, 1e-4, 1e-6) for own, grad in pairs)
 
     def _try_padded(self, entering: Ready) -> None:
         """A padded step beside the module's own, as `_try_out` does it for the first member."""

@@ -8,6 +8,7 @@ classes before the rows, and the gradient (softmax minus label) made in the same
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from nbautoml.train.losses import Loss, default_loss, loss_for
 
-__all__ = ["StackedLoss", "stacked_loss"]
+__all__ = ["StackedLoss", "stacked_loss", "with_gradient"]
 
 StackedLoss = Callable[[Tensor, Tensor], Tensor]
 """``loss(outputs, targets) -> (K,)``, each the mean over its own batch."""
@@ -37,19 +38,50 @@ def stacked_loss(
         one = loss_for(task, loss)
         by_trial: StackedLoss = torch.vmap(one)
         return by_trial
-    name = default_loss(task) if loss is None else loss
+    return _Named(default_loss(task) if loss is None else loss, task, smoothing, weights)
 
-    def call(output: Tensor, target: Tensor) -> Tensor:
-        output, target = _aligned(output, target, task)
+
+def with_gradient(loss: StackedLoss, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """A stack's losses, and the gradient of their sum by the outputs."""
+    found = loss.with_gradient(output, target) if isinstance(loss, _Named) else None
+    if found is not None:
+        return found
+    with torch.enable_grad():
+        leaf = output.detach().requires_grad_()
+        losses = loss(leaf, target)
+        (grad,) = torch.autograd.grad(losses.sum(), [leaf])
+    return losses.detach(), grad
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A loss of torch's, of a stack."""
+
+    name: str
+    task: str
+    smoothing: Tensor | None
+    weights: Tensor | None
+
+    def __call__(self, output: Tensor, target: Tensor) -> Tensor:
+        output, target = _aligned(output, target, self.task)
         has_classes = output.shape != target.shape
-        if name == "nll":
-            return _nll(output, target, smoothing, weights)
-        if name in {"cross_entropy", "bce"}:
+        if self.name == "nll":
+            return _nll(output, target, self.smoothing, self.weights)
+        if self.name in {"cross_entropy", "bce"}:
             kind = _cross_entropy if has_classes else _bce
-            return kind(output, target, smoothing, weights)
-        return _mean(_PLAIN[name](output, target, reduction="none"))
+            return kind(output, target, self.smoothing, self.weights)
+        return _mean(_PLAIN[self.name](output, target, reduction="none"))
 
-    return call
+    def with_gradient(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """See the function; None where it takes autograd."""
+        output, target = _aligned(output, target, self.task)
+        is_known = self.name == "cross_entropy" and output.dtype == torch.float32
+        if not is_known or output.ndim != 3 or target.ndim != 2:
+            return None
+        labels = target.unsqueeze(1)
+        by_row = None if self.weights is None else _by_row(self.weights, labels)
+        losses, slope = _loss_and_slope(output.transpose(1, 2), labels, self.smoothing, by_row)
+        return losses, _scaled_slope(slope, torch.ones_like(losses)).transpose(1, 2)
 
 
 _PLAIN: dict[str, Callable[..., Tensor]] = {
@@ -115,25 +147,41 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, scores: Tensor, target: Tensor, smoothing: Tensor | None, by_row: Tensor | None
     ) -> Tensor:
-        logs = F.log_softmax(scores, 1)
-        share = None if smoothing is None else smoothing.view(-1, 1, 1)
-        rows = logs.gather(1, target).neg_()
-        if share is not None:
-            rows = (1.0 - share) * rows - share * logs.mean(1, keepdim=True)
-        if by_row is not None:
-            rows = rows * by_row
-        loss = rows.mean((1, 2))
-        if ctx.needs_input_grad[0]:
-            grad = logs.exp_()
-            hit = grad.new_full((), -1.0).expand_as(target)
-            if share is not None:
-                hit = (share - 1.0).expand_as(target)
-                grad.sub_(share / grad.shape[1])
-            grad.scatter_add_(1, target, hit)
-            ctx.save_for_backward(grad if by_row is None else grad.mul_(by_row))
+        loss, slope = _loss_and_slope(
+            scores, target, smoothing, by_row, wants_slope=ctx.needs_input_grad[0]
+        )
+        ctx.save_for_backward(slope)
         return loss
 
     @staticmethod
     def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None, None]:
-        (grad,) = ctx.saved_tensors
-        return grad * (given / grad.shape[2]).view(-1, 1, 1), None, None, None
+        (slope,) = ctx.saved_tensors
+        return _scaled_slope(slope, given), None, None, None
+
+
+def _loss_and_slope(
+    scores: Tensor, target: Tensor, smoothing: Tensor | None, by_row: Tensor | None,
+    *, wants_slope: bool = True,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Cross entropy of ``(K, classes, rows)``, and by how much it changes with each score of a row."""
+    logs = F.log_softmax(scores, 1)
+    share = None if smoothing is None else smoothing.view(-1, 1, 1)
+    rows = logs.gather(1, target).neg_()
+    if share is not None:
+        rows = (1.0 - share) * rows - share * logs.mean(1, keepdim=True)
+    if by_row is not None:
+        rows = rows * by_row
+    loss = rows.mean((1, 2))
+    if not wants_slope:
+        return loss, logs
+    slope = logs.exp_()
+    hit = slope.new_full((), -1.0).expand_as(target)
+    if share is not None:
+        hit = (share - 1.0).expand_as(target)
+        slope.sub_(share / slope.shape[1])
+    slope.scatter_add_(1, target, hit)
+    return loss, slope if by_row is None else slope.mul_(by_row)
+
+
+def _scaled_slope(slope: Tensor, given: Tensor) -> Tensor:
+    return slope * (given / slope.shape[2]).view(-1, 1, 1)

@@ -94,11 +94,12 @@ class Slot:
 
 @dataclass(kw_only=True)
 class Epoch:
-    """What the steps of an epoch use."""
+    """What the steps of an epoch use; ``into`` are the weights' parts of ``grad``."""
 
     loss: StackedLoss
     updater: Updater
     grad: Tensor
+    into: dict[str, Tensor]
     noises: dict[int, Noise]
     kept: list[Tensor]
     losses: list[Tensor]

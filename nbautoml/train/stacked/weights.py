@@ -152,9 +152,12 @@ class Weights:
         self._is_outside = joined(self._is_outside, is_outside)
         self.outside = self._is_outside if bool(self._is_outside.any()) else None
         self._best = {name: joined(old, best[name]) for name, old in self._best.items()}
-        n = len(self.flat)
-        self.leaves = {
-            name: self.flat[:, begin:end].view(n, *self.layout.shapes[name]).requires_grad_()
+        self.leaves = {name: leaf.requires_grad_() for name, leaf in self.parts(self.flat).items()}
+
+    def parts(self, flat: Tensor) -> dict[str, Tensor]:
+        """A matrix of the stack's shape, by the weights' names: views of it, each ``(K, ...)``."""
+        return {
+            name: flat[:, begin:end].view(len(flat), *self.layout.shapes[name])
             for name, (begin, end) in self.layout.columns.items()
         }
 
