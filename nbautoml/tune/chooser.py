@@ -106,7 +106,7 @@ class Chooser:
         self._bytes[key] = bytes_of_trial(template)
         reason = why_alone(
             alone_s,
-            width=min(limit, len(members)),
+            width=min(limit, max(2, len(members))),  # others join one that is alone
             run_steps=self._n_steps(members) * self._n_trials(members),
         )
         if reason:

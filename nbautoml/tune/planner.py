@@ -186,13 +186,21 @@ class Contest:
         self._last = 0.0
         self.is_open = True
 
+    @property
+    def has_seen_any(self) -> bool:
+        """Whether any step was timed."""
+        return bool(self._seconds)
+
     def start(self) -> None:
         """An epoch's batches begin."""
         self._last = self._clock()
 
     def tick(self, width: int) -> None:
-        """A step of as many trials was made."""
+        """A step of as many trials was made; one alone, whom others may yet join, tells nothing."""
         now = self._clock()
+        if width < 2:
+            self._last = now
+            return
         self._seconds.append((now - self._last) / width)
         self._last = now
         timed = self._seconds[WARM_STEPS:]

@@ -72,24 +72,19 @@ class _Worker:
     def train(self) -> None:
         """All trials of the task."""
         groups, alone = self._sorted(self._task.trials)
-        alone += self._lone(groups)
+        if all(len(own) == 1 for own in groups.values()):
+            alone += self._lone(groups)
         alone += self._choose(groups)
         if not groups:
             self._has_more = False
         self._hand_back(alone if groups else alone[1:])
         self._groups = groups
         while self._groups:
-            keys = [key for key in self._groups if self._may_begin(key)]
-            if keys:
-                self._take_turn(self._turns.next(keys, self._promise()))
-            if not (keys and self._has_more):  # no other of their structure will come
+            self._take_turn(self._turns.next(list(self._groups), self._promise()))
+            if not self._has_more:  # no other of their structure will come
                 self._hand_back(self._lone(self._groups))
         if alone and len(alone) == len(self._task.trials):
             self._train_alone(alone[0])
-
-    def _may_begin(self, key: Hashable) -> bool:
-        """Whether a group has begun, or is more than one trial, or will go on with what is wide."""
-        return key in self._begun or len(self._groups[key]) > 1 or isinstance(key, _Wider)
 
     def _take_turn(self, key: Hashable) -> None:
         """One epoch of a group; then there may be room for further trials, of whatever structure."""
@@ -140,7 +135,7 @@ class _Worker:
         return groups, alone
 
     def _lone(self, groups: Groups) -> list[TrialSpec]:
-        """Take out the trials whose structure no other has."""
+        """Take out the trials whose structure no other has, and that have not begun."""
         keys = [key for key, own in groups.items() if len(own) == 1 and key not in self._begun]
         return [self._specs[groups.pop(key)[0].member.number] for key in keys]
 
@@ -279,7 +274,7 @@ class _Worker:
                 for number, result in stack.step_epoch():
                     self._end(number, result)
                 yield stack.n_free - len(members)
-            if timer is not None and timer.is_open:
+            if timer is not None and timer.is_open and timer.has_seen_any:
                 self._chooser.note_undecided(stack.width)
             return []
         except SlowerError as error:

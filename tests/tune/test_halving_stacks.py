@@ -237,3 +237,14 @@ def test_where_nothing_is_learnt_each_structure_has_a_full_stack(of_three_sizes)
     train_in_stacks(of_three_sizes, is_blind=True)
     assert of_three_sizes.n_given == N_TRIALS
     assert max(of_three_sizes.n_held) > 2 * WIDTH
+
+
+def test_a_trial_of_a_structure_of_its_own_trains_beside_the_others(of_three_sizes):
+    for size in (128, 128, 512, 128):
+        of_three_sizes.study.enqueue({"lr": 1e-3, "batch_size": size})
+    payload = {"width": 4, "measure": True, "is_open": True, "n_workers": 1, "n_trials": N_TRIALS}
+    task = Task(handler="", trials=of_three_sizes.more(4), payload={**payload, "best": None})
+    train_stacks(task, of_three_sizes)
+    reports = of_three_sizes.reports
+    first_whole = next(at for at, (_, epoch) in enumerate(reports) if epoch == EPOCHS)
+    assert 2 in {trial for trial, _ in reports[:first_whole]}
