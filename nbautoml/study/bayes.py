@@ -11,6 +11,7 @@ rebuilt from its record goes on as it would have.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Sequence
 from typing import Any
 
@@ -44,8 +45,10 @@ class BayesSampler(BaseSampler):  # type: ignore[misc]
     """See the module's text. One objective.
 
     Trials rank as they do for TPE: complete ones by value, then those that were stopped early,
-    the later the better, by their last value. Running ones count as if they had given what is
-    expected of them, so that parallel trials spread.
+    the later the better, by their last value. So does a running one that got as far as others were
+    stopped at: the first to end are the bad ones, and until the good ones have come to their end they
+    would tell nothing. Of the rest of the running ones what is expected is believed, so that parallel
+    trials spread.
 
     Args:
         encoding: of the space.
@@ -120,9 +123,14 @@ class BayesSampler(BaseSampler):  # type: ignore[misc]
         scores = normal_scores(order) if encoding.is_coarse else bent_scores(order, values)
         model = self._fitted(encoding.features(rows), scores)
         expected, _ = model.predict(encoding.features(rows))
-        running = [n for n, trial in enumerate(trials) if trial.state == TrialState.RUNNING]
-        if running:
-            model = model.believing(encoding.features(every[running]))
+        told = set(ended)
+        young = [
+            n
+            for n, trial in enumerate(trials)
+            if trial.state == TrialState.RUNNING and n not in told
+        ]
+        if young:
+            model = model.believing(encoding.features(every[young]))
         # The best that is expected, and not the best that was seen, which may be luck.
         lowest = float(expected.min())
 
@@ -177,11 +185,14 @@ def _ranked(trials: Sequence[FrozenTrial], sign: int) -> tuple[list[int], Array,
     places: list[int] = []
     keys: list[tuple[float, float]] = []
     values: list[float] = []
+    stops = [_last_step(trial) for trial in trials if trial.state == TrialState.PRUNED]
+    earliest = min((step for step in stops if step >= 0), default=math.inf)
     for place, trial in enumerate(trials):
+        is_far = trial.state == TrialState.RUNNING and _last_step(trial) >= earliest
         if trial.state == TrialState.COMPLETE:
             values.append(sign * float(trial.values[0]))
             keys.append((0.0, values[-1]))
-        elif trial.state == TrialState.PRUNED:
+        elif trial.state == TrialState.PRUNED or is_far:
             values.append(float("nan"))
             keys.append(_stopped_key(trial, sign))
         else:
@@ -189,6 +200,10 @@ def _ranked(trials: Sequence[FrozenTrial], sign: int) -> tuple[list[int], Array,
         places.append(place)
     order = {key: rank for rank, key in enumerate(sorted(set(keys)))}
     return places, np.array([float(order[key]) for key in keys]), np.array(values)
+
+
+def _last_step(trial: FrozenTrial) -> int:
+    return max(trial.intermediate_values, default=-1)
 
 
 def _stopped_key(trial: FrozenTrial, sign: int) -> tuple[float, float]:

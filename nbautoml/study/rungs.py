@@ -11,6 +11,8 @@ things are other. Optuna's judge one value, and refuse to hear several: here the
 front is ahead (`ranks`), and within a front the one in a sparser region (`crowding`), as in NSGA-II.
 And a rung stops nobody before a few trials stood there: where many train at once, all that begin
 together reach it together, and whoever is measured by one other only is measured by a coin toss.
+Those that it let pass for that are measured after a later epoch, when enough have stood there: they
+made 25 epochs each, however bad, when the first rung was new to all.
 
 Source: Li et al., A System for Massively Parallel Hyperparameter Tuning, 2018, algorithm 2;
 Schmucker et al., Multi-objective Asynchronous Successive Halving, 2021, section 3.2;
@@ -21,7 +23,7 @@ from __future__ import annotations
 
 import binascii
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from nbautoml.spec.fronts import front_of
 
@@ -108,6 +110,7 @@ class Rungs:
         self._least = least
         self._stands: dict[tuple[int, int], dict[int, Values]] = {}  # bracket, rung -> trials
         self._next_rung: dict[int, int] = {}
+        self._unjudged: dict[int, set[tuple[int, int]]] = {}  # trial -> rungs that let it pass so
         self._is_in_rounds = is_in_rounds
         self._unsettled: dict[int, dict[tuple[int, int], Values]] = {}
 
@@ -127,8 +130,26 @@ class Rungs:
             values: one an objective.
             among: with which trials it is compared; None for all.
         """
-        bracket, is_last = self._bracket(number), False
         own = tuple(sign * value for sign, value in zip(self._signs, values, strict=True))
+        return self._falls_behind(number, among) or self._ends_at_a_rung(number, epoch, own, among)
+
+    def _falls_behind(self, number: int, among: Container[int] | None) -> bool:
+        """Whether a rung that let it pass for want of others would stop it by now."""
+        for place in sorted(self._unjudged.get(number, ())):
+            stands = self._stands[place]
+            own = self._unsettled.get(number, {}).get(place) or stands[number]
+            seen = _seen({one: at for one, at in stands.items() if one != number}, among)
+            if len(seen) + 1 < self._least:
+                continue
+            if not self._goes_on(own, seen):
+                return True
+            self._unjudged[number].discard(place)
+        return False
+
+    def _ends_at_a_rung(
+        self, number: int, epoch: int, own: Values, among: Container[int] | None
+    ) -> bool:
+        bracket, is_last = self._bracket(number), False
         while not is_last:
             rung = self._next_rung.get(number, 0)
             if epoch < self._first * self._eta ** (bracket + rung):
@@ -136,8 +157,10 @@ class Rungs:
             if any(math.isnan(value) for value in own):
                 return True
             others = self._stands.setdefault((bracket, rung), {})
-            seen = [at for one, at in others.items() if among is None or one in among]
+            seen = _seen(others, among)
             is_last = not self._goes_on(own, seen)
+            if len(seen) + 1 < self._least:
+                self._unjudged.setdefault(number, set()).add((bracket, rung))
             if self._is_in_rounds:
                 self._unsettled.setdefault(number, {})[bracket, rung] = own
             else:
@@ -158,6 +181,7 @@ class Rungs:
             is_later = one == bracket and self._first * self._eta ** (bracket + rung) > after
             if is_later and stands.pop(number, None) is not None:
                 self._next_rung[number] = min(self._next_rung[number], rung)
+                self._unjudged.get(number, set()).discard((one, rung))
 
     def _goes_on(self, own: Values, others: Sequence[Values]) -> bool:
         n_others = len(others)
@@ -181,3 +205,7 @@ class Rungs:
             if at < 0:
                 return bracket
         raise AssertionError("unreachable: the budgets add up")
+
+
+def _seen(stands: Mapping[int, Values], among: Container[int] | None) -> list[Values]:
+    return [at for one, at in stands.items() if among is None or one in among]

@@ -115,6 +115,25 @@ def test_trials_stopped_early_steer_away():
     assert sum(x > 0.5 for x in asked[20:]) <= 6  # by chance it would be ten
 
 
+def test_running_trials_that_got_as_far_as_stopped_ones_are_learnt_from():
+    """Only bad trials have ended; the good ones run, and say how good they are."""
+    space = Space({"x": Float(0, 1), "y": Float(0, 1)})
+    n_near = 0
+    for seed in range(3):
+        study = Study(space, LOSS, sampler="bayes", n_trials=60, max_epochs=27, seed=seed)
+        for _ in range(40):
+            number, params = study.ask()
+            off = math.hypot(params["x"] - 0.2, params["y"] - 0.7)
+            for epoch in range(1, 7 if off < 0.3 else 4):
+                study.report(number, epoch, off)
+            if off >= 0.3:
+                study.tell(number, "stopped_early", off)
+            n_near += number >= 20 and off < 0.1
+    assert (
+        n_near >= 15
+    )  # by chance it would be two, and where only the ended are known there is none
+
+
 def test_regions_where_training_fails_are_left():
     space = Space({"x": Float(0, 1)})
     study = Study(space, LOSS, sampler="bayes", stopper="none", n_trials=50)

@@ -152,3 +152,30 @@ def test_a_report_needs_one_value_an_objective():
     number, _ = found.ask()
     with pytest.raises(RecipeError, match="reports 1 values, but the run has 2 objectives"):
         found.report(number, 1, 0.5)
+
+
+def test_a_trial_that_passed_for_want_of_others_is_measured_when_they_have_come():
+    rungs = Rungs(["maximize"], first=3, max_epochs=27, least=4)
+    assert not rungs.should_stop(0, 3, [0.1])
+    assert not rungs.should_stop(0, 4, [0.9])  # nobody else has come so far
+    assert not any(rungs.should_stop(number, 3, [0.8]) for number in (1, 2))
+    assert not rungs.should_stop(0, 5, [0.9])
+    assert not rungs.should_stop(3, 3, [0.7 + 0.2])
+    assert rungs.should_stop(0, 6, [0.9])  # by what it was at the rung
+    assert rungs.should_stop(0, 6, [0.9])  # and whenever it is asked again
+
+
+def test_a_trial_that_passed_for_want_of_others_and_is_ahead_of_them_goes_on():
+    rungs = Rungs(["minimize"], first=1, max_epochs=9, least=4)
+    for number, loss in enumerate([0.1, 0.5, 0.6, 0.7]):
+        rungs.should_stop(number, 1, [loss])
+    assert not rungs.should_stop(0, 2, [9.0])
+    assert rungs.should_stop(1, 2, [0.0])
+
+
+def test_in_rounds_nobody_is_measured_by_a_trial_of_the_same_round():
+    rungs = Rungs(["maximize"], first=1, max_epochs=9, least=2, is_in_rounds=True)
+    assert not any(rungs.should_stop(number, 1, [number]) for number in range(4))
+    assert not any(rungs.should_stop(number, 2, [number]) for number in range(4))
+    rungs.settle_before(4)
+    assert rungs.should_stop(4, 1, [0.5])
