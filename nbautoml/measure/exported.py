@@ -21,8 +21,10 @@ import torch
 from torch import nn
 
 from nbautoml.errors import MissingExtraError, ModelError
+from nbautoml.measure.attention import OPSET, attention_as_one_node, has_such_attention
 from nbautoml.measure.counting import call, evaluating
 from nbautoml.measure.graphs import name_nodes, slim
+from nbautoml.measure.rewrites import rewrite_recurrent
 
 __all__ = [
     "Exported",
@@ -118,11 +120,15 @@ def export_onnx(module: nn.Module, example: Any) -> bytes:
     if is_named:
         options = {"kwargs": example, "dynamic_shapes": {name: {0: dynamic} for name in example}}
     try:
-        with evaluating(module), torch.no_grad(), quiet():
+        with evaluating(module), torch.no_grad(), quiet(), contextlib.ExitStack() as stack:
+            if has_such_attention(module, example):
+                stack.enter_context(attention_as_one_node(module))
+                options["opset_version"] = OPSET
             program = torch.onnx.export(
                 module, () if is_named else parts, dynamo=True, verbose=False, **options
             )
             assert program is not None  # it is None only when a path is given
+            rewrite_recurrent(program.model)
             model = program.model_proto
     except Exception as error:
         raise ModelError(

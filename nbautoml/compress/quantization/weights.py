@@ -61,7 +61,8 @@ def fewer_bits(model: Any, bits: int, *, spared: Collection[str], is_per_channel
     """
     onnx = extra("onnx")
     changed = copy.deepcopy(model)
-    if bits == 4:
+    version = next(item.version for item in model.opset_import if not item.domain)
+    if bits == 4 and version < OPSET_INT4:
         changed = onnx.version_converter.convert_version(changed, OPSET_INT4)
     for held in _one_a_weight(changed, spared):
         item = next(item for item in changed.graph.initializer if item.name == held.name)
