@@ -25,7 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from nbautoml.compress.training import Bench, tune_module
-from nbautoml.measure.exported import export_onnx, open_onnx, quiet
+from nbautoml.measure.counting import evaluating
+from nbautoml.measure.exported import open_onnx, quiet
+from nbautoml.measure.graphs import slim
 from nbautoml.measure.timing import as_callable
 
 __all__ = ["BATCH", "WAYS", "Candidate", "Job", "compiled", "exported", "hushed", "lstm_rule"]
@@ -89,6 +91,20 @@ def hushed() -> Iterator[None]:
             yield
     finally:
         logging.disable(logging.NOTSET)
+
+
+def by_torch(module: nn.Module, example: Tensor) -> bytes:
+    """The file that torch's own exporter writes, for whoever has no other; without its traces."""
+    batch = ({0: torch.export.Dim.DYNAMIC},)
+    with evaluating(module), torch.no_grad(), hushed():
+        program = torch.onnx.export(
+            module, (example,), dynamo=True, verbose=False, dynamic_shapes=batch
+        )
+    assert program is not None
+    model = program.model_proto
+    slim(model)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
 
 
 def exported(setting: str, data: bytes, job: Job, module: nn.Module | None = None) -> Candidate:
@@ -201,7 +217,7 @@ def _pruned(share: float, rate: float) -> Callable[[Job], Candidate]:
             ).step()
         tune_module(module, job.bench, epochs=job.epochs, lr=rate * job.bench.settings.lr)
         name = f"{share:.0%} of channels, {rate:g} times the rate"
-        return exported(name, export_onnx(module.eval(), job.example), job, module)
+        return exported(name, by_torch(module, job.example), job, module)
 
     return make
 
@@ -236,7 +252,7 @@ def _by_onnxruntime(
 
         with tempfile.TemporaryDirectory() as folder, hushed():
             float_file, ready, made = (Path(folder) / name for name in ("f", "r", "m"))
-            float_file.write_bytes(export_onnx(job.module, job.example))
+            float_file.write_bytes(by_torch(job.module, job.example))
             quant_pre_process(float_file, ready, skip_symbolic_shape=True)
             quantize(ready, made, job)
             return exported(setting, made.read_bytes(), job)

@@ -15,6 +15,8 @@ Four networks (`rival_nets`) are trained and then made smaller under one point o
 * Latency: 64 rows on one thread, in ONNX Runtime or compiled by inductor, whichever is that way's own
   (Torch-Pruning's best is timed in both). First each setting beside the original; in the end all
   picks take turns, call by call. Median and quartiles.
+* The original's and the rivals' files are written by torch's exporter, ours by nbautoml's, which writes
+  attention and recurrent layers with fewer nodes (`nbautoml.measure.attention`, `rewrites`).
 * Size: of the ONNX file; of the tensors alone for what torchao makes, which no file could be below.
 
 Two quiet cores take some twenty minutes.
@@ -43,7 +45,7 @@ import torch
 from figures import quartiles
 from pages import machine, versions
 from rival_nets import NETS, Net, Rows, parted
-from rival_ways import BATCH, WAYS, Candidate, Job, Way, compiled, exported
+from rival_ways import BATCH, WAYS, Candidate, Job, Way, by_torch, compiled, exported
 
 import nbautoml
 from nbautoml.api.run import Run
@@ -196,7 +198,7 @@ def measured(name: str, net: Net, home: Path, n_trials: int, seed: int) -> dict[
         seed=seed,
     )
     job = Job(module=module, bench=bench, epochs=net.tune_epochs, inputs=train[0])
-    base = exported("as it was trained", export_onnx(module, job.example), job)
+    base = exported("as it was trained", by_torch(module, job.example), job)
     print(f"{name}: {accuracy(base, valid):.4f} and {accuracy(base, test):.4f}", flush=True)
     picks, all_tried, spent = {"original": base}, {}, {}
     with fixed_threads(1):

@@ -228,6 +228,10 @@ class Course:
         """
         pruned = [row for row in self._trainings() if row.params.get("pruning") == "channels"]
         good = [row for row in pruned if self._metric_broken(row) == 0.0]
+        if good:  # of as many blocks as the best of them
+            depth = min(good, key=_cost).params.get("student") == "shallow"
+            pruned = [row for row in pruned if (row.params.get("student") == "shallow") == depth]
+            good = [row for row in good if row in pruned]
         # What had few passes, or half of the rate that it needs, may well be good enough with more.
         bad = [
             row

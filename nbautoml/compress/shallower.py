@@ -12,6 +12,8 @@ lies from its input), taken at the module's answers, so that it holds for any ki
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -34,18 +36,18 @@ def shallower(module: nn.Module, example: Any, share: float = 0.5) -> nn.Module:
     Raises:
         CompressError: there is no such block.
     """
-    changes = blocks_that_may_go(module, example)
-    if not changes:
+    found = _blocks(module, example)
+    if not found:
         raise CompressError(
             f"no shallower {type(module).__name__} can be made: no layer inside hands on the shape "
             "that it gets",
             hint='say student="same", or "half" for a narrower one',
         )
-    ranked = sorted(changes, key=lambda name: (changes[name], name))
+    ranked = sorted(found, key=lambda block: (block.change, block.name))
     for n in range(max(1, round(share * len(ranked))), 0, -1):
-        found = _without(module, ranked[:n])
-        if _answers(found, example) is not None:
-            return found
+        student = _without(module, ranked[:n])
+        if _answers(student, example) is not None:
+            return student
     raise AssertionError("unreachable: each block was tried alone")
 
 
@@ -65,22 +67,56 @@ def blocks_that_may_go(module: nn.Module, example: Any) -> dict[str, float]:
     >>> list(blocks_that_may_go(net, torch.ones(2, 4)))
     ['2']
     """
+    return {block.name: block.change for block in _blocks(module, example)}
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A block that may go.
+
+    Attributes:
+        name: in its module.
+        is_entry: whether it is taken out of its list; else nothing is put in its place, which keeps
+            the places of the others.
+        change: what that does to the answers.
+    """
+
+    name: str
+    is_entry: bool
+    change: float = 0.0
+
+
+def _blocks(module: nn.Module, example: Any) -> list[_Block]:
     module = copy.deepcopy(module).eval()
     whole = _answers(module, example)
     if whole is None:
-        return {}
-    found: dict[str, float] = {}
+        return []
+    found = []
     for name in _outermost(module, _shape_keepers(module, example)):
-        output = _answers(_without(module, [name]), example)
-        if output is not None and output.shape == whole.shape:
-            found[name] = float((output - whole).norm() / whole.norm().clamp(min=1e-12))
+        parent = module.get_submodule(name.rpartition(".")[0])
+        # A list whose owner asks more of its entries than to be called: `nn.TransformerEncoder`.
+        ways = [False, True] if isinstance(parent, nn.ModuleList) else [False]
+        for is_entry in ways:
+            output = _answers(_without(module, [_Block(name, is_entry)]), example)
+            if output is not None and output.shape == whole.shape:
+                change = float((output - whole).norm() / whole.norm().clamp(min=1e-12))
+                found.append(_Block(name, is_entry, change))
+                break
     return found
 
 
-def _without(module: nn.Module, names: list[str]) -> nn.Module:
+def _without(module: nn.Module, blocks: Iterable[_Block]) -> nn.Module:
     found = copy.deepcopy(module)
-    for name in names:
-        found.set_submodule(name, nn.Identity())
+    entries = []
+    for block in blocks:
+        if block.is_entry:
+            parent, _, at = block.name.rpartition(".")
+            entries.append((int(at), found.get_submodule(parent)))
+        else:
+            found.set_submodule(block.name, nn.Identity())
+    for at, listed in sorted(entries, key=lambda entry: -entry[0]):  # the last first: places stay
+        assert isinstance(listed, nn.ModuleList)
+        del listed[at]
     return found
 
 
@@ -127,10 +163,17 @@ def _shape_keepers(module: nn.Module, example: Any) -> set[str]:
 def _outermost(module: nn.Module, names: set[str]) -> list[str]:
     found: list[str] = []
     for name, layer in module.named_modules():
-        inside = [other for other in names if other.startswith(f"{name}.")]
-        is_stack = isinstance(layer, nn.Sequential) and any(
-            other.count(".") == name.count(".") + 1 for other in inside
-        )
-        if name in names and not is_stack and not any(name.startswith(f"{one}.") for one in found):
+        is_inside = any(name.startswith(f"{one}.") for one in found)
+        if name in names and not is_inside and not _is_stack(layer, name, names):
             found.append(name)
     return found
+
+
+def _is_stack(layer: nn.Module, name: str, names: set[str]) -> bool:
+    """Whether blocks lie in it one after another: entries of its own, or of a list of its own."""
+    if isinstance(layer, nn.Sequential):
+        return any(f"{name}.{own}" in names for own, _ in layer.named_children())
+    lists = ((own, one) for own, one in layer.named_children() if isinstance(one, nn.ModuleList))
+    return any(
+        sum(f"{name}.{own}.{at}" in names for at in range(len(one))) > 1 for own, one in lists
+    )

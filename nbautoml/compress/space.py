@@ -227,8 +227,13 @@ def techniques_of(
         is_new = said["student"] in {"shallow", *NEW_STUDENTS}
         if is_new:  # it may lack some layers: each that it has loses the mean share
             steps = [_changed(s, ratios={}) if isinstance(s, Pruning) else s for s in steps]
-        is_first = params.get("taught") == "first" or is_new
-        if is_first and steps and epochs > 1:
+        is_first = params.get("taught") == "first" or said["student"] in NEW_STUDENTS
+        if said["student"] == "shallow" and steps and epochs > 1 and not is_first:
+            # Blocks and channels go at once, but for a pass between, and what is left learns for long.
+            one = Distillation(params["temperature"], epochs=1, **said)
+            rest = Distillation(params["temperature"], epochs=epochs - 1, transfer=said["transfer"])
+            steps = [one, *map(_without_epochs, steps), rest]
+        elif is_first and steps and epochs > 1:
             # It learns first, and what that made is shrunk: the passes are shared between the two.
             half = epochs // 2
             steps = [_with_epochs(step, epochs - half) if _epochs(step) else step for step in steps]

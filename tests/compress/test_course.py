@@ -150,6 +150,24 @@ def cut(left: float, **how: Any) -> dict[str, Any]:
     return {**PRUNED, "sparsity_1": 1 - left, "sparsity_2": 1 - left, "lr_scale": 10.0, **how}
 
 
+def test_what_is_left_is_of_as_many_blocks_as_the_best_has() -> None:
+    space = space_for([["a"], ["b"]], n_epochs=8, forms=(), has_blocks=True)
+    origin = original_point(space)
+    pruned = {**origin, "pruning": "channels", "criterion": "l2", "epochs": 8}
+    taught = {"distillation": "on", "temperature": 2.0, "student": "shallow", "taught": "last"}
+
+    def narrowed(share: float) -> dict[str, Any]:
+        return {**pruned, "sparsity_1": share, "sparsity_2": share, "lr_scale": 10.0}
+
+    told = course(space=space)
+    tell(told, narrowed(0.8), (0.98, 0.5, 500.0))
+    tell(told, narrowed(0.82), (0.7, 0.4, 450.0))
+    assert sized(told) == []  # there is no room between the two
+    tell(told, {**narrowed(0.5), **taught}, (0.98, 0.2, 300.0))
+    point = told._sized() or {}
+    assert (point["student"], point["sparsity_1"]) == ("shallow", 0.625)
+
+
 def test_what_is_left_goes_half_way_between_good_and_too_little() -> None:
     told = course()
     tell(told, cut(0.4), (0.975, 0.4, 400.0))

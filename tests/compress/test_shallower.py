@@ -61,6 +61,45 @@ def test_half_of_the_blocks_go():
     assert sum(isinstance(block, nn.Identity) for block in student.blocks) == 2
 
 
+class Encoding(nn.Module):
+    """An encoder as torch has it: a list of layers, of which it asks more than to be called."""
+
+    def __init__(self, n_layers: int = 4) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, n_layers, enable_nested_tensor=False)
+        self.out = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.encoder(x).mean(1))
+
+
+def test_layers_of_an_encoder_go_and_not_the_encoder():
+    torch.manual_seed(0)
+    encoding, example = Encoding(), torch.randn(6, 5, 8)
+    assert list(blocks_that_may_go(encoding, example)) == [
+        f"encoder.layers.{at}" for at in range(4)
+    ]
+    with torch.no_grad():
+        for weight in encoding.encoder.layers[1].parameters():
+            weight.mul_(1.5)  # it does more than the others
+    student = shallower(encoding, example, share=0.75)
+    assert len(student.encoder.layers) == 1
+    assert torch.equal(
+        student.encoder.layers[0].linear1.weight, encoding.encoder.layers[1].linear1.weight
+    )
+    assert len(encoding.encoder.layers) == 4
+
+
+@pytest.mark.parametrize("n_layers", [2, 3])
+def test_an_encoder_of_fewer_layers_comes_back_from_its_file(n_layers):
+    student = shallower(Encoding(n_layers), torch.randn(6, 5, 8)).eval()
+    example = torch.randn(3, 5, 8)
+    again = load_module(dump_module(student, globals()), globals())
+    assert torch.equal(again(example), student(example))
+    assert largest_difference(student, open_onnx(export_onnx(student, example)), example) < 1e-4
+
+
 @pytest.mark.parametrize("name", ["mlp", "residual", "transformer"])
 def test_a_shallow_student_learns_is_smaller_and_comes_back_from_its_file(name, build, bench_for):
     network, module = NETWORKS[name], build(name)

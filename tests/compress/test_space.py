@@ -235,6 +235,30 @@ def test_a_shallower_student_is_made_before_anything_is_cut(taught: str) -> None
     assert (pruning.ratios, pruning.epochs) == ({}, 0)
 
 
+def test_blocks_and_channels_go_together_and_what_is_left_learns_for_long() -> None:
+    params = {
+        "pruning": "channels", "criterion": "l2", "sparsity_1": 0.2, "sparsity_2": 0.5,
+        "distillation": "on", "temperature": 3.0, "student": "shallow", "taught": "last",
+        "transfer": "hints", "epochs": 8,
+    }  # fmt: skip
+    student, pruning, rest = techniques_of(params, SETTINGS)
+    assert student == Distillation(3.0, epochs=1, student="shallow", transfer="hints")
+    assert isinstance(pruning, Pruning)
+    assert (pruning.sparsity, pruning.ratios, pruning.epochs) == (pytest.approx(0.4), {}, 0)
+    assert rest == Distillation(3.0, epochs=7, transfer="hints")
+    halves = techniques_of({**params, "taught": "first"}, SETTINGS)
+    assert [step.epochs for step in halves] == [4, 4]
+
+
+def test_presets_cut_channels_of_a_shallower_student_too() -> None:
+    points = presets(space_for(GROUPS, n_epochs=8, forms=QUANTIZED, has_blocks=True), 8)
+    shallow = [point for point in points if point.get("student") == "shallow"]
+    assert [point["sparsity_1"] for point in shallow] == [0.5, 0.7]
+    without = space_for([], n_epochs=8, forms=QUANTIZED, has_blocks=True)
+    (alone,) = [point for point in presets(without, 8) if point.get("student") == "shallow"]
+    assert "pruning" not in alone
+
+
 def test_the_presets_differ_and_try_every_kind_of_student() -> None:
     points = presets(space_for(GROUPS, n_epochs=8, forms=QUANTIZED, has_blocks=True), 8)
     assert len({repr(sorted(point.items())) for point in points}) == len(points)
