@@ -30,7 +30,17 @@ from nbautoml.measure.exported import open_onnx, quiet
 from nbautoml.measure.graphs import slim
 from nbautoml.measure.timing import as_callable
 
-__all__ = ["BATCH", "WAYS", "Candidate", "Job", "compiled", "exported", "hushed", "lstm_rule"]
+__all__ = [
+    "BATCH",
+    "WAYS",
+    "Candidate",
+    "Job",
+    "by_torch",
+    "compiled",
+    "exported",
+    "hushed",
+    "lstm_rule",
+]
 
 BATCH = 64
 N_CALIBRATION = 256

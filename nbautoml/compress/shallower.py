@@ -114,9 +114,11 @@ def _without(module: nn.Module, blocks: Iterable[_Block]) -> nn.Module:
             entries.append((int(at), found.get_submodule(parent)))
         else:
             found.set_submodule(block.name, nn.Identity())
-    for at, listed in sorted(entries, key=lambda entry: -entry[0]):  # the last first: places stay
+    for place, listed in sorted(
+        entries, key=lambda entry: -entry[0]
+    ):  # the last first: places stay
         assert isinstance(listed, nn.ModuleList)
-        del listed[at]
+        del listed[place]
     return found
 
 
