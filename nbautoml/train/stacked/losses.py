@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it
 from torch import Tensor
@@ -81,7 +82,8 @@ class _Named:
         labels = target.unsqueeze(1)
         by_row = None if self.weights is None else _by_row(self.weights, labels)
         losses, slope = _loss_and_slope(output.transpose(1, 2), labels, self.smoothing, by_row)
-        return losses, _scaled_slope(slope, torch.ones_like(losses)).transpose(1, 2)
+        share = np.float32(1) / np.float32(slope.shape[2])  # as `_CrossEntropy` rounds it
+        return losses, slope.mul_(float(share)).transpose(1, 2)
 
 
 _PLAIN: dict[str, Callable[..., Tensor]] = {
@@ -156,7 +158,7 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None, None]:
         (slope,) = ctx.saved_tensors
-        return _scaled_slope(slope, given), None, None, None
+        return slope * (given / slope.shape[2]).view(-1, 1, 1), None, None, None
 
 
 def _loss_and_slope(
@@ -181,7 +183,3 @@ def _loss_and_slope(
         slope.sub_(share / slope.shape[1])
     slope.scatter_add_(1, target, hit)
     return loss, slope if by_row is None else slope.mul_(by_row)
-
-
-def _scaled_slope(slope: Tensor, given: Tensor) -> Tensor:
-    return slope * (given / slope.shape[2]).view(-1, 1, 1)
