@@ -159,6 +159,6 @@ def measure(*, is_quick: bool, clock: Clock) -> Iterator[Figure]:
             f"Learning rate over five orders of magnitude, hidden width 4 to 128, dropout 0 to "
             f"0.8, three optimisers, three batch sizes; at most {EPOCHS} epochs a trial; other "
             "seeds in each repeat. Ours counts from the call, with a warm runner, to the "
-            "value's being in the record."
+            "value's being in the record, at which it looks every 20 ms."
         ),
     )
