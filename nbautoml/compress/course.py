@@ -154,8 +154,8 @@ class Course:
         if found is not None:
             return found
         ways = (
-            self._sized, self._mended, self._promotion, self._sized, self._beside, self._mended,
-            self._along,
+            self._sized, self._mended, self._promotion, self._sized_otherwise, self._beside,
+            self._mended, self._along,
         )  # fmt: skip
         first = turn % (len(ways) + 1)
         if first == len(ways):
@@ -224,14 +224,26 @@ class Course:
         """How much may go: half way between what is known to be good and what is known to be too little.
 
         Half way in times, not in channels. Below a good one where nothing is known to be too little a
-        quarter less; above what is too little where nothing is good yet half as much again.
+        quarter less; above what is too little where nothing is good yet half as much again. Among
+        models with as many blocks as the best of the good ones.
         """
         pruned = [row for row in self._trainings() if row.params.get("pruning") == "channels"]
         good = [row for row in pruned if self._metric_broken(row) == 0.0]
-        if good:  # of as many blocks as the best of them
-            depth = min(good, key=_cost).params.get("student") == "shallow"
-            pruned = [row for row in pruned if (row.params.get("student") == "shallow") == depth]
-            good = [row for row in good if row in pruned]
+        return self._sized_among(_as_deep(pruned, min(good, key=_cost)) if good else pruned)
+
+    def _sized_otherwise(self) -> dict[str, Any] | None:
+        """Likewise among models with more blocks or fewer, if one of those is good, too."""
+        pruned = [row for row in self._trainings() if row.params.get("pruning") == "channels"]
+        good = [row for row in pruned if self._metric_broken(row) == 0.0]
+        if not good:
+            return None
+        first = _as_deep(pruned, min(good, key=_cost))
+        others = [row for row in pruned if row not in first]
+        is_good = any(row in others for row in good)
+        return self._sized_among(others if is_good else first)
+
+    def _sized_among(self, pruned: Sequence[Done]) -> dict[str, Any] | None:
+        good = [row for row in pruned if self._metric_broken(row) == 0.0]
         # What had few passes, or half of the rate that it needs, may well be good enough with more.
         bad = [
             row
@@ -356,6 +368,12 @@ def _ratios(
         if form in f and to in f
     ][-N_PAIRS:]
     return tuple(map(statistics.median, zip(*pairs, strict=True))) if pairs else None
+
+
+def _as_deep(rows: Sequence[Done], one: Done) -> list[Done]:
+    """Rows with as many blocks as one of them."""
+    is_shallow = one.params.get("student") == "shallow"
+    return [row for row in rows if (row.params.get("student") == "shallow") == is_shallow]
 
 
 def _cost(row: Done) -> float:

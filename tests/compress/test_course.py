@@ -166,6 +166,9 @@ def test_what_is_left_is_of_as_many_blocks_as_the_best_has() -> None:
     tell(told, {**narrowed(0.5), **taught}, (0.98, 0.2, 300.0))
     point = told._sized() or {}
     assert (point["student"], point["sparsity_1"]) == ("shallow", 0.625)
+    assert told._sized_otherwise() is None  # of the others still no room
+    tell(told, narrowed(0.95), (0.98, 0.1, 50.0))  # the best has all blocks now
+    assert (told._sized_otherwise() or {})["student"] == "shallow"
 
 
 def test_what_is_left_goes_half_way_between_good_and_too_little() -> None:
