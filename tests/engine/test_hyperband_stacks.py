@@ -74,7 +74,10 @@ def test_hyperband_stops_whom_its_rungs_stop_and_nobody_who_is_through(stacked):
     }
     rows = trials_of(stacked)
     assert {row.number: row.epoch for row in rows} == ends
-    assert set(ends.values()) == {1, 3, EPOCHS}
+    assert {1, 3, EPOCHS} <= set(ends.values())
+    # Between rungs end those alone that a rung let pass because too few had stood there: three each.
+    n_rungs = 2 + 1  # of the brackets that have any
+    assert sum(epoch not in {1, 3, EPOCHS} for epoch in ends.values()) <= 3 * n_rungs
     for row in rows:
         assert row.state == ("complete" if row.epoch == EPOCHS else "stopped_early")
 
