@@ -227,20 +227,23 @@ class Course:
         quarter less; above what is too little where nothing is good yet half as much again. Among
         models with as many blocks as the best of the good ones.
         """
-        pruned = [row for row in self._trainings() if row.params.get("pruning") == "channels"]
-        good = [row for row in pruned if self._metric_broken(row) == 0.0]
-        return self._sized_among(_as_deep(pruned, min(good, key=_cost)) if good else pruned)
+        return self._sized_among(self._pruned_by_depth()[0])
 
     def _sized_otherwise(self) -> dict[str, Any] | None:
         """Likewise among models with more blocks or fewer, if one of those is good, too."""
+        first, others = self._pruned_by_depth()
+        is_good = any(self._metric_broken(row) == 0.0 for row in others)
+        return self._sized_among(others if is_good else first)
+
+    def _pruned_by_depth(self) -> tuple[list[Done], list[Done]]:
+        """Those with as many blocks as the best of the good ones, and the others; at first all, and none."""
         pruned = [row for row in self._trainings() if row.params.get("pruning") == "channels"]
         good = [row for row in pruned if self._metric_broken(row) == 0.0]
         if not good:
-            return None
-        first = _as_deep(pruned, min(good, key=_cost))
-        others = [row for row in pruned if row not in first]
-        is_good = any(row in others for row in good)
-        return self._sized_among(others if is_good else first)
+            return pruned, []
+        depth = _is_shallow(min(good, key=_cost))
+        first = [row for row in pruned if _is_shallow(row) == depth]
+        return first, [row for row in pruned if _is_shallow(row) != depth]
 
     def _sized_among(self, pruned: Sequence[Done]) -> dict[str, Any] | None:
         good = [row for row in pruned if self._metric_broken(row) == 0.0]
@@ -370,10 +373,8 @@ def _ratios(
     return tuple(map(statistics.median, zip(*pairs, strict=True))) if pairs else None
 
 
-def _as_deep(rows: Sequence[Done], one: Done) -> list[Done]:
-    """Rows with as many blocks as one of them."""
-    is_shallow = one.params.get("student") == "shallow"
-    return [row for row in rows if (row.params.get("student") == "shallow") == is_shallow]
+def _is_shallow(row: Done) -> bool:
+    return row.params.get("student") == "shallow"
 
 
 def _cost(row: Done) -> float:

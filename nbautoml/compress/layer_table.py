@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from nbautoml.measure import call, flop_counter, layer_times
 
@@ -32,7 +33,8 @@ def layers_table(
         one thread, see `layer_times`); ``None`` for a layer that is only on one side. A layer's
         multiplications and time are its own, without those of listed layers inside it, so that
         they can be summed. Layers of one name and kind are one row; where a student of another class
-    has taken the place, the other layers are on one side each.
+        has taken the place, the other layers are on one side each. Where an entry of a list went (a
+        layer of `nn.TransformerEncoder`), those behind it have moved up, and the last row is on one side.
 
     >>> wide, narrow = nn.Sequential(nn.Linear(4, 8)), nn.Sequential(nn.Linear(4, 2))
     >>> side = layers_table(wide, narrow, {"0": 8}, torch.zeros(1, 4))["layers"][0]["after"]
@@ -96,5 +98,12 @@ def _described(
         }
         if name in times:
             described["ms"] = times[name]
-        found[name, type(layer).__name__] = described
+        found[name, _kind(layer)] = described
     return found
+
+
+def _kind(layer: nn.Module) -> str:
+    """The class by the name that people know."""
+    own = type(layer)
+    # What is inside `nn.MultiheadAttention` has a name of torch's own.
+    return "Linear" if own is NonDynamicallyQuantizableLinear else own.__name__

@@ -89,7 +89,7 @@ def measure(
         `held_file`) the file is measured. What could not be is left out, and a note says why.
 
     Raises:
-        UsageError: the example has no rows.
+        UsageError: the example has no rows, or a batch size is below 1.
 
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
     >>> found = measure(net, torch.zeros(1, 4), batch_sizes=(1,), seconds=0.01)
@@ -111,14 +111,18 @@ def measure(
     with evaluating(module), fixed_threads(n_threads):
         for size in batch_sizes:
             batch = with_rows(example, size)
-            calls = {"eager": as_callable(module, batch)} if held is None else {}
-            if exported is not None:
-                calls["onnx"] = as_callable(exported, batch)
+            calls = _calls(module if held is None else None, exported, batch)
             if should_compile and held is None:
                 _compile(module, batch, size, calls, found, notes)
             found |= _latencies(calls, size, n_threads, seconds)
         found |= _energy(module, exported, largest, meter, notes)
     return Figures(found, notes)
+
+
+def _calls(module: nn.Module | None, exported: Exported | None, batch: Any) -> dict[str, Any]:
+    """What is timed, by name."""
+    forms = {"eager": module, "onnx": exported}
+    return {name: as_callable(form, batch) for name, form in forms.items() if form is not None}
 
 
 def _check_sizes(batch_sizes: Sequence[int]) -> None:

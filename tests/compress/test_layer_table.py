@@ -57,3 +57,17 @@ def test_a_layer_around_another_counts_its_own_share_alone():
     table = layers_table(net, net, {}, torch.zeros(1, 4))["layers"]
     macs = {row["name"]: row["after"]["macs"] for row in table}
     assert macs == {"0": 0, "0.fc": 24, "1": 12}
+
+
+def test_what_torch_names_otherwise_inside_an_attention_is_a_linear_layer():
+    class Attending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+        def forward(self, x):
+            return self.attention(x, x, x)[0]
+
+    table = layers_table(Attending(), Attending(), {}, torch.zeros(1, 3, 4))["layers"]
+    kinds = {row["name"]: row["kind"] for row in table}
+    assert kinds == {"attention": "MultiheadAttention", "attention.out_proj": "Linear"}
