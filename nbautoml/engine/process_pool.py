@@ -41,8 +41,6 @@ __all__ = ["ProcessPool", "worker_context"]
 # torch's optimisers load torch._dynamo when the first one is made: 0.9 s, once a worker.
 PRELOAD = (
     "torch",
-    "torch._dynamo",
-    "torchmetrics.functional",
     "nbautoml.engine.worker",
     "nbautoml.tune.work",
     "nbautoml.tune.stacks",

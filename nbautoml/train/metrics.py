@@ -1,4 +1,4 @@
-"""Figures of merit on validation data, through torchmetrics' functions.
+"""Figures of merit on validation data.
 
 Class metrics come from counts (true and false positives and negatives of each class), which
 add up over batches: nothing of the size of the outputs is kept. The area under the ROC curve
@@ -9,7 +9,9 @@ for binary tasks as well (which of two classes is "the positive one" is nobody's
 Classes that neither occur nor were predicted are left out of the mean, as scikit-learn does.
 A metric that is not defined (one class only, a constant target) is NaN.
 
-torchmetrics takes over a second to import, so it is imported where it is first needed.
+They are written here, and scikit-learn's are what the tests hold them to: libraries of metrics take
+over a second to import (torchmetrics loads SciPy's signals and Matplotlib), which is the time of a
+run's first trial.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ __all__ = [
     "default_metrics",
     "from_counts",
     "from_scores",
+    "guess_counts",
+    "label_counts",
 ]
 
 COUNTED = ("accuracy", "precision", "recall", "f1")
@@ -69,32 +73,35 @@ def class_counts(
     Returns:
         int64 of shape (classes, 4); the sum over batches is the count over all.
     """
-    from torchmetrics.functional.classification import (
-        multiclass_stat_scores,
-        multilabel_stat_scores,
-    )
-
     if task == "multilabel":
         output, target = align(output, target, task)
-        guess = (output > threshold).long()
-        found = multilabel_stat_scores(
-            guess, target.long(), num_labels=n_classes, average=None, validate_args=False
-        )
-    else:
-        if task == "binary":
-            guess = (binary_scores(output, target) > threshold).long()
-        else:
-            guess = output.argmax(dim=1)
-        found = multiclass_stat_scores(
-            guess.flatten(),
-            target.long().flatten(),
-            num_classes=n_classes,
-            average=None,
-            validate_args=False,
-        )
-    # A single class is given back without its dimension; the last column is the support.
-    counts: torch.Tensor = found.reshape(-1, 5)[:, :4]
-    return counts
+        return label_counts(output > threshold, target > 0)
+    is_scored = task == "binary"
+    guess = binary_scores(output, target) > threshold if is_scored else output.argmax(dim=1)
+    return guess_counts(guess.reshape(1, -1), target.flatten(), n_classes)[0]
+
+
+def guess_counts(guess: torch.Tensor, target: torch.Tensor, n_classes: int) -> torch.Tensor:
+    """Counts a class of guesses at the same targets: ``(K, n)`` and ``(n,)`` -> ``(K, classes, 4)``.
+
+    One `torch.bincount` fills the tables of truth and guess of all K: some 60 us for one.
+    """
+    k, n_cells = len(guess), n_classes**2
+    cells = target.long() * n_classes + guess
+    if k > 1:
+        cells = cells + torch.arange(0, k * n_cells, n_cells, device=guess.device).unsqueeze(1)
+    table = torch.bincount(cells.flatten(), minlength=k * n_cells)
+    table = table.view(k, n_classes, n_classes)
+    right = table.diagonal(dim1=1, dim2=2)
+    n_true, n_guessed = table.sum(2), table.sum(1)
+    right_no = len(target) - n_true - n_guessed + right
+    return torch.stack([right, n_guessed - right, right_no, n_true - right], dim=2)
+
+
+def label_counts(guess: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Counts a label, both given as booleans: ``(..., n, labels)`` -> ``(..., labels, 4)``."""
+    parts = (guess & truth, guess & ~truth, ~guess & ~truth, ~guess & truth)
+    return torch.stack([part.sum(-2) for part in parts], dim=-1)
 
 
 def binary_scores(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -138,25 +145,21 @@ def from_scores(
 def _regression(
     names: Sequence[str], output: torch.Tensor, target: torch.Tensor
 ) -> dict[str, float]:
-    from torchmetrics.functional.regression import (
-        mean_absolute_error,
-        mean_squared_error,
-        r2_score,
-    )
-
     # Several targets: each column counts the same, as scikit-learn's default. In double, and
     # for r2 around the mean: sums of squares of years or prices drown in float32.
     output = output.cpu().double().reshape(len(output), -1)
     target = target.cpu().double().reshape(len(target), -1)
+    off = output - target
     found: dict[str, float] = {}
     if "mae" in names:
-        found["mae"] = mean_absolute_error(output, target).item()
+        found["mae"] = off.abs().mean().item()
     if "rmse" in names:
-        found["rmse"] = mean_squared_error(output, target, squared=False).item()
+        found["rmse"] = off.square().mean().sqrt().item()
     if "r2" in names:
         is_flat = len(target) < 2 or bool((target == target[0]).all(dim=0).any())
-        middle = target.mean(dim=0)
-        found["r2"] = math.nan if is_flat else r2_score(output - middle, target - middle).item()
+        spread = (target - target.mean(dim=0)).square().sum(dim=0)
+        r2 = (1 - off.square().sum(dim=0) / spread).mean()
+        found["r2"] = math.nan if is_flat else r2.item()
     return {name: found[name] for name in names if name in found}
 
 
@@ -180,15 +183,16 @@ def auroc(output: torch.Tensor, target: torch.Tensor, task: str, n_classes: int)
 
 
 def _area(scores: torch.Tensor, is_in: torch.Tensor) -> float:
-    from torchmetrics.functional.classification import binary_auroc
-
     n_in = int(is_in.sum())
-    if n_in in {0, len(is_in)}:
+    n_out = len(is_in) - n_in
+    if n_in == 0 or n_out == 0:
         return math.nan
-    # torchmetrics squeezes scores through a sigmoid, where those above 17 become equal in
-    # float32; only their order counts, so it is given ranks, which lie in [0, 1) already.
-    ranks = torch.unique(scores, return_inverse=True)[1].double() / len(scores)
-    return float(binary_auroc(ranks, is_in.long(), validate_args=False))
+    # The share of pairs, one in and one out, that the scores put in order (ties count half), which
+    # is the area: of the ranks of those that are in (Mann and Whitney, 1947).
+    _, place, n_tied = torch.unique(scores, return_inverse=True, return_counts=True)
+    ranks = n_tied.cumsum(0).double() - (n_tied - 1) / 2
+    n_pairs = float(ranks[place[is_in]].sum()) - n_in * (n_in + 1) / 2
+    return n_pairs / (n_in * n_out)
 
 
 def _ratio(part: npt.NDArray[np.float64], whole: npt.NDArray[np.float64]) -> float:

@@ -15,12 +15,17 @@ adagrad    2048  31690  53630    4005
 
 So: fused wherever there is state to update, plain for SGD without momentum and for RMSprop
 (which has no fused variant). On CUDA torch chooses foreach by itself where fused is not there.
+
+They are made without torch's guards for ``torch.compile`` around their methods: these load its
+compiler (``torch._dynamo``), 1.2 s of a process's first trial, for training that compiles no
+optimiser.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.errors import RecipeError, nearest
@@ -48,8 +53,23 @@ def build_optimizer(
     if is_sparse or not all(weight.is_floating_point() for weight in parameters):
         # The fused kernels take neither sparse gradients nor complex weights.
         arguments.pop("fused", None)
-    kind: Callable[..., torch.optim.Optimizer] = getattr(torch.optim, name)
-    return kind(parameters, **arguments)
+    return _unguarded(getattr(torch.optim, name))(parameters, **arguments)
+
+
+@functools.cache
+def _unguarded(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """The class with its methods as they are written, under their decorators.
+
+    `functools.wraps` left them as ``__wrapped__``; where a later torch does not, they stay as they
+    are, and the compiler is loaded. Of the decorators only ``step``'s has work to do here: no
+    gradients of the update.
+    """
+    import torch
+
+    names = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), methods)
 
 
 def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
@@ -59,7 +79,7 @@ def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
     ``__wrapped__``; where a later torch does not, the usual method is called.
     """
     inner = getattr(type(optimizer).step, "__wrapped__", None)
-    return optimizer.step if inner is None else partial(inner, optimizer)
+    return optimizer.step if inner is None else functools.partial(inner, optimizer)
 
 
 def optimizer_call(settings: FitSettings, device_type: str) -> tuple[str, dict[str, Any]]:
