@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["forget_warm", "keep_warm", "preheat", "resume", "send", "submit"]
 
-_START = "import sys; from nbautoml.engine.supervisor import main; sys.exit(main())"
+_START = "import sys; from nbautoml.engine.starting import main; sys.exit(main())"
 _RESUMABLE = ("interrupted", "stopped", "failed", "queued")
 
 _lock = threading.Lock()
@@ -72,7 +72,7 @@ def submit(
     # Both or neither: a folder that nobody was told of would keep its name, and wait for ever.
     with interrupts_held(f"the run {recipe.name!r} has begun: %automl stop {recipe.name}"):
         folder = home.create_run(recipe, capsule, files)
-        _hand_over(home, folder, is_detached=recipe.execution.detach)
+        _hand_over(home, folder, recipe)
     return folder
 
 
@@ -120,7 +120,7 @@ def resume(
         run_in_process(home, folder)
         return
     with interrupts_held(f"the run {recipe.name!r} goes on: %automl stop {recipe.name}"):
-        _hand_over(home, folder, is_detached=recipe.execution.detach)
+        _hand_over(home, folder, recipe)
 
 
 def send(folder: RunFolder, command: Command) -> str:
@@ -159,16 +159,16 @@ def forget_warm() -> None:
         _reap()
 
 
-def _hand_over(home: Home, folder: RunFolder, *, is_detached: bool) -> None:
+def _hand_over(home: Home, folder: RunFolder, recipe: Recipe) -> None:
     """Give the run to the warm supervisor, else to a new one."""
     with _lock:
         _reap()
         candidate, _started.warm = _started.warm, None
         if candidate is None or not _order(candidate, home, folder):
-            words = ["--home", str(home.path), "--run", str(folder.path)]
+            words = ["--home", str(home.path), "--run", str(folder.path), "--kind", recipe.kind]
             candidate = _popen(words, cwd=Path.cwd(), stdin=subprocess.DEVNULL)
         _started.children.append(candidate)
-        _started.is_detached[folder.path] = is_detached
+        _started.is_detached[folder.path] = recipe.execution.detach
         is_kept_warm = _started.kept_warm_for is not None
     if is_kept_warm:
         threading.Thread(

@@ -15,9 +15,9 @@ import signal
 
 import psutil
 
-__all__ = ["SESSION_VARIABLE", "end_session", "opened_session"]
+from nbautoml.engine.forking import SESSION_VARIABLE
 
-SESSION_VARIABLE = "NBAUTOML_SUPERVISOR_SESSION"
+__all__ = ["end_session", "opened_session"]
 
 
 def opened_session() -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import multiprocessing
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nbautoml.engine.devices import GpuMemory, Layout, widened
+from nbautoml.engine.forking import worker_context
 from nbautoml.engine.pool import (
     Asked,
     Control,
@@ -35,36 +35,14 @@ from nbautoml.engine.worker import worker_main
 from nbautoml.events import LogLine, RunControl, Task, TrialSpec, event_from_json
 from nbautoml.machine import n_cores
 
-__all__ = ["ProcessPool", "worker_context"]
+__all__ = ["ProcessPool"]
 
-# Loaded once in the forkserver and shared by all workers; none of them starts a thread pool.
-# torch's optimisers load torch._dynamo when the first one is made: 0.9 s, once a worker.
-PRELOAD = (
-    "torch",
-    "nbautoml.engine.worker",
-    "nbautoml.tune.work",
-    "nbautoml.tune.stacks",
-    "nbautoml.train.loop",
-    "nbautoml.train.stacked.fit",
-    "nbautoml.data.folder",
-    "nbautoml.engine.guard",
-)
 # A trial over its limit, or cancelled, ends itself at its next batch; else its worker is killed:
 # user code may hold Python's lock, or wait for ever.
 LIMIT_GRACE_S = 5.0
 # Messages of one worker that are read before the others have their turn, and the record is written:
 # code that reports in a tight loop must not hold up a run.
 MAX_READ = 200
-
-
-def worker_context() -> BaseContext:
-    """How workers are started: forkserver with torch loaded, or spawn where there is none."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    present = [name for name in PRELOAD if importlib.util.find_spec(name.partition(".")[0])]
-    context.set_forkserver_preload(present)
-    return context
 
 
 @dataclass
@@ -101,10 +79,18 @@ class ProcessPool:
     Args:
         layout: how many workers, on which devices, with how many threads; may be set later
             (a warm pool is started before it is known what it will run).
+        context: how they are started; see `nbautoml.engine.forking`.
     """
 
-    def __init__(self, layout: Layout, *, run_folder: Path, home_data: Path) -> None:
-        self._context = worker_context()
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        run_folder: Path,
+        home_data: Path,
+        context: BaseContext | None = None,
+    ) -> None:
+        self._context = context or worker_context()
         self._workers: dict[int, _Worker] = {}
         self._control = Control()
         self._paused_at = 0.0
@@ -114,13 +100,6 @@ class ProcessPool:
         """Say what the pool is for."""
         self._layout, self._is_sized = layout, False
         self._run_folder, self._home_data = run_folder, home_data
-
-    def preload(self) -> None:
-        """Let the process that workers are forked from load what they need, in the background."""
-        if self._context.get_start_method() == "forkserver":
-            from multiprocessing import forkserver
-
-            forkserver.ensure_running()
 
     def warm(self, n_workers: int = 1) -> None:
         """Start workers before there is work."""

@@ -1,17 +1,12 @@
-"""The supervisor process: owns one run's record, sampler and workers, in a session of its own.
+"""The supervisor: owns one run's record, sampler and workers, in a process and session of its own.
 
-Started with the run's folder, or warm: then it loads what every run needs, starts one worker, and
-waits on its standard input for the folder. When that input closes first, its kernel is gone and
-so is its purpose. `nbautoml.engine.client` starts it; a user never does.
+`nbautoml.engine.starting` is where its process begins.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import os
-import select
 import signal
 import sys
 import tempfile
@@ -23,9 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from nbautoml.engine.devices import Layout, layout_for
+from nbautoml.engine.devices import layout_for
 from nbautoml.engine.driver import Driver, driver_for
-from nbautoml.engine.guard import SESSION_VARIABLE, opened_session
 from nbautoml.engine.loop import RunLoop
 from nbautoml.engine.pool import Message, Pool
 from nbautoml.engine.process_pool import ProcessPool
@@ -37,41 +31,14 @@ if TYPE_CHECKING:
     from nbautoml.spec.recipe import Recipe
     from nbautoml.store import Writer
 
-__all__ = ["main", "run_in_process"]
+__all__ = ["rehearse", "run_in_process", "supervise"]
 
-IDLE_LIMIT_S = 1800.0  # a warm supervisor that nobody needed for so long frees its memory
 EXIT_SIGTERM = 143
 
 logger = logging.getLogger("nbautoml.supervisor")
 
 
-def main(words: list[str] | None = None) -> int:
-    """Entry point of the process; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="nbautoml.engine.supervisor")
-    parser.add_argument("--warm", action="store_true")
-    parser.add_argument("--home", type=Path)
-    parser.add_argument("--run", type=Path)
-    asked = parser.parse_args(words)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if (session := opened_session()) is not None:
-        os.environ[SESSION_VARIABLE] = str(session)
-    pool = ProcessPool(Layout(devices=("cpu",), n_threads=1), run_folder=Path(), home_data=Path())
-    if asked.warm:
-        pool.warm()
-        _preload()
-        order = _wait_for_order()
-        if order is None:
-            pool.close(grace_s=0.0)
-            return 0
-        os.chdir(order["cwd"])
-        home, folder = Path(order["home"]), Path(order["run"])
-    else:
-        pool.preload()
-        home, folder = asked.home, asked.run
-    return _supervise(Home(home), RunFolder(folder), pool)
-
-
-def _preload() -> None:
+def rehearse() -> None:
     """Go through the start of a run once, in a folder of its own, while nobody waits.
 
     It loads what a run needs and fills SQLAlchemy's caches of statements: 0.2 s of processor time
@@ -95,14 +62,8 @@ def _preload() -> None:
             session.writer.apply(handout.events if handout else ())
 
 
-def _wait_for_order() -> dict[str, str] | None:
-    """The folder to run, as one JSON line on standard input; None when nobody will send one."""
-    ready, _, _ = select.select([sys.stdin], [], [], IDLE_LIMIT_S)
-    line = sys.stdin.readline() if ready else ""
-    return json.loads(line) if line.strip() else None
-
-
-def _supervise(home: Home, folder: RunFolder, pool: ProcessPool) -> int:
+def supervise(home: Home, folder: RunFolder, pool: ProcessPool) -> int:
+    """Own the run until it is over; returns the exit code of the process."""
     _log_to(folder.log_path)
     is_terminated = False
     with _opened(folder) as session:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import gc
 import importlib
 import json
 import multiprocessing
@@ -195,6 +196,8 @@ def worker_main(pipe: Connection, output: Connection) -> None:
         pipe: messages to and from the supervisor.
         output: where prints of the user's code go; the supervisor reads and bounds them.
     """
+    gc.freeze()  # what the forkserver had loaded; see `nbautoml.engine.loading`
+    gc.enable()
     _become_quiet_child(output)
     context = PipeContext(pipe, run_folder=Path(), home_data=Path(), device="cpu", n_threads=1)
     try:

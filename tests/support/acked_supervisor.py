@@ -70,16 +70,18 @@ def _notarise(path: str, bullet: Bullet) -> None:
 
 
 def main() -> int:
-    """As `nbautoml.engine.supervisor.main`."""
-    from nbautoml.engine import process_pool, supervisor
+    """As `nbautoml.engine.starting.main`."""
+    from nbautoml.engine import forking, starting
 
     _notarise(os.environ["NBAUTOML_TEST_ACKS"], Bullet(os.environ.get("NBAUTOML_TEST_KILL", "")))
     if os.environ.get("NBAUTOML_TEST_LIGHT"):
-        process_pool.PRELOAD = (
+        forking.PRELOAD = (
+            "nbautoml.engine.loading",
             "nbautoml.engine.worker",
             "nbautoml.tune.objectives",
             "nbautoml.engine.guard",
         )
+        starting.PRELOAD_BY_KIND = {}
     else:
-        process_pool.PRELOAD += ("eager_worker",)
-    return supervisor.main()
+        forking.PRELOAD += ("eager_worker",)
+    return starting.main()

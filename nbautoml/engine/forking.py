@@ -1,0 +1,55 @@
+"""How workers are started: forked from a process that has loaded what they need, once for all.
+
+That process, multiprocessing's forkserver, begins before the supervisor loads anything itself, for
+its imports are what a cold run's first value waits for. Where there is no forkserver (Windows),
+workers are spawned.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+from collections.abc import Iterable, Mapping
+from multiprocessing.context import BaseContext
+
+__all__ = ["PRELOAD", "PRELOAD_BY_KIND", "SESSION_VARIABLE", "start_forkserver", "worker_context"]
+
+SESSION_VARIABLE = "NBAUTOML_SUPERVISOR_SESSION"
+"""Set for the forkserver, and what comes of it: the session that its supervisor leads."""
+
+# Shared by all workers; none of them starts a thread pool.
+PRELOAD = (
+    "nbautoml.engine.loading",  # the first, for it makes the others quicker
+    "torch",
+    "nbautoml.engine.worker",
+    "nbautoml.tune.work",
+    "nbautoml.tune.stacks",
+    "nbautoml.train.loop",
+    "nbautoml.train.stacked.fit",
+    "nbautoml.data.folder",
+    "nbautoml.engine.guard",
+)
+# What workers of a kind of run need beside. torch's compiler, which makes the graphs of exports,
+# takes 1.2 s, and no fit needs it.
+PRELOAD_BY_KIND: Mapping[str, tuple[str, ...]] = {"compress": ("torch._dynamo",)}
+
+
+def worker_context(kinds: Iterable[str] = ()) -> BaseContext:
+    """The context to start workers with; ``kinds`` of runs that they may be for."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    names = [*PRELOAD, *(name for kind in kinds for name in PRELOAD_BY_KIND.get(kind, ()))]
+    present = [name for name in names if importlib.util.find_spec(name.partition(".")[0])]
+    context.set_forkserver_preload(present)
+    return context
+
+
+def start_forkserver(kinds: Iterable[str]) -> BaseContext:
+    """Let the process that workers are forked from load what they need, in the background."""
+    context = worker_context(kinds)
+    if context.get_start_method() == "forkserver":
+        from multiprocessing import forkserver
+
+        forkserver.ensure_running()
+    return context

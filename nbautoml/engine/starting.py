@@ -1,0 +1,81 @@
+"""Entry point of the supervisor's process: what takes longest is begun before anything else.
+
+A cold start, in seconds of a quiet core from the call on (two cores, torch 2.13)::
+
+    kernel       0.0  call: data, capsule, one batch, folder   (a process's first call: 0.3)
+    supervisor   0.05 Python, 0.05 this module, then its own: record, Optuna, first trials    0.6
+    forkserver   0.15 ............ Python, torch 1.3, trainer 0.3 ............ 1.8
+    worker                                                     forked, data, first epoch  0.1
+
+The forkserver's imports are the way that all waits on; the supervisor is ready long before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nbautoml.engine.forking import PRELOAD_BY_KIND, SESSION_VARIABLE, start_forkserver
+from nbautoml.engine.guard import opened_session
+
+if TYPE_CHECKING:
+    from nbautoml.engine.process_pool import ProcessPool
+
+__all__ = ["main"]
+
+IDLE_LIMIT_S = 1800.0  # a warm supervisor that nobody needed for so long frees its memory
+
+
+def main(words: list[str] | None = None) -> int:
+    """Own a run until it is over; returns the exit code of the process.
+
+    Started with the run's folder, or warm: then it loads what every run needs, starts one worker,
+    and waits on its standard input for the folder. When that input closes first, its kernel is gone
+    and so is its purpose. `nbautoml.engine.client` starts it; a user never does.
+    """
+    parser = argparse.ArgumentParser(prog="nbautoml.engine.starting")
+    parser.add_argument("--warm", action="store_true")
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--kind", default="", help="of the run")
+    asked = parser.parse_args(words)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if (session := opened_session()) is not None:
+        os.environ[SESSION_VARIABLE] = str(session)
+    context = start_forkserver(PRELOAD_BY_KIND if asked.warm else [asked.kind])
+    # Only now: these load what the supervisor needs, and the forkserver loads meanwhile.
+    from nbautoml.engine.devices import Layout
+    from nbautoml.engine.process_pool import ProcessPool
+    from nbautoml.engine.supervisor import supervise
+    from nbautoml.store import Home, RunFolder
+
+    layout = Layout(devices=("cpu",), n_threads=1)  # until the run is known
+    pool = ProcessPool(layout, run_folder=Path(), home_data=Path(), context=context)
+    home, folder = asked.home, asked.run
+    if asked.warm:
+        order = _warm_up(pool)
+        if order is None:
+            pool.close(grace_s=0.0)
+            return 0
+        os.chdir(order["cwd"])
+        home, folder = Path(order["home"]), Path(order["run"])
+    return supervise(Home(home), RunFolder(folder), pool)
+
+
+def _warm_up(pool: ProcessPool) -> Mapping[str, str] | None:
+    """Be ready for any run, then wait for one: one JSON line on standard input; None without one."""
+    from nbautoml.engine.supervisor import rehearse
+
+    pool.warm()
+    rehearse()
+    ready, _, _ = select.select([sys.stdin], [], [], IDLE_LIMIT_S)
+    line = sys.stdin.readline() if ready else ""
+    order: dict[str, str] | None = json.loads(line) if line.strip() else None
+    return order
