@@ -19,7 +19,7 @@ __all__ = ["command_run", "further_budget", "resume_run"]
 # An acknowledgement comes within a batch, some 0.1 s; a kernel is not held up longer than this.
 ACK_LIMIT_S = 3.0
 ACK_POLL_S = 0.02
-# A cold supervisor takes a run within some four seconds.
+# A cold supervisor takes a run within some two seconds.
 TAKEN_LIMIT_S = 15.0
 
 

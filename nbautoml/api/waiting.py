@@ -21,7 +21,7 @@ from nbautoml.store.urls import SQLITE_PREFIX, sqlite_path
 __all__ = ["ProgressLine", "WaitingStopped", "wait_for"]
 
 LOOK_FOR_SEAL_S = 0.01
-# A cold supervisor needs some four seconds; on a busy machine several times that.
+# A cold supervisor needs some two seconds; on a busy machine several times that.
 START_LIMIT_S = 120.0
 
 

@@ -140,7 +140,7 @@ def preheat(home: Home) -> None:
 def keep_warm(home: Home) -> None:
     """`preheat` now, and again when the last of this process's runs has ended; until `forget_warm`.
 
-    To warm up takes five seconds of processor time, so it is not done beside a run.
+    To warm up takes three seconds of processor time, so it is not done beside a run.
     """
     with _lock:
         _started.kept_warm_for = home
