@@ -10,8 +10,9 @@ import textwrap
 import pytest
 from engine_runs import MLP, wait_for_end
 
+from nbautoml.engine import client
 from nbautoml.engine.forking import PRELOAD, PRELOAD_BY_KIND, worker_context
-from nbautoml.spec import Budget
+from nbautoml.spec import Budget, Space
 from nbautoml.spec.recipe import Execution
 
 # Each is loaded by nobody but who needs it: together they take as long as torch and the trainer.
@@ -75,6 +76,21 @@ def asked(monkeypatch) -> list[list[str]]:
     found: list[list[str]] = []
     monkeypatch.setattr("multiprocessing.forkserver.set_forkserver_preload", found.append)
     return found
+
+
+def test_a_cold_start_says_what_kind_of_run_it_is(runs, monkeypatch):
+    started: list[list[str]] = []
+
+    def start(words, **_how):
+        started.append(words)
+        nobody = subprocess.Popen([sys.executable, "-c", ""])
+        nobody.wait()
+        return nobody
+
+    monkeypatch.setattr(client, "_popen", start)
+    folder = runs.submit(kind="train", space=Space({}), fixed={"epochs": 2})
+    (words,) = started
+    assert words[words.index("--kind") + 1] == folder.recipe().kind == "train"
 
 
 def test_importing_the_first_module_outside_a_forkserver_changes_nothing():
