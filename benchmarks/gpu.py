@@ -12,8 +12,8 @@ It needs no network. A bare machine with torch >= 2.11 needs, beside this reposi
 * wheels of what a run imports, made where there is a network (same Python and system)::
 
       pip download --only-binary :all: --no-deps -d wheels alembic cloudpickle colorlog joblib \
-          mako markupsafe narwhals numpy optuna packaging psutil pyyaml \
-          safetensors scikit-learn scipy sqlalchemy threadpoolctl tqdm typing-extensions
+          lightning-utilities mako markupsafe narwhals numpy optuna packaging psutil pyyaml \
+          safetensors scikit-learn scipy sqlalchemy threadpoolctl torchmetrics tqdm typing-extensions
       pip install --no-index --no-deps --find-links wheels wheels/*.whl      # on the machine
 
 * the four files of MNIST, in the folder that the variable NBAUTOML_MNIST names; without them the

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from multiprocessing.context import BaseContext
 
 __all__ = ["PRELOAD", "PRELOAD_BY_KIND", "SESSION_VARIABLE", "start_forkserver", "worker_context"]
@@ -30,24 +30,28 @@ PRELOAD = (
     "nbautoml.engine.guard",
 )
 # What workers of a kind of run need beside. torch's compiler, which makes the graphs of exports,
-# takes 1.2 s, and no fit needs it.
-PRELOAD_BY_KIND: Mapping[str, tuple[str, ...]] = {"compress": ("torch._dynamo",)}
+# takes 1.2 s, and no fit needs it; torchmetrics as long, and a classifier does not need it. A runner that
+# is kept warm has the time.
+PRELOAD_BY_KIND: Mapping[str, tuple[str, ...]] = {
+    "compress": ("torch._dynamo",),
+    "warm": ("torch._dynamo", "torchmetrics.functional"),
+}
 
 
-def worker_context(kinds: Iterable[str] = ()) -> BaseContext:
-    """The context to start workers with; ``kinds`` of runs that they may be for."""
+def worker_context(kind: str = "") -> BaseContext:
+    """The context to start workers with; ``kind`` of the run that they are for, "warm" for any."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    names = [*PRELOAD, *(name for kind in kinds for name in PRELOAD_BY_KIND.get(kind, ()))]
+    names = [*PRELOAD, *PRELOAD_BY_KIND.get(kind, ())]
     present = [name for name in names if importlib.util.find_spec(name.partition(".")[0])]
     context.set_forkserver_preload(present)
     return context
 
 
-def start_forkserver(kinds: Iterable[str]) -> BaseContext:
+def start_forkserver(kind: str) -> BaseContext:
     """Let the process that workers are forked from load what they need, in the background."""
-    context = worker_context(kinds)
+    context = worker_context(kind)
     if context.get_start_method() == "forkserver":
         from multiprocessing import forkserver
 

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbautoml.engine.forking import PRELOAD_BY_KIND, SESSION_VARIABLE, start_forkserver
+from nbautoml.engine.forking import SESSION_VARIABLE, start_forkserver
 from nbautoml.engine.guard import opened_session
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def main(words: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if (session := opened_session()) is not None:
         os.environ[SESSION_VARIABLE] = str(session)
-    context = start_forkserver(PRELOAD_BY_KIND if asked.warm else [asked.kind])
+    context = start_forkserver("warm" if asked.warm else asked.kind)
     # Only now: these load what the supervisor needs, and the forkserver loads meanwhile.
     from nbautoml.engine.devices import Layout
     from nbautoml.engine.process_pool import ProcessPool

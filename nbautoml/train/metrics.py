@@ -1,4 +1,4 @@
-"""Figures of merit on validation data.
+"""Figures of merit on validation data: counts for classes, torchmetrics' functions for the rest.
 
 Class metrics come from counts (true and false positives and negatives of each class), which
 add up over batches: nothing of the size of the outputs is kept. The area under the ROC curve
@@ -9,9 +9,9 @@ for binary tasks as well (which of two classes is "the positive one" is nobody's
 Classes that neither occur nor were predicted are left out of the mean, as scikit-learn does.
 A metric that is not defined (one class only, a constant target) is NaN.
 
-They are written here, and scikit-learn's are what the tests hold them to: libraries of metrics take
-over a second to import (torchmetrics loads SciPy's signals and Matplotlib), which is the time of a
-run's first trial.
+Counting is written here, for one trial and for a stack of them: torchmetrics counts one at a time.
+The rest is torchmetrics', which takes over a second to import (with SciPy's signals and Matplotlib), so it is
+imported where it is first needed; a classifier's first trial does not wait for it.
 """
 
 from __future__ import annotations
@@ -145,21 +145,25 @@ def from_scores(
 def _regression(
     names: Sequence[str], output: torch.Tensor, target: torch.Tensor
 ) -> dict[str, float]:
+    from torchmetrics.functional.regression import (
+        mean_absolute_error,
+        mean_squared_error,
+        r2_score,
+    )
+
     # Several targets: each column counts the same, as scikit-learn's default. In double, and
     # for r2 around the mean: sums of squares of years or prices drown in float32.
     output = output.cpu().double().reshape(len(output), -1)
     target = target.cpu().double().reshape(len(target), -1)
-    off = output - target
     found: dict[str, float] = {}
     if "mae" in names:
-        found["mae"] = off.abs().mean().item()
+        found["mae"] = mean_absolute_error(output, target).item()
     if "rmse" in names:
-        found["rmse"] = off.square().mean().sqrt().item()
+        found["rmse"] = mean_squared_error(output, target, squared=False).item()
     if "r2" in names:
         is_flat = len(target) < 2 or bool((target == target[0]).all(dim=0).any())
-        spread = (target - target.mean(dim=0)).square().sum(dim=0)
-        r2 = (1 - off.square().sum(dim=0) / spread).mean()
-        found["r2"] = math.nan if is_flat else r2.item()
+        middle = target.mean(dim=0)
+        found["r2"] = math.nan if is_flat else r2_score(output - middle, target - middle).item()
     return {name: found[name] for name in names if name in found}
 
 
@@ -183,16 +187,15 @@ def auroc(output: torch.Tensor, target: torch.Tensor, task: str, n_classes: int)
 
 
 def _area(scores: torch.Tensor, is_in: torch.Tensor) -> float:
+    from torchmetrics.functional.classification import binary_auroc
+
     n_in = int(is_in.sum())
-    n_out = len(is_in) - n_in
-    if n_in == 0 or n_out == 0:
+    if n_in in {0, len(is_in)}:
         return math.nan
-    # The share of pairs, one in and one out, that the scores put in order (ties count half), which
-    # is the area: of the ranks of those that are in (Mann and Whitney, 1947).
-    _, place, n_tied = torch.unique(scores, return_inverse=True, return_counts=True)
-    ranks = n_tied.cumsum(0).double() - (n_tied - 1) / 2
-    n_pairs = float(ranks[place[is_in]].sum()) - n_in * (n_in + 1) / 2
-    return n_pairs / (n_in * n_out)
+    # torchmetrics squeezes scores through a sigmoid, where those above 17 become equal in
+    # float32; only their order counts, so it is given ranks, which lie in [0, 1) already.
+    ranks = torch.unique(scores, return_inverse=True)[1].double() / len(scores)
+    return float(binary_auroc(ranks, is_in.long(), validate_args=False))
 
 
 def _ratio(part: npt.NDArray[np.float64], whole: npt.NDArray[np.float64]) -> float:

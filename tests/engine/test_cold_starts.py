@@ -11,7 +11,7 @@ import pytest
 from engine_runs import MLP, wait_for_end
 
 from nbautoml.engine import client
-from nbautoml.engine.forking import PRELOAD, PRELOAD_BY_KIND, worker_context
+from nbautoml.engine.forking import PRELOAD, worker_context
 from nbautoml.spec import Budget, Space
 from nbautoml.spec.recipe import Execution
 
@@ -62,12 +62,15 @@ def test_the_forkserver_begins_before_the_supervisor_loads_itself():
     }
 
 
-@pytest.mark.parametrize(("kinds", "has_compiler"), [(["tune"], False), (PRELOAD_BY_KIND, True)])
-def test_the_compiler_is_loaded_once_for_all_where_exports_are_made(kinds, has_compiler, asked):
-    worker_context(kinds)
+@pytest.mark.parametrize(
+    ("kind", "has_compiler"), [("tune", False), ("compress", True), ("warm", True)]
+)
+def test_the_compiler_is_loaded_once_for_all_where_exports_are_made(kind, has_compiler, asked):
+    worker_context(kind)
     (names,) = asked
     assert set(PRELOAD) <= set(names)
     assert ("torch._dynamo" in names) == has_compiler
+    assert ("torchmetrics.functional" in names) == (kind == "warm")
 
 
 @pytest.fixture
