@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from nbautoml.engine.devices import CONTEXT_BYTES
-from nbautoml.engine.ready import has_data
+from nbautoml.engine.heap import IDLE_S, give_freed_memory_back, keep_freed_memory
+from nbautoml.engine.ready import has_data, ready
 from nbautoml.events import Event, LogLine, RunControl, Task, TrialSpec
 from nbautoml.events.wire import plain, to_json
 
@@ -158,6 +159,8 @@ class PipeContext:
                     return Task.from_json(message["task"])
             if self._is_over:
                 return None
+            if not ready((self._pipe,), IDLE_S):
+                give_freed_memory_back()
             self._take()
 
     def _pipe_has_data(self) -> bool:
@@ -199,6 +202,7 @@ def worker_main(pipe: Connection, output: Connection) -> None:
     gc.freeze()  # what the forkserver had loaded; see `nbautoml.engine.loading`
     gc.enable()
     _become_quiet_child(output)
+    keep_freed_memory()
     context = PipeContext(pipe, run_folder=Path(), home_data=Path(), device="cpu", n_threads=1)
     try:
         context.send({"type": "ready"})
