@@ -38,7 +38,8 @@ Did not help, and is not here:
 * backward by hand with all buffers allocated once: 28 to 34 us a trial and step without dropout,
   where this takes some 35, and it would know a few layers only;
 * `torch.compile` of forward, losses and their backward pass (``benchmarks/compiling.py``);
-* keeping freed memory from the system (``mallopt``): 2 to 5 %, and it is the whole process's;
+* keeping freed memory from the system (``mallopt``): 2 to 5 %; it is the whole process's, so workers
+  have it (`nbautoml.engine.heap`: a fit with convolutions gains a quarter);
 * convolutions on a CPU: stacked they lose to training one by one (210 against 150 ms a trial,
   small CNN, 8 wide), although each trial has a call of its own. Attention loses by a quarter,
   LSTMs come out even. Measure before choosing;
