@@ -130,6 +130,15 @@ describe('a session', () => {
     expect(wire.sent.filter((message) => message.type === 'curves')).toHaveLength(1);
   });
 
+  it('has nothing drawn anew for curves that are not there', () => {
+    live();
+    session.requestCurves('loss', [0]);
+    const before = session.state.value;
+    const { cid } = wire.last('curves');
+    session.receive({ type: 'lines', v: 1, to: 'client-1', cid, run: RUN, name: 'loss', lines: [] });
+    expect(session.state.value).toBe(before);
+  });
+
   it('says goodbye with the last view', () => {
     live();
     session.attach();

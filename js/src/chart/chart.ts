@@ -19,6 +19,8 @@ export interface ChartInput {
   readonly isLog: boolean;
   readonly isCut: boolean;
   readonly xLabel: string;
+  /** Another object where the colours changed: the chart is built anew then. */
+  readonly palette: Palette;
 }
 
 /** Where the pointer is in the host, and which value of the curve is there. */
@@ -48,7 +50,7 @@ interface Zoom {
 
 export class CurvesChart {
   private _plot: uPlot | null = null;
-  private _input: ChartInput = { lines: [], emphasized: [], isLog: false, isCut: true, xLabel: '' };
+  private _input: ChartInput;
   private _strokes: string[] = [];
   private _zoom: Zoom | null = null;
   private _hovered: number | null = null;
@@ -60,16 +62,21 @@ export class CurvesChart {
 
   constructor(
     private readonly _host: HTMLElement,
-    private _palette: Palette,
+    palette: Palette,
     private readonly _events: ChartEvents,
   ) {
+    this._input = { lines: [], emphasized: [], isLog: false, isCut: true, xLabel: '', palette };
     this._sheet.className = 'nba-sheet';
   }
 
   update(input: ChartInput): void {
     const begin = performance.now();
+    const before = this._input;
     const isNew =
-      this._plot === null || this._input.isLog !== input.isLog || this._input.xLabel !== input.xLabel;
+      this._plot === null ||
+      before.isLog !== input.isLog ||
+      before.xLabel !== input.xLabel ||
+      before.palette !== input.palette;
     this._input = input;
     const { x, ys } = align(
       input.lines.map((line) => line.curve),
@@ -77,7 +84,7 @@ export class CurvesChart {
       input.isLog,
     );
     this._strokes = input.lines.map(({ level }) =>
-      level === 'running' ? this._palette.running : this._palette.levels[level]!,
+      level === 'running' ? input.palette.running : input.palette.levels[level]!,
     );
     if (isNew) this._build();
     const plot = this._plot!;
@@ -90,13 +97,6 @@ export class CurvesChart {
       this._setScales(x);
     });
     this.costMs = performance.now() - begin;
-  }
-
-  setPalette(palette: Palette): void {
-    this._palette = palette;
-    if (!this._plot) return;
-    this._destroyPlot();
-    this.update(this._input);
   }
 
   setHovered(trial: number | null): void {
@@ -146,7 +146,7 @@ export class CurvesChart {
 
   private _build(): void {
     this._destroyPlot();
-    const { text, grid, font } = this._palette;
+    const { text, grid, font } = this._input.palette;
     const axis = { stroke: text, font, ticks: { show: false }, grid: { stroke: grid, width: 1 } };
     const { width, height } = this._size();
     const options: uPlot.Options = {
@@ -267,12 +267,12 @@ export class CurvesChart {
   private _drawSheet(): void {
     const plot = this._plot;
     if (!plot) return;
-    const { lines, emphasized } = this._input;
+    const { lines, emphasized, palette } = this._input;
     const hovered = lines.find((line) => line.trial === this._hovered);
     const shown = [...emphasized];
     if (hovered && !shown.some(({ trial }) => trial === hovered.trial)) {
-      shown.push({ trial: hovered.trial, curve: hovered.curve, colour: this._palette.text, isDashed: false });
+      shown.push({ trial: hovered.trial, curve: hovered.curve, colour: palette.text, isDashed: false });
     }
-    drawSheet(this._sheet, plot, shown, this._palette, this._hovered);
+    drawSheet(this._sheet, plot, shown, palette, this._hovered);
   }
 }

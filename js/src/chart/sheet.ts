@@ -27,8 +27,12 @@ export function drawSheet(
   palette: Palette,
   hovered: number | null,
 ): void {
-  const [width, height] = [plot.over.clientWidth, plot.over.clientHeight];
   const scale = window.devicePixelRatio || 1;
+  // As the plot knows it: to ask the page would have it laid out in the middle of a drawing.
+  const [width, height] = [plot.bbox.width / scale, plot.bbox.height / scale].map(Math.round) as [
+    number,
+    number,
+  ];
   // The names stand to the right of the plot, where the sheet reaches out of it.
   const margin = 36;
   sheet.width = Math.round((width + margin) * scale);

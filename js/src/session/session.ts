@@ -364,7 +364,7 @@ export class RunSession {
     if (!asked || !state) return;
     clearTimeout(asked.timer);
     this._asked.delete(cid);
-    this._state.value = { ...state, curves: replaceLines(state.curves, lines) };
+    if (lines.length > 0) this._state.value = { ...state, curves: replaceLines(state.curves, lines) };
   }
 
   private _receiveTrial(message: TrialMessage): void {

@@ -1,10 +1,10 @@
 // The curves of the trials: which quantity, on which scale, and what is under the pointer.
 
-import { effect, useSignal } from '@preact/signals';
+import { effect, type ReadonlySignal, signal, untracked, useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import { CurvesChart, type HoverPlace } from '../chart/chart';
-import { readPalette } from '../chart/palette';
+import { type Palette, readPalette } from '../chart/palette';
 import { plainNumber, plainValue } from '../format';
 import { cellsOf } from '../state/fields';
 import { rowOf } from '../state/rows';
@@ -31,7 +31,8 @@ export function Curves({ model, switcher }: Props): JSX.Element {
     const node = host.current;
     // There is no canvas where there is no screen.
     if (!node || !document.createElement('canvas').getContext('2d')) return undefined;
-    const plot = new CurvesChart(node, readPalette(node), {
+    const palette = signal(readPalette(node));
+    const plot = new CurvesChart(node, palette.peek(), {
       onHover: (trial, at) => {
         model.hovered.value = trial;
         hover.value = trial === null || !at ? null : { trial, ...at };
@@ -42,8 +43,9 @@ export function Curves({ model, switcher }: Props): JSX.Element {
       },
     });
     chart.current = plot;
-    const stopDrawing = keepDrawn(model, node, plot, mayCut, (result) => {
-      drawn.value = result;
+    const stopDrawing = keepDrawn(model, palette, plot, mayCut, (result) => {
+      const before = drawn.peek();
+      if (result.drawn !== before.drawn || result.total !== before.total) drawn.value = result;
       isCut.value = plot.isCut;
     });
     const stopHover = effect(() => plot.setHovered(model.hovered.value));
@@ -51,7 +53,10 @@ export function Curves({ model, switcher }: Props): JSX.Element {
     const stopTheme = effect(() => {
       void model.isDark.value;
       // The colours stand in the style of a parent, which is drawn first.
-      frame = requestAnimationFrame(() => plot.setPalette(readPalette(node)));
+      frame = requestAnimationFrame(() => {
+        const found = readPalette(node);
+        if (JSON.stringify(found) !== JSON.stringify(palette.peek())) palette.value = found;
+      });
     });
     const sizes = new ResizeObserver(() => plot.resize());
     sizes.observe(node);
@@ -144,7 +149,7 @@ interface DrawResult {
 /** Draws whenever something changed, but spends no more than a fifth of the time on it. */
 function keepDrawn(
   model: PanelModel,
-  node: HTMLElement,
+  palette: ReadonlySignal<Palette>,
   plot: CurvesChart,
   mayCut: { value: boolean },
   onDrawn: (result: DrawResult) => void,
@@ -161,10 +166,11 @@ function keepDrawn(
     const isStep = state.stepNames.includes(name);
     plot.update({
       lines: chosen.lines,
-      emphasized: emphasizedLines(chosen.lines, state.header.best?.trial ?? null, picked, readPalette(node)),
+      emphasized: emphasizedLines(chosen.lines, state.header.best?.trial ?? null, picked, palette.peek()),
       isLog: model.isLog.peek(),
       isCut: mayCut.value,
       xLabel: model.t(isStep ? 'curves.step' : 'curves.epoch'),
+      palette: palette.peek(),
     });
     onDrawn({ drawn: chosen.lines.length, total: Math.max(chosen.n, chosen.lines.length) });
     // Of a run that is over nobody is asked for curves, unless the reader wants to see them.
@@ -174,10 +180,12 @@ function keepDrawn(
   };
   const stop = effect(() => {
     void [model.state.value, model.name.value, model.picked.value, model.rows.value];
-    void [model.isLog.value, mayCut.value, model.link.value, model.isDark.value];
+    void [model.isLog.value, mayCut.value, model.link.value, palette.value];
     if (timer !== null) return;
-    const wait = Math.max(0, last + Math.max(90, 5 * plot.costMs) - performance.now());
-    timer = setTimeout(draw, wait);
+    const wait = last + Math.max(90, 5 * plot.costMs) - performance.now();
+    // At once where it may be: then table and curves are laid out and painted together, in one frame.
+    if (wait <= 0) untracked(draw);
+    else timer = setTimeout(draw, wait);
   });
   return () => {
     stop();

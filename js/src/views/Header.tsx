@@ -71,9 +71,12 @@ function useClock(model: PanelModel): number {
   const [, tick] = useState(0);
   useEffect(() => {
     if (!isRunning) return undefined;
-    const timer = setInterval(() => tick((n) => n + 1), 1000);
+    // News of the kernel move it, too.
+    const timer = setInterval(() => {
+      if (model.ageOf() > 900) tick((n) => n + 1);
+    }, 1000);
     return () => clearInterval(timer);
-  }, [isRunning]);
+  }, [model, isRunning]);
   return isRunning ? Math.max(0, model.ageOf() / 1000) : 0;
 }
 

@@ -58,7 +58,10 @@ export function chooseLines(
   for (const row of newest) if (wanted.size < limit) wanted.add(trialOf(row));
   // What is missing makes room for what is there.
   const held = [...wanted].filter((trial) => curves.has(trial));
-  const missing = [...wanted].filter((trial) => !curves.has(trial));
+  // Before the end of its first epoch a trial has no value of an epoch that could be asked for.
+  const isStep = state.stepNames.includes(name);
+  const mayHave = (trial: number) => isStep || !isFirstEpoch(state, trial);
+  const missing = [...wanted].filter((trial) => !curves.has(trial) && mayHave(trial));
   const drawn = new Set(held);
   for (const row of ranked) if (drawn.size < limit && curves.has(trialOf(row))) drawn.add(trialOf(row));
   const nRanked = ranked.filter((row) => !Number.isNaN(numberAt(rows, 'value', row))).length;
@@ -74,6 +77,11 @@ export function chooseLines(
   const height = ({ level }: ChartLine) => (level === 'running' ? N_LEVELS : level);
   lines.sort((a, b) => height(a) - height(b));
   return { lines, missing, n: ranked.length };
+}
+
+function isFirstEpoch({ rows }: RunState, trial: number): boolean {
+  const row = rowOf(rows, trial);
+  return row >= 0 && rows.state[row] === 'running' && Number.isNaN(numberAt(rows, 'epoch', row));
 }
 
 /** The curves that stand out: the best one, and the picked ones in their colours. */
