@@ -209,7 +209,7 @@ export interface Delta {
   final: boolean;
 }
 
-/** News of all runs, at most ten times a second; `to` is null: for everybody. */
+/** News of all runs, twice a second, and up to ten times where something was asked; `to` is null: for everybody. */
 export interface Tick {
   type: 'tick';
   v: number;

@@ -49,7 +49,7 @@ def refresh(run: Run) -> None:
 
 
 def look_soon(run: Run) -> None:
-    """Let panels of it that are open see at once that it goes on."""
+    """Let panels of it that are open see at once what becomes of it."""
     from nbautoml.widgets import live
 
     link = live.current_link()

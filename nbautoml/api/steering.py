@@ -37,10 +37,11 @@ class Steering:
             WaitingStopped: (a KeyboardInterrupt) you interrupted; the run goes on.
             EngineError: nobody took the run.
         """
-        from nbautoml.api.showing import refresh
+        from nbautoml.api.showing import look_soon, refresh
 
         wait_for(self._run.folder, timeout=timeout, poll=poll, told=self._told, line=ProgressLine())
         refresh(self._run)
+        look_soon(self._run)
         return self
 
     def stop(self) -> Self:
@@ -90,7 +91,10 @@ class Steering:
         return self._sent(Enqueue(params=space.labels(params)))
 
     def _sent(self, command: Command) -> Self:
+        from nbautoml.api.showing import look_soon
+
         command_run(self._run.folder, command, self._run.info)
+        look_soon(self._run)
         return self
 
     def _told(self, info: RunInfo) -> str:

@@ -43,9 +43,10 @@ _SILENT_S = 90.0  # three signs of life were missed
 _SLOW_POLL_S = 2.0  # for runs that are over unless somebody resumes them
 _SELDOM_POLL_S = 60.0  # for those that are finished: see `look_soon`; their folder may go away
 _TICK_BYTES = 1_000_000
-# A look costs about a millisecond: a run that is quiet is looked at less and less often.
-_QUIET_POLL_S = 0.5
-_QUIET_FACTOR = 1.25
+# To read what is new, to send it and to draw it takes some 30 ms of the processors that train,
+# however little is new; twice a second looks alive.
+_LIVE_POLL_S = 0.5
+_ASKED_S = 3.0  # so long after something was asked of a run, what becomes of it shows at once
 # What is sent to a page that sleeps piles up in the server, and the page has to go through it when
 # it wakes. Pages are not forgotten: of ipykernel 6, nothing that they say arrives while a cell runs.
 _ASLEEP_SHARE = 0.05  # of the time for which nobody was heard
@@ -75,7 +76,7 @@ class _Watched:
     clients: dict[str, _Client] = field(default_factory=dict)
     writer: str = ""
     next_poll: float = 0.0
-    n_quiet: int = 0  # looks in a row that found nothing
+    asked_until: float = 0.0
     displays: int = 0
 
 
@@ -120,9 +121,13 @@ class Hub:
             self._close_unwatched(run_id)
 
     def look_soon(self, run_id: str, now: float) -> None:
-        """Something was asked of the run: a finished one, looked at seldom, may go on with more."""
-        if run_id in self._watched:
-            self._watched[run_id].next_poll = now
+        """Something was asked of the run, or it ended: who watches it sees at once what becomes of it.
+
+        A finished one, looked at seldom, may go on with more.
+        """
+        watched = self._watched.get(run_id)
+        if watched is not None:
+            watched.next_poll, watched.asked_until = now, now + _ASKED_S
 
     def has_clients(self, run_id: str) -> bool:
         """Whether a browser with our extension shows the run."""
@@ -174,6 +179,7 @@ class Hub:
             self._bye(message["run"], message["client"], now)
         elif message["type"] == "command":
             channel.send(self._desk.answer(message, self.controller))
+            self.look_soon(message["run"], now)
         elif message["type"] == "trial":
             self._trial(message, channel)
         else:
@@ -344,7 +350,6 @@ class Hub:
             if watched.next_poll > now or n_bytes > _TICK_BYTES:
                 continue
             delta = self._read(run_id, watched)
-            watched.n_quiet = watched.n_quiet + 1 if delta is None else 0
             watched.next_poll = now + self._pause_s(watched, now, every_s)
             if delta is not None and watched.clients:
                 n_bytes += len(json.dumps(delta))
@@ -364,7 +369,7 @@ class Hub:
         silent_s = now - max(client.last_seen for client in watched.clients.values())
         if silent_s > _SILENT_S:
             return max(every_s, min(_ASLEEP_SHARE * silent_s, _ASLEEP_POLL_S))
-        return min(every_s * _QUIET_FACTOR ** min(watched.n_quiet, 20), max(every_s, _QUIET_POLL_S))
+        return every_s if now < watched.asked_until else max(every_s, _LIVE_POLL_S)
 
     def _read(self, run_id: str, watched: _Watched) -> Delta | None:
         try:

@@ -43,7 +43,8 @@ __all__ = ["LiveLink", "current_link", "open_to_any_shell", "start", "stop"]
 
 logger = logging.getLogger(__name__)
 
-# Ten a second look alive; the server drops what exceeds a thousand messages a second.
+# Between two looks at a run of which something was asked; the hub looks at the others less often.
+# The server drops what exceeds a thousand messages a second.
 TICK_S = 0.1
 _MAX_ANSWERS_A_ROUND = 50
 

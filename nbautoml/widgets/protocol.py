@@ -242,7 +242,7 @@ class Delta(TypedDict):
 
 
 class Tick(TypedDict):
-    """News of all runs, at most ten times a second; ``to`` is null: for everybody."""
+    """News of all runs, twice a second, and up to ten times where something was asked; ``to`` is null: for everybody."""
 
     type: Literal["tick"]
     v: int

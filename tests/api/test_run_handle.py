@@ -171,6 +171,16 @@ def test_wait_returns_once_the_run_is_over(digits):
     assert digits.wait() is digits
 
 
+def test_panels_look_at_once_at_a_run_that_was_waited_for_or_commanded(record, monkeypatch):
+    run, looked = record().run, []
+    monkeypatch.setattr("nbautoml.api.showing.look_soon", lambda one: looked.append(one.id))
+    monkeypatch.setattr("nbautoml.api.steering.command_run", lambda *_: None)
+    run.stop()
+    assert looked == [run.id]
+    run.wait(timeout=0.01)
+    assert looked == [run.id, run.id]
+
+
 def test_the_end_of_a_run_is_seen_at_once_however_seldom_one_looks(record):
     made = record()
 

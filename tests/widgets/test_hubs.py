@@ -325,11 +325,28 @@ def test_run_that_goes_on_with_more_is_shown_at_once(hub, way, run):
     assert hub.next_due(2.0) < 1
 
 
-def test_quiet_run_is_looked_at_less_often(hub, way, run):
+@pytest.mark.parametrize("n_epochs", [0, 20])
+def test_run_that_goes_on_is_told_twice_a_second(hub, way, run, n_epochs):
     hub.receive(hello(run.folder.id), way, "s", 0)
-    for second in range(1, 30):
-        hub.tick(float(second))
-    assert hub.next_due(29.0) == pytest.approx(0.5)
+    for tenth in range(1, 21):
+        if tenth <= n_epochs:
+            run.epoch(0, tenth + 1)
+        hub.tick(tenth / 10)
+    assert hub.next_due(2.0) <= 0.5
+    assert len(way.of("tick")) == (4 if n_epochs else 0)
+
+
+def test_what_becomes_of_a_command_shows_at_once(hub, way, run):
+    hub.receive(hello(run.folder.id), way, "s", 0)
+    hub.tick(10.0)
+    assert hub.next_due(10.0) == pytest.approx(0.5)
+    message = {"type": "command", "client": "a", "cid": "1", "run": run.folder.id}
+    hub.receive({**message, "command": {"type": "Stop"}}, way, "s", 10.1)
+    assert hub.next_due(10.1) == 0
+    hub.tick(10.1)
+    assert hub.next_due(10.1) == pytest.approx(0.1)
+    hub.tick(14.0)
+    assert hub.next_due(14.0) == pytest.approx(0.5)
 
 
 def test_page_that_sleeps_is_sent_little_and_all_at_once_when_it_wakes(hub, way, run):
@@ -343,7 +360,7 @@ def test_page_that_sleeps_is_sent_little_and_all_at_once_when_it_wakes(hub, way,
     assert hub.next_due(3601.0) == 0
     assert way.of("snapshot")[-1]["snapshot"]["seq"] == hub.watch(run.folder.id).seq
     hub.tick(3602.0)
-    assert hub.next_due(3602.0) == pytest.approx(0.1)
+    assert hub.next_due(3602.0) == pytest.approx(0.5)
 
 
 def test_folder_that_is_removed_ends_the_watching(hub, way, run, caplog):
