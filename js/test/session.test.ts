@@ -41,6 +41,13 @@ describe('a session', () => {
     expect(session.isWriter.value).toBe(true);
   });
 
+  it('is live no more when the end of the run comes as an output', () => {
+    live();
+    const snapshot = fixture<Snapshot>('snapshot');
+    session.offer({ ...snapshot, seq: 58, header: { ...snapshot.header, state: 'finished' } });
+    expect(session.link.value.kind).toBe('idle');
+  });
+
   it('takes the next delta, drops old ones, and asks again after a gap', () => {
     live();
     const delta = fixture<Tick>('tick').runs[0]!;

@@ -107,7 +107,10 @@ export class RunSession {
   offer(snapshot: Snapshot): void {
     const known = this._state.peek();
     if (known && known.seq >= snapshot.seq) return;
-    this._take(adopt(known, snapshot));
+    const state = adopt(known, snapshot);
+    this._take(state);
+    // The end is also drawn into the output, and may come that way first: its delta is old then.
+    if (isFinal(state) && this._link.peek().kind === 'live') this._link.value = { kind: 'idle' };
   }
 
   /** A view begins to show the run. */
