@@ -26,6 +26,7 @@ PRELOAD = (
     "nbautoml.tune.stacks",
     "nbautoml.train.loop",
     "nbautoml.train.stacked.fit",
+    "nbautoml.tune.rehearsed",
     "nbautoml.data.folder",
     "nbautoml.engine.guard",
 )

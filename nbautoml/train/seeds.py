@@ -12,6 +12,7 @@ whatever drew random numbers between two steps (a callback, a second fit, a plot
 
 from __future__ import annotations
 
+import ctypes
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +20,17 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-__all__ = ["batch_order", "isolated_rng", "order_seed", "seed_all", "step_seed", "step_seeder"]
+__all__ = [
+    "batch_order",
+    "isolated_rng",
+    "numpy_state",
+    "order_seed",
+    "seed_all",
+    "step_seed",
+    "step_seeder",
+]
 
+_MT19937_BYTES = 625 * 4  # its numbers, and how many of them were drawn
 _SPREAD = 1_000_003  # prime: streams of neighbouring seeds meet only after a million steps
 
 
@@ -87,6 +97,22 @@ def step_seeder(device: torch.device) -> Callable[[int], None]:
         on_cpu.manual_seed(seed)
 
     return seed_cpu
+
+
+def numpy_state() -> bytes:
+    """What NumPy's global generator is at, to be compared: as it lies in memory.
+
+    `numpy.random.get_state` makes a list of its 624 numbers: 45 us, and a stack asks four times for
+    each trial that it lets in.
+
+    >>> before = numpy_state()
+    >>> before == numpy_state(), np.random.rand() < 1, before == numpy_state()
+    (True, True, False)
+    """
+    generator = np.random.get_bit_generator()  # noqa: NPY002
+    if isinstance(generator, np.random.MT19937):
+        return ctypes.string_at(generator.ctypes.state_address, _MT19937_BYTES)
+    return repr(generator.state).encode()
 
 
 @contextmanager

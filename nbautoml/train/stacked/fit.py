@@ -252,11 +252,12 @@ class StackedFit:
             shares.check()
             n_rows = len(target) // n
             stacked = [by_trial(item, n) for item in tensors_of(inputs)]
-            draws = self._draws(epoch, n_rows, at)
             program = group.program(n_rows, is_training=True)
-            losses, found = self._gradients(program, stacked, by_trial(target, n), draws, epoch)
-            self._update(epoch, found, at)
-            epoch.losses.append(losses.detach())
+            with torch.inference_mode(group.direct(program) is not None):
+                draws = self._draws(epoch, n_rows, at)
+                losses, found = self._gradients(program, stacked, by_trial(target, n), draws, epoch)
+                self._update(epoch, found, at)
+                epoch.losses.append(losses.detach())
             if timer is not None and timer.is_open:
                 timer.tick(n)
         epoch.flush(self._slots)
@@ -280,14 +281,14 @@ class StackedFit:
         return losses, torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
 
     def _update(self, epoch: Epoch, found: tuple[Tensor | None, ...] | None, at: int) -> None:
-        outside, n = self._inside()[1].outside, len(self._slots)
+        inside, n = self._inside()[1].inside, len(self._slots)
         with torch.no_grad():
             if found is not None:
                 pairs = zip(found, epoch.into.values(), strict=True)
                 flat = [torch.zeros_like(own) if grad is None else grad for grad, own in pairs]
                 torch.cat([grad.reshape(n, -1) for grad in flat], 1, out=epoch.grad)
-            if outside is not None:
-                epoch.grad.masked_fill_(outside, 0.0)
+            if inside is not None:
+                epoch.grad.mul_(inside)
             epoch.updater.step(at)
 
     def _start_epoch(self) -> Epoch:

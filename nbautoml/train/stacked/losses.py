@@ -47,9 +47,10 @@ def with_gradient(loss: StackedLoss, output: Tensor, target: Tensor) -> tuple[Te
     found = loss.with_gradient(output, target) if isinstance(loss, _Named) else None
     if found is not None:
         return found
-    with torch.enable_grad():
-        leaf = output.detach().requires_grad_()
-        losses = loss(leaf, target)
+    # Copies: what inference mode has made cannot be kept for a backward pass.
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = output.clone().requires_grad_()
+        losses = loss(leaf, target.clone())
         (grad,) = torch.autograd.grad(losses.sum(), [leaf])
     return losses.detach(), grad
 

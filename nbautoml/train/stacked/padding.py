@@ -8,7 +8,7 @@
 
 A padded unit's input weights are zero, and so are the weights that read it: whatever the unit
 computes, nobody sees it, and the trial's own numbers are those that it would have on its own
-(but for the rounding of longer sums). Its weights' gradients are set to zero (`Weights.outside`), so
+(but for the rounding of longer sums). Its weights' gradients are set to zero (`Weights.inside`), so
 that it stays so under every optimiser; weight decay keeps zero at zero, and norms of gradients
 don't notice.
 

@@ -32,6 +32,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from nbautoml.train.batches import Inputs, call_module
+from nbautoml.train.seeds import numpy_state
 from nbautoml.train.stacked.reasons import CannotStack
 
 __all__ = ["Op", "Ref", "Tape", "frozen", "name_of", "record", "refs_in", "tensors_of"]
@@ -359,17 +360,19 @@ def _digest(value: torch.Tensor) -> Hashable:
     return tuple(value.shape), str(value.dtype), hashlib.sha256(content).hexdigest()
 
 
-def _python_state(module: nn.Module) -> dict[str, Any]:
-    state: dict[str, Any] = {"random numbers of Python": random.getstate()}
-    state["the seed of torch's generator"] = torch.initial_seed()
-    numbers = np.random.get_state()  # noqa: NPY002  users' modules draw from the global one
-    state["random numbers of NumPy"] = (numbers[1].tobytes(), numbers[2])  # type: ignore[index]
+def _python_state(module: nn.Module) -> dict[tuple[str, str], Any]:
+    """What a stack cannot keep for each trial, by the layer and the attribute."""
+    state: dict[tuple[str, str], Any] = {
+        ("", "random numbers of Python"): random.getstate(),
+        ("", "the seed of torch's generator"): torch.initial_seed(),
+        ("", "random numbers of NumPy"): numpy_state(),
+    }
     for name, layer in module.named_modules():
         for key, tensor in (*layer._parameters.items(), *layer._buffers.items()):  # noqa: SLF001
-            state[f"{name}.{key}".lstrip(".")] = id(tensor)
+            state[name, key] = id(tensor)
         for key, value in vars(layer).items():
-            if not key.startswith("_") and not isinstance(value, nn.Module):
-                state[f"{name}.{key}".lstrip(".")] = _comparable(value)
+            if key[:1] != "_" and not isinstance(value, nn.Module):
+                state[name, key] = _comparable(value)
     return state
 
 
@@ -383,8 +386,8 @@ def _comparable(value: Any) -> Any:
     return repr(value)
 
 
-def _changed(before: dict[str, Any], after: dict[str, Any]) -> str:
-    for name, value in after.items():
-        if name not in before or before[name] != value:
-            return name
+def _changed(before: dict[tuple[str, str], Any], after: dict[tuple[str, str], Any]) -> str:
+    for place, value in after.items():
+        if place not in before or before[place] != value:
+            return ".".join(place).lstrip(".")
     return ""

@@ -103,8 +103,8 @@ class Weights:
         second: likewise.
         kept: buffers and untrained weights by name, each ``(K, ...)``.
         leaves: the trained weights by name, views of ``flat``.
-        outside: ``(K, P)``, true where a padded trial has no weight of its own; None where no
-            trial is padded.
+        inside: ``(K, P)``, 0 where a padded trial has no weight of its own, else 1; None where no
+            trial is padded. (To multiply by it is 5 times as fast as to fill where a mask is true.)
 
     The rows of each trial's best epoch lie beside, in matrices of the same shapes.
     """
@@ -122,7 +122,7 @@ class Weights:
             if name not in layout.columns
         }
         self.leaves: dict[str, Tensor] = {}
-        self.outside: Tensor | None = None
+        self.inside: Tensor | None = None
         self._is_outside = torch.empty_like(self.flat, dtype=torch.bool)
         self._best: dict[str, Tensor] = {"": self.flat, **self.kept}
 
@@ -150,7 +150,8 @@ class Weights:
         self.first, self.second = joined(self.first, first), joined(self.second, second)
         self.kept = {name: joined(old, now[name]) for name, old in self.kept.items()}
         self._is_outside = joined(self._is_outside, is_outside)
-        self.outside = self._is_outside if bool(self._is_outside.any()) else None
+        is_padded = bool(self._is_outside.any())
+        self.inside = self._is_outside.logical_not().to(self.flat.dtype) if is_padded else None
         self._best = {name: joined(old, best[name]) for name, old in self._best.items()}
         self.leaves = {name: leaf.requires_grad_() for name, leaf in self.parts(self.flat).items()}
 
