@@ -177,7 +177,8 @@ def _unseen(rows: Array, tried: Container[bytes]) -> Array:
 
 def _keys(rows: Array) -> list[bytes]:
     """Equal for equal points; the addition makes -0.0 the 0.0 that it is."""
-    return [row.tobytes() for row in rows.round(9) + 0.0]
+    every, width = (rows.round(9) + 0.0).tobytes(), rows.itemsize * rows.shape[1]
+    return [every[at : at + width] for at in range(0, len(every), width)]
 
 
 def _ranked(trials: Sequence[FrozenTrial], sign: int) -> tuple[list[int], Array, Array]:

@@ -8,7 +8,7 @@ order, are such a number too: their places, evenly.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,7 @@ __all__ = ["Axis", "Encoding"]
 Array = NDArray[np.float64]
 
 _FEW_LEVELS = 16  # of so many values each is a neighbour of each
-_STEPS = (0.003, 0.02, 0.1, 0.3)
+_STEPS = np.array([-0.003, 0.003, -0.02, 0.02, -0.1, 0.1, -0.3, 0.3])
 _INACTIVE = 0.5  # where a number that does not exist is placed: far from no value
 
 
@@ -89,13 +89,15 @@ class Axis:
 
     def snapped(self, numbers: Array) -> Array:
         """The places of the values that are nearest to some numbers."""
-        numbers = np.clip(numbers, 0, 1 if not self.is_category else None)
+        numbers = np.maximum(numbers, 0)  # `np.clip` takes 8 us, these two 1
+        if not self.is_category:
+            numbers = np.minimum(numbers, 1)
         dimension = self.dimension
         if self.is_category or self.n_levels is None:
             return numbers
         if isinstance(dimension, Int) and dimension.log:
             low, ratio = dimension.low, dimension.high / dimension.low
-            whole = np.clip(np.rint(low * ratio**numbers), low, dimension.high)
+            whole = np.minimum(np.maximum(np.rint(low * ratio**numbers), low), dimension.high)
             found: Array = np.log(whole / low) / math.log(ratio)
             return found
         return np.rint(numbers * (self.n_levels - 1)) / (self.n_levels - 1)
@@ -114,17 +116,24 @@ class Axis:
             return float(self.drawn(1, generator)[0])
         return float(self.snapped(np.array([0.5 + generator.choice([-1e-6, 1e-6])]))[0])
 
-    def near(self, number: float, generator: np.random.Generator) -> Array:
-        """Other places: all where there are few, else a little and more to both sides."""
+    @property
+    def is_fine(self) -> bool:
+        """Whether its neighbours are a little and more to both sides: there are many values, in order."""
+        return self.places is None and not self.is_category
+
+    def near(self, numbers: Array, normals: Array, generator: np.random.Generator) -> Array:
+        """Places beside each of some numbers, a number itself perhaps among its own; (n, m).
+
+        Args:
+            numbers: (n,).
+            normals: for a fine axis, one a step; (n, m).
+            generator: of other draws.
+        """
         if self.places is not None:
-            places = self.places
-        elif self.is_category:
-            places = self.drawn(_FEW_LEVELS, generator)
-        else:
-            steps = np.repeat(_STEPS, 2) * np.abs(generator.standard_normal(2 * len(_STEPS)))
-            places = self.snapped(number + steps * np.tile([-1.0, 1.0], len(_STEPS)))
-        others: Array = places[places != number]
-        return others
+            return np.broadcast_to(self.places, (len(numbers), len(self.places)))
+        if self.is_category:
+            return self.drawn(len(numbers) * _FEW_LEVELS, generator).reshape(len(numbers), -1)
+        return self.snapped(numbers[:, None] + _STEPS * np.abs(normals))
 
     def _place(self, number: float) -> int:
         count = self.n_levels or 1
@@ -183,19 +192,26 @@ class Encoding:
         settled: Array = self._settled(row[None], generator)[0]
         return settled
 
-    def neighbours(self, rows: Iterable[Array], generator: np.random.Generator) -> Array:
+    def neighbours(self, rows: Array, generator: np.random.Generator) -> Array:
         """Points that differ from one of the rows in one dimension; (n, d)."""
-        made = []
-        for row in rows:
-            for index, axis in enumerate(self.axes):
-                if math.isnan(row[index]):
-                    continue
-                places = axis.near(float(row[index]), generator)
-                moved = np.repeat(row[None], len(places), axis=0)
-                moved[:, index] = places
-                made.append(moved)
-        every = np.concatenate(made) if made else np.empty((0, len(self.axes)))
-        return self._settled(every, generator)
+        exists = ~np.isnan(rows)
+        is_fine = np.array([axis.is_fine for axis in self.axes])
+        normals = np.zeros((*rows.shape, len(_STEPS)))
+        wanted = exists & is_fine
+        normals[wanted] = generator.standard_normal((int(wanted.sum()), len(_STEPS)))
+        places = [
+            axis.near(rows[:, index], normals[:, index], generator)
+            for index, axis in enumerate(self.axes)
+        ]
+        moved = np.repeat(rows[:, None], sum(near.shape[1] for near in places), axis=1)
+        is_other = np.zeros(moved.shape[:2], dtype=np.bool_)
+        end = 0
+        for index, near in enumerate(places):
+            begin, end = end, end + near.shape[1]
+            moved[:, begin:end, index] = near
+            own = rows[:, index, None]
+            is_other[:, begin:end] = exists[:, index, None] & (near != own)
+        return self._settled(moved[is_other], generator)
 
     def _settled(self, rows: Array, generator: np.random.Generator) -> Array:
         """Rows whose conditions hold: what cannot exist is NaN, what came into being is drawn."""

