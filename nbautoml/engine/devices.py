@@ -15,7 +15,7 @@ from nbautoml.errors import RecipeError
 from nbautoml.machine import free_memory, most_threads, n_cores
 from nbautoml.spec.recipe import Execution
 
-__all__ = ["GpuMemory", "Layout", "count_gpus", "layout_for", "widened"]
+__all__ = ["GpuMemory", "Layout", "count_gpus", "is_without_gpus", "layout_for", "widened"]
 
 WORKER_BYTES = 700 * 2**20  # a worker with torch loaded and small data, measured as 350 to 600 MB
 # What a process takes of a GPU before it has a tensor there: context, kernels, libraries' workspace.
@@ -63,6 +63,12 @@ def count_gpus() -> int:
     except (OSError, subprocess.TimeoutExpired):
         return 0
     return sum(line.startswith("GPU ") for line in found.stdout.splitlines())
+
+
+def is_without_gpus() -> bool:
+    """Whether it is known at once that a worker would see none."""
+    is_known = "CUDA_VISIBLE_DEVICES" in os.environ or shutil.which("nvidia-smi") is None
+    return is_known and count_gpus() == 0
 
 
 def layout_for(execution: Execution, *, n_trials: int | None) -> Layout:

@@ -106,6 +106,15 @@ class ProcessPool:
         while len(self._workers) < n_workers:
             self._spawn()
 
+    def open_ahead(self, handler: str) -> None:
+        """Let the workers that wait do what a task will begin with.
+
+        Args:
+            handler: a function of a worker's context, as "nbautoml.module:function".
+        """
+        for worker, device in zip(self._workers.values(), self._layout.devices, strict=False):
+            self._send(worker, {"type": "ahead", "handler": handler, **self._place(device)})
+
     @property
     def n_free(self) -> int:
         """How many tasks could be started now."""
@@ -118,18 +127,18 @@ class ProcessPool:
         worker.device = self._free_device()
         worker.task, worker.started_at = task, time.monotonic()
         worker.trials, worker.cancelled_at = {trial.number for trial in task.trials}, None
-        self._send(
-            worker,
-            {
-                "type": "task",
-                "task": task.to_json(),
-                "device": worker.device,
-                "n_threads": self._layout.n_threads,
-                "run_folder": str(self._run_folder),
-                "home_data": str(self._home_data),
-            },
-        )
+        message = {"type": "task", "task": task.to_json(), **self._place(worker.device)}
+        self._send(worker, message)
         return worker.pid, worker.device
+
+    def _place(self, device: str) -> dict[str, Any]:
+        """Where the work is, and on what it is done."""
+        return {
+            "device": device,
+            "n_threads": self._layout.n_threads,
+            "run_folder": str(self._run_folder),
+            "home_data": str(self._home_data),
+        }
 
     def poll(self, timeout_s: float) -> list[Message]:
         """Messages of all workers since the last call."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from nbautoml.engine.devices import layout_for
+from nbautoml.engine.devices import Layout, is_without_gpus, layout_for
 from nbautoml.engine.driver import Driver, driver_for
 from nbautoml.engine.loop import RunLoop
 from nbautoml.engine.pool import Message, Pool
@@ -65,7 +65,10 @@ def rehearse() -> None:
 def supervise(home: Home, folder: RunFolder, pool: ProcessPool) -> int:
     """Own the run until it is over; returns the exit code of the process."""
     _log_to(folder.log_path)
+    # For good: to silence Optuna anew for each of its calls took 15 ms of a run of a second.
+    logging.getLogger("optuna").setLevel(logging.CRITICAL)
     is_terminated = False
+    _open_ahead(home, folder, pool)
     with _opened(folder) as session:
         execution, n_trials = session.recipe.execution, session.recipe.budget.n_trials
         layout = layout_for(execution, n_trials=n_trials)
@@ -82,6 +85,20 @@ def supervise(home: Home, folder: RunFolder, pool: ProcessPool) -> int:
         state = loop.run([plan, *session.first_events])
     logger.info("run %s ended as %s", folder.id, state)
     return EXIT_SIGTERM if is_terminated else 0
+
+
+def _open_ahead(home: Home, folder: RunFolder, pool: ProcessPool) -> None:
+    """While the record is being made, a warm worker opens the run's data and imports its code.
+
+    A module on a CPU only: an objective may want a worker of its own, and a GPU is chosen later.
+    """
+    recipe = folder.recipe()
+    device, role = recipe.execution.device, recipe.target.role
+    is_on_cpu = device == "cpu" or (device == "auto" and is_without_gpus())
+    if recipe.kind in {"tune", "train"} and role == "module" and is_on_cpu:
+        one = Layout(devices=("cpu",), n_threads=1)
+        pool.assign(one, run_folder=folder.path, home_data=home.data_dir)
+        pool.open_ahead("nbautoml.tune.session:open_ahead")
 
 
 def run_in_process(home: Home, folder: RunFolder) -> str:

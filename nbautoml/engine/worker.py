@@ -147,16 +147,25 @@ class PipeContext:
             raise RunOver from error
 
     def next_task(self) -> Task | None:
-        """Wait for the next task; None when the supervisor wants the worker to end."""
+        """Wait for the next task; None when the supervisor wants the worker to end.
+
+        What can be done ahead of it is done meanwhile; what fails of that fails in the task again.
+        """
+        while (message := self._next_work()) is not None:
+            self.device, self.n_threads = message["device"], message["n_threads"]
+            self.run_folder = Path(message["run_folder"])
+            self.home_data = Path(message["home_data"])
+            if message["type"] == "task":
+                return Task.from_json(message["task"])
+            with contextlib.suppress(Exception, SystemExit):
+                load_handler(message["handler"])(self)
+        return None
+
+    def _next_work(self) -> dict[str, Any] | None:
         while True:
             for index, message in enumerate(self._inbox):
-                if message["type"] == "task":
-                    del self._inbox[index]
-                    self.device = message["device"]
-                    self.n_threads = message["n_threads"]
-                    self.run_folder = Path(message["run_folder"])
-                    self.home_data = Path(message["home_data"])
-                    return Task.from_json(message["task"])
+                if message["type"] in {"task", "ahead"}:
+                    return self._inbox.pop(index)
             if self._is_over:
                 return None
             if not ready((self._pipe,), IDLE_S):

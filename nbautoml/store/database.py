@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,7 @@ def connect_to_read(url: str) -> sa.Connection:
     with guarded(url):
         if is_local(url):
             path = sqlite_path(url)
-            return _sqlite(lambda: sqlite_files.connect_read_only(path), begin="BEGIN").connect()
+            return _sqlite(lambda: sqlite_files.connect_read_only(path), begin="BEGIN")
         engine = _postgres(url).execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
@@ -67,20 +69,41 @@ def connect_to_write(url: str) -> sa.Connection:
     with guarded(url):
         if is_local(url):
             path = sqlite_path(url)
-            engine = _sqlite(lambda: sqlite_files.connect_to_write(path), begin="BEGIN IMMEDIATE")
-        else:
-            engine = _postgres(url)
-        return engine.connect()
+            return _sqlite(lambda: sqlite_files.connect_to_write(path), begin="BEGIN IMMEDIATE")
+        return _postgres(url).connect()
 
 
 def connect_to_fill(path: Path) -> sa.Connection:
     """A connection to a new, empty file that is to be filled and then renamed."""
-    return _sqlite(lambda: sqlite_files.connect_to_fill(path), begin="BEGIN").connect()
+    return _sqlite(lambda: sqlite_files.connect_to_fill(path), begin="BEGIN")
 
 
-def _sqlite(connect: Callable[[], sqlite3.Connection], *, begin: str) -> sa.Engine:
+def _sqlite(connect: Callable[[], sqlite3.Connection], *, begin: str) -> sa.Connection:
+    """A connection that SQLAlchemy did not open itself.
+
+    All files share an engine: one of its own for each forgot what it had compiled, and asked the
+    database anew what it can do: 5 ms, and a run opens its record four times before its first trial.
+    """
+    _opening.connect = connect
+    try:
+        return _engine(begin).connect()
+    finally:
+        del _opening.connect
+
+
+_opening = threading.local()
+
+
+@cache
+def _engine(begin: str) -> sa.Engine:
+    """Its connections come from whoever is opening one; none is kept."""
+
+    def opened() -> sqlite3.Connection:
+        connection: sqlite3.Connection = _opening.connect()
+        return connection
+
     engine = sa.create_engine(
-        "sqlite+pysqlite://", creator=connect, poolclass=NullPool, hide_parameters=True
+        "sqlite+pysqlite://", creator=opened, poolclass=NullPool, hide_parameters=True
     )
     # The driver's own transactions begin too late for a reader (a snapshot is wanted at once)
     # and too weakly for a writer; it is set to leave them alone, and they begin here.

@@ -147,10 +147,13 @@ def quiet() -> Iterator[None]:
     """Optuna's log lines and warnings off, here and now only: its own users keep theirs."""
     logger = logging.getLogger("optuna")
     level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    is_loud = level < logging.CRITICAL  # to set a level makes every logger forget what it is at
+    if is_loud:
+        logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        if is_loud:
+            logger.setLevel(level)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nbautoml.data import TrainData
     from nbautoml.events import TaskContext
 
-__all__ = ["Session", "session_for"]
+__all__ = ["Session", "open_ahead", "session_for"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +103,18 @@ class Session:
 def session_for(context: TaskContext) -> Session:
     """The session of the context's run, on the context's device."""
     return _session(context.run_folder, context.home_data, context.device)
+
+
+def open_ahead(context: TaskContext) -> None:
+    """What the first task of a run begins with, before there is one: data and capsule opened.
+
+    For a run of modules on a CPU; what fails here fails in the task again, where it is told.
+    """
+    import torch
+
+    torch.set_num_threads(context.n_threads)
+    session = session_for(context)
+    _ = session.parameters, session.space
 
 
 @functools.lru_cache(

@@ -286,3 +286,27 @@ def test_point_without_a_value_is_a_place_of_its_own():
     assert np.isnan(row[1])
     assert encoding.params(row) == {"kind": "a"}
     assert not np.isnan(encoding.features(row[None])).any()
+
+
+def test_neighbours_differ_from_their_point_in_one_value():
+    space = Space(
+        {
+            "lr": Float(1e-4, 1, log=True),
+            "kind": Choice("a", "b"),
+            "n": Int(1, 200, log=True),
+            "deep": Int(1, 9, when=("kind", "b")),
+            "letter": Choice(*"abcdefghijklmnopqrstuvwxyz"),
+        }
+    )
+    encoding = Encoding(space)
+    flat = {"lr": 0.01, "kind": "a", "n": 20, "letter": "k"}
+    for params in (flat, {**flat, "kind": "b", "deep": 4}):
+        row = encoding.row(params)
+        found = encoding.neighbours(row[None], np.random.default_rng(0))
+        kind = encoding.names.index("kind")
+        for other in found:
+            differ = set(np.flatnonzero(~((other == row) | (np.isnan(other) & np.isnan(row)))))
+            # Where another value brings a parameter with it, or takes it away, that is no second one.
+            assert len(differ - {encoding.names.index("deep")} if kind in differ else differ) == 1
+        moved = {name for at, name in enumerate(encoding.names) if (found[:, at] != row[at]).any()}
+        assert moved >= params.keys()

@@ -10,6 +10,7 @@ from torch import nn
 from nbautoml.train.stacked.direct import direct_of
 from nbautoml.train.stacked.losses import stacked_loss
 from nbautoml.train.stacked.noise import Draws
+from nbautoml.train.stacked.optimizers import Updater
 from nbautoml.train.stacked.program import Program
 from nbautoml.train.stacked.tape import record
 
@@ -95,7 +96,8 @@ def both_ways(make, loss, target):
     losses = loss(Program(tape)(inputs, stacked, draws), target)
     expected = torch.autograd.grad(losses.sum(), list(leaves.values()))
     into = {name: torch.full_like(leaf, torch.nan) for name, leaf in leaves.items()}
-    found = direct_of(tape, used)(inputs, stacked, draws, target, loss, into)
+    with torch.inference_mode():  # as in a stack
+        found = direct_of(tape, used)(inputs, stacked, draws, target, loss, into)
     return (losses, *expected), (found, *into.values())
 
 
@@ -144,3 +146,28 @@ def test_a_stack_of_small_models_does_without_autograd(bench, digits):
     stack.add(bench.member(0, bench.trial(net)))
     group, _ = stack._inside()
     assert group.direct(group.program(32, is_training=True)) is not None
+
+
+@pytest.mark.parametrize(
+    ("net", "is_direct"),
+    [
+        (lambda: nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10)), True),
+        (lambda: nn.Sequential(nn.LayerNorm(64), nn.Linear(64, 10)), False),
+    ],
+    ids=["directly", "by autograd"],
+)
+def test_only_steps_without_autograd_are_made_in_inference_mode(
+    bench, digits, monkeypatch, net, is_direct
+):
+    seen = []
+    step = Updater.step
+
+    def watched(self, at):
+        seen.append(torch.is_inference_mode_enabled())
+        step(self, at)
+
+    monkeypatch.setattr(Updater, "step", watched)
+    stack = bench.stack(digits, 2)
+    stack.add(bench.member(0, bench.trial(net)))
+    stack.step_epoch()
+    assert set(seen) == {is_direct}
