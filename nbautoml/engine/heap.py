@@ -32,7 +32,8 @@ def keep_freed_memory() -> bool:
     if libc is None:
         return False
     settings = {M_MMAP_THRESHOLD: LARGEST_BLOCK, M_TRIM_THRESHOLD: MOST_KEPT}
-    return all([libc.mallopt(name, value) == 1 for name, value in settings.items()])
+    done = [libc.mallopt(name, value) for name, value in settings.items()]
+    return 0 not in done
 
 
 def give_freed_memory_back() -> None:
