@@ -29,17 +29,24 @@ class Shelf:
         return states[epoch]
 
 
-def net(width=8):
+def net(width=8, *, has_bias=True):
     return nn.Sequential(
-        nn.Linear(4, width), nn.BatchNorm1d(width), nn.Tanh(), nn.Dropout(0.2), nn.Linear(width, 3)
+        nn.Linear(4, width, bias=has_bias),
+        nn.BatchNorm1d(width),
+        nn.Tanh(),
+        nn.Dropout(0.2),
+        nn.Linear(width, 3),
     )
 
 
 def trials_for(bench):
-    """One of each optimiser, each with a schedule of its own; widths differ."""
+    """One of each optimiser, each with a schedule of its own; widths differ.
+
+    No bias before the norm, which takes it away: its gradient is nothing but rounding, and Adam walks by that.
+    """
     return [
         bench.trial(
-            lambda at=at: net(8 - at % 2), seed=at, epochs=6, optimizer=name, schedule="cosine", weight_decay=1e-3
+            lambda at=at: net(8 - at % 2, has_bias=False), seed=at, epochs=6, optimizer=name, schedule="cosine", weight_decay=1e-3
         )
         for at, name in enumerate(OPTIMIZERS)
     ]  # fmt: skip
@@ -89,7 +96,7 @@ def alone(trial, data, **how):
 def goes_on_in_a_stack(bench, trials, data, shelves, epoch):
     """Beside a trial that starts anew, at its first epoch."""
     stack = bench.stack(data, len(trials) + 1)
-    stack.add(member(99, bench.trial(net, seed=5, epochs=6)))
+    stack.add(member(99, bench.trial(trials[0].build, seed=5, epochs=6)))
     found = {}
     for at, (trial, shelf) in enumerate(zip(trials, shelves, strict=True)):
         stack.add(member(at, trial, resumed=shelf.state_after(epoch)))
@@ -108,7 +115,7 @@ def assert_same(bench, trials, results, wanted):
         assert results[at].value == pytest.approx(one.result.value, rel=5e-3)
         assert results[at].best_epoch == one.result.best_epoch
         assert (results[at].n_epochs, results[at].n_steps) == (6, 18)
-    bench.assert_same_weights(wanted, heard, 2e-2)
+    bench.assert_same_weights(wanted, heard, 1e-3)
 
 
 @pytest.mark.parametrize("begun", [kept_in_a_stack, kept_alone])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from nbautoml.engine.process_pool import PRELOAD
+from nbautoml.engine.forking import PRELOAD
 
 CODE = """
 import psutil, torch
