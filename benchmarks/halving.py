@@ -63,6 +63,7 @@ def by_us(job: Job, seed: int, home: Path) -> float:
             "optimizer": Choice(*OPTIMIZERS),
             "batch_size": Choice(16, 64, 256),
         },
+        momentum=0.0,  # of RMSprop, as torch's own default, which the peer has
         trials=MOST_TRIALS,
         epochs=job.epochs,
         stopper="asha",
