@@ -7,7 +7,7 @@ from typing import Any
 
 from nbautoml.errors import RecipeError, nearest
 
-__all__ = ["at_least", "between", "one_of", "rate"]
+__all__ = ["at_least", "between", "one_of", "rate", "softening"]
 
 
 def one_of(label: str, value: Any, options: Sequence[str]) -> None:
@@ -46,3 +46,10 @@ def rate(value: Any) -> None:
         raise RecipeError(f"lr is {value!r}", hint="lr is a number above 0")
     if value is not None and not 0 < value < float("inf"):
         raise RecipeError(f"lr is {value!r}", hint="lr is a number above 0")
+
+
+def softening(value: Any) -> None:
+    """A temperature, which softens answers."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0 < value < float("inf"):
+        raise RecipeError(f"temperature is {value!r}", hint="temperature is a number above 0")

@@ -15,7 +15,7 @@ from torch import nn
 from nbautoml.compress.holding import left_alone, prunable
 from nbautoml.compress.layers import check_names, example_of
 from nbautoml.compress.piece import matches
-from nbautoml.compress.training import tune_module
+from nbautoml.compress.training import teaching_of, tune_module
 from nbautoml.errors import CompressError
 from nbautoml.measure.counting import call
 
@@ -166,7 +166,8 @@ def factorize(piece: Piece, config: LowRank, bench: Bench) -> Piece:
             hint=f"keep less than {config.energy:.0%} of the energy, or prune instead",
         )
     if config.epochs:
-        tune_module(module, bench, epochs=config.epochs, lr=config.lr)
+        teaching = teaching_of(config, piece.original)
+        tune_module(module, bench, epochs=config.epochs, lr=config.lr, teaching=teaching)
     return piece
 
 

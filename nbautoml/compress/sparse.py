@@ -36,7 +36,7 @@ from nbautoml.compress.masks import (
     weight_scores,
 )
 from nbautoml.compress.piece import matches
-from nbautoml.compress.training import Bench, Teaching, tune_last, tune_module
+from nbautoml.compress.training import Bench, Teaching, teaching_of, tune_last, tune_module
 from nbautoml.errors import CompressError
 
 if TYPE_CHECKING:
@@ -212,10 +212,10 @@ def prune_weights(piece: Piece, config: Pruning, bench: Bench) -> Piece:
             + (" beside those that are kept" if config.keep else ""),
             hint=HELD_LAYERS,
         )
-    lr = config.lr
+    lr, teaching = config.lr, teaching_of(config, piece.original)
     if config.schedule == "once":
         masks = prune_once(module, sieve)
-        tune_masked(module, bench, masks, epochs=config.epochs, lr=lr)
+        tune_masked(module, bench, masks, epochs=config.epochs, lr=lr, teaching=teaching)
     else:
         ramp = -(-2 * config.epochs // 3)
         masks = prune_gradually(
@@ -227,6 +227,7 @@ def prune_weights(piece: Piece, config: Pruning, bench: Bench) -> Piece:
             schedule=config.schedule,
             lr=lr,
             is_regrowing=config.regrow,
+            teaching=teaching,
         )
     note_left_alone(piece, "pruned")
     piece.note(f"{sparsity_of(masks):.1%} of the weights that may go are zero")

@@ -23,7 +23,7 @@ from nbautoml.compress.layers import best_match, check_names, example_of, to_cpu
 from nbautoml.compress.piece import matches
 from nbautoml.compress.scoring import channel_scores
 from nbautoml.compress.surgery import cut, removal_of, why_not
-from nbautoml.compress.training import tune_module
+from nbautoml.compress.training import teaching_of, tune_module
 from nbautoml.errors import CompressError
 from nbautoml.train.batches import call_module
 
@@ -136,6 +136,7 @@ def prune_channels(piece: Piece, config: Pruning, bench: Bench) -> Piece:
     check_names(module, "keep", config.keep)
     example = example_of(bench)
     generator = torch.Generator().manual_seed(bench.seed)
+    teaching = teaching_of(config, piece.original)
     n_first: dict[str, int] = {}
     left: dict[str, int] = {}
     for number in range(1, config.n_rounds + 1):
@@ -157,7 +158,7 @@ def prune_channels(piece: Piece, config: Pruning, bench: Bench) -> Piece:
         epochs = config.epochs * number // config.n_rounds
         epochs -= config.epochs * (number - 1) // config.n_rounds
         if epochs:
-            tune_module(module, bench, epochs=epochs, lr=config.lr)
+            tune_module(module, bench, epochs=epochs, lr=config.lr, teaching=teaching)
     n = sum(n_first.values())
     piece.note(f"{n - sum(left.values())} of the {n} channels that may go are gone")
     return piece

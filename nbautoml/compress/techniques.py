@@ -9,6 +9,8 @@
     Penalty       penalize    training on with weights pulled to zero
     Quantization  quantize    numbers of 8 or 4 bits, or half floats; comes last
 
+The first three are `Tuned`: the fine-tune that follows may listen to the original, too (``taught``).
+
 `nbautoml.compress.table` says by which words they are asked for, and where their handlers are.
 """
 
@@ -19,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from nbautoml.compress.checks import at_least, between, one_of, rate
+from nbautoml.compress.checks import at_least, between, one_of, rate, softening
 from nbautoml.compress.quantizers import QUANTIZERS
 from nbautoml.errors import RecipeError
 
@@ -49,8 +51,38 @@ class Technique:
         return {"technique": type(self).__name__, **body}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tuned(Technique):
+    """A technique that trains what is left; the original may teach it while its form is held.
+
+    A `Distillation` after it trains every weight, those that were pruned or shared, too.
+
+    Attributes:
+        taught: weight of the original's answers in the loss of its passes, in [0, 1]; the rest is
+            the targets'. 0: the targets alone.
+        temperature: softens these answers; above 0.
+
+    Source: Hinton, Vinyals and Dean 2015.
+    """
+
+    taught: float = 0.0
+    temperature: float = 4.0
+
+    def __post_init__(self) -> None:
+        between("taught", self.taught, 0, 1.0000001)
+        softening(self.temperature)
+
+    def _check_taught(self, epochs: int) -> None:
+        """Refuse a teacher whom nobody hears."""
+        if self.taught and not epochs:
+            raise RecipeError(
+                f"taught is {self.taught!r}, and epochs is 0: nothing is trained that could learn",
+                hint="give it epochs, or leave taught out",
+            )
+
+
 @dataclass(frozen=True)
-class Pruning(Technique):
+class Pruning(Tuned):
     """Take away what matters least.
 
     Attributes:
@@ -99,6 +131,7 @@ class Pruning(Technique):
     keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         between("sparsity", self.sparsity, 0, 1)
         one_of("granularity", self.granularity, ("channels", "weights"))
         by_weights = ("l1", "l2", "lamp", "random")
@@ -111,6 +144,7 @@ class Pruning(Technique):
             between(f"ratio of {name}", ratio, 0, 1)
         at_least("n_rounds", self.n_rounds, 1)
         at_least("epochs", self.epochs, 0)
+        self._check_taught(self.epochs)
         rate(self.lr)
         self._check_together()
         object.__setattr__(self, "keep", tuple(self.keep))
@@ -161,7 +195,7 @@ class Pruning(Technique):
 
 
 @dataclass(frozen=True)
-class LowRank(Technique):
+class LowRank(Tuned):
     """Layers as two thinner ones each, by singular values.
 
     Attributes:
@@ -180,14 +214,16 @@ class LowRank(Technique):
     keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         between("energy", self.energy, 0.01, 1)
         at_least("epochs", self.epochs, 0)
+        self._check_taught(self.epochs)
         rate(self.lr)
         object.__setattr__(self, "keep", tuple(self.keep))
 
 
 @dataclass(frozen=True)
-class Sharing(Technique):
+class Sharing(Tuned):
     """Weights of a layer as a few shared values (k-means), smaller once they are entropy coded.
 
     Attributes:
@@ -206,8 +242,10 @@ class Sharing(Technique):
     keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least("n_clusters", self.n_clusters, 2)
         at_least("epochs", self.epochs, 0)
+        self._check_taught(self.epochs)
         rate(self.lr)
         object.__setattr__(self, "keep", tuple(self.keep))
 
@@ -250,10 +288,7 @@ class Distillation(Technique):
     lr: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < float("inf"):
-            raise RecipeError(
-                f"temperature is {self.temperature!r}", hint="temperature is a number above 0"
-            )
+        softening(self.temperature)
         between("weight", self.weight, 0, 1.0000001)
         one_of("transfer", self.transfer, ("none", "hints", "attention"))
         if not isinstance(self.student, str):

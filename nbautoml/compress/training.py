@@ -23,12 +23,13 @@ from nbautoml.train.losses import loss_for
 from nbautoml.train.setup import weights_of_classes
 
 if TYPE_CHECKING:
+    from nbautoml.compress.techniques import Tuned
     from nbautoml.train.batches import TrainData
     from nbautoml.train.result import FitResult, Listener
 
 _TRIED_ROWS = 4
 
-__all__ = ["Bench", "Teaching", "tune_last", "tune_module"]
+__all__ = ["Bench", "Teaching", "teaching_of", "tune_last", "tune_module"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,13 @@ class Teaching:
     memory: Memory = dataclasses.field(
         default_factory=Memory, init=False, repr=False, compare=False
     )
+
+
+def teaching_of(config: Tuned, original: nn.Module) -> Teaching | None:
+    """The original as a config's teacher; None where it listens to the targets alone."""
+    if not config.taught:
+        return None
+    return Teaching(teacher=original, temperature=config.temperature, weight=config.taught)
 
 
 @dataclass(frozen=True, kw_only=True)

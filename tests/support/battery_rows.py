@@ -119,6 +119,10 @@ ROWS = {
         technique=Pruning(0.5, granularity="weights", epochs=1),
         counts=nonzero, shrinks=1.4, keeps_layers=True,
     ),
+    "weights, taught by the original": Row(
+        technique=Pruning(0.5, granularity="weights", taught=0.7, epochs=1),
+        counts=nonzero, shrinks=1.4, keeps_layers=True,
+    ),
     "weights, gradually": Row(
         technique=Pruning(0.5, granularity="weights", schedule="agp", regrow=True, epochs=2),
         counts=nonzero, shrinks=1.4, keeps_layers=True,
