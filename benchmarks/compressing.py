@@ -61,6 +61,7 @@ from reported import reported
 from torch import Tensor, nn
 
 from nbautoml.compress import Bench, Pruning, Sharing, apply_techniques
+from nbautoml.compress.sharing import share_values
 from nbautoml.compress.sparse import Sieve, prune_gradually
 from nbautoml.compress.training import Teaching, tune_module
 from nbautoml.data import open_data, snapshot
@@ -83,8 +84,12 @@ class Plan:
             their changed copies, so each is five times as long.
         ramp_epochs: passes while weights go.
         tune_epochs: passes with those that are left.
+        stored_times: where it is above 0, weights go in two steps, each of ``ramp_epochs`` and
+            ``tune_epochs``; after the first there are this many times fewer, and these are shared.
+            Else those that are left in the end are.
         n_clusters: shared values a layer.
         share_epochs: passes that train them.
+        is_sharing_taught: the teacher is heard in these passes, too.
         channels: share of channels that goes; layers with a share of their own stand in ``ratios``.
         channel_epochs: passes after that.
         ratios: shares of layers.
@@ -109,6 +114,8 @@ class Plan:
     share_epochs: int
     channels: float
     channel_epochs: int
+    stored_times: float = 0.0
+    is_sharing_taught: bool = False
     ratios: dict[str, float] = dataclasses.field(default_factory=dict)
     changed: Callable[[Rows], Rows]
     is_narrow_first: bool = False
@@ -125,9 +132,9 @@ PLANS = {
         share_epochs=2, channels=0.8, channel_epochs=4, changed=moved,
     ),
     "lenet5": Plan(
-        build=LeNet5, times=118, goals={"weights": 115, "stored": 120, "latency": 4},
-        base_epochs=10, teacher_epochs=3, ramp_epochs=4, tune_epochs=4, n_clusters=32,
-        share_epochs=1, channels=0.7, channel_epochs=1, changed=distorted, is_narrow_first=True,
+        build=LeNet5, times=116, stored_times=60, goals={"weights": 115, "stored": 120, "latency": 4},
+        base_epochs=10, teacher_epochs=3, ramp_epochs=2, tune_epochs=3, n_clusters=64,
+        share_epochs=2, is_sharing_taught=True, channels=0.7, channel_epochs=1, changed=distorted, is_narrow_first=True,
         ratios={"layers.0": 0.5, "layers.3": 0.52, "layers.7": 0.87}, is_mixed=True, chosen_by="accuracy",
     ),
 }  # fmt: skip
@@ -230,11 +237,10 @@ def measure(
 
     sparse = copy.deepcopy(narrow if plan.is_narrow_first else module)
     n = n_nonzero(module)[1]
-    sieve = Sieve(sparsity=1 - n / plan.times / n_nonzero(sparse)[1], criterion=plan.criterion)
-    stages.do(
-        "sparse",
-        sparse,
-        lambda: prune_gradually(
+
+    def prune(times: float) -> None:
+        sieve = Sieve(sparsity=1 - n / times / n_nonzero(sparse)[1], criterion=plan.criterion)
+        prune_gradually(
             sparse,
             bench,
             sieve,
@@ -243,13 +249,20 @@ def measure(
             lr=2.5 * settings.lr,
             is_regrowing=plan.is_regrowing,
             teaching=teaching,
-        ),
-    )
+        )
+
+    shared = sparse
+    if plan.stored_times:
+        stages.do("half-sparse", sparse, lambda: prune(plan.stored_times))
+        judged(f"with {plan.stored_times:g} times fewer weights", sparse)
+        shared = copy.deepcopy(sparse)
+    stages.do("sparse", sparse, lambda: prune(plan.times))
     found["weights"] = n / n_nonzero(sparse)[0]
     found["weights drop"] = before - judged("with fewer weights", sparse)
 
     sharing = Sharing(plan.n_clusters, epochs=plan.share_epochs)
-    shared = apply_techniques(sparse, [sharing], bench).module
+    heard = teaching if plan.is_sharing_taught else None
+    stages.do("shared", shared, lambda: share_values(shared, bench, sharing, teaching=heard))
     found["stored"] = weight_bytes(module) / stored_size(shared.state_dict()).value
     found["stored drop"] = before - judged("with shared weights", shared)
     return found

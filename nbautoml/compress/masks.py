@@ -150,13 +150,14 @@ def agp_sparsity(step: int, n_steps: int, final: float, *, initial: float = 0.0)
     return final + (initial - final) * (1 - done) ** 3
 
 
-def linear_sparsity(step: int, n_steps: int, final: float) -> float:
+def linear_sparsity(step: int, n_steps: int, final: float, *, initial: float = 0.0) -> float:
     """The sparsity after a step of the schedule that rises evenly.
 
     >>> [round(linear_sparsity(step, 4, 0.8), 3) for step in range(5)]
     [0.0, 0.2, 0.4, 0.6, 0.8]
     """
-    return final * min(max(step / max(n_steps, 1), 0.0), 1.0)
+    done = min(max(step / max(n_steps, 1), 0.0), 1.0)
+    return final + (initial - final) * (1 - done)
 
 
 def lamp(squares: torch.Tensor) -> torch.Tensor:

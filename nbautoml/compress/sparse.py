@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -75,6 +74,24 @@ class Sieve:
     keep: tuple[str, ...] = ()
     seed: int = 0
 
+    def done(self, module: nn.Module) -> float:
+        """How much of this pruning a module has behind it: its zeros by those that it will have.
+
+        >>> net = nn.Linear(10, 10, bias=False)
+        >>> _ = prune_once(net, Sieve(sparsity=0.45))
+        >>> Sieve(sparsity=0.9).done(net)
+        0.5
+        """
+        weights = [
+            weight.value.detach()
+            for weight in prunable(module)
+            if not matches(weight.name, self.keep)
+        ]
+        n = sum(weight.numel() for weight in weights)
+        n_zero = sum(int((weight == 0).sum()) for weight in weights)
+        n_final = sum(int((mask == 0).sum()) for mask in self.masks(module).values())
+        return min(1.0, n_zero / n_final) if n and n_final else 0.0
+
     def masks(self, module: nn.Module, *, done: float = 1.0) -> dict[str, torch.Tensor]:
         """Masks of the layers' weights, when this share of the pruning is done.
 
@@ -125,6 +142,9 @@ def prune_gradually(
 ) -> dict[str, torch.Tensor]:
     """Prune in place while training: the sparsity rises, then the weights that are left are tuned.
 
+    It rises from the share of zeros that there is: what was pruned before is pruned further, and
+    does not first become dense again.
+
     Args:
         module: trained before.
         bench: data and trainer.
@@ -140,17 +160,17 @@ def prune_gradually(
     Returns:
         The masks that hold in the end.
     """
-    rising: Callable[[int, int, float], float] = (
-        agp_sparsity if schedule == "agp" else linear_sparsity
-    )
-    hold_masks(module, sieve.masks(module, done=0.0), is_regrowing=is_regrowing)
+    rising = agp_sparsity if schedule == "agp" else linear_sparsity
+    initial = sieve.done(module)
+    hold_masks(module, sieve.masks(module, done=initial), is_regrowing=is_regrowing)
     n_steps = ramp_epochs * -(-bench.data.train.n // bench.settings.batch_size)
     n_rising, step = max(1, round((1 - SETTLED) * n_steps)), 0
 
     def tighten() -> None:
         nonlocal step
         if step % UPDATE_EVERY == 0 or step == n_rising:
-            set_masks(module, sieve.masks(module, done=rising(step, n_rising, 1.0)))
+            done = rising(step, n_rising, 1.0, initial=initial)
+            set_masks(module, sieve.masks(module, done=done))
         step += 1
 
     if ramp_epochs:

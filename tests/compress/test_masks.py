@@ -16,8 +16,10 @@ from nbautoml.compress.masks import (
     sparsity_of,
     weight_scores,
 )
+from nbautoml.compress.sparse import Sieve, prune_gradually, prune_once
 from nbautoml.errors import RecipeError
 from nbautoml.testing.small_networks import NETWORKS
+from nbautoml.train import Silent
 
 
 def some(*shapes: tuple[int, ...]) -> dict[str, torch.Tensor]:
@@ -104,6 +106,34 @@ def test_a_held_convolution_of_grey_images_passes_its_layout_on(is_regrowing):
     assert output.is_contiguous(memory_format=torch.channels_last)
     output.sum().backward()
     assert layer.parametrizations["weight"].original.grad is not None
+
+
+class Counting(Silent):
+    """Zeros of a module, batch by batch."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module, self.n_zero = module, []
+
+    def on_batch(self) -> None:
+        self.n_zero.append(sum(int((w.value == 0).sum()) for w in prunable(self.module)))
+
+
+@pytest.mark.parametrize("schedule", ["agp", "linear"])
+@pytest.mark.parametrize("first", [0.0, 0.5, 0.9])
+def test_what_was_pruned_before_is_pruned_further_and_is_never_dense_again(
+    schedule, first, build, bench_for
+):
+    module = build("mlp")
+    listener = Counting(module)
+    bench = bench_for(module, NETWORKS["mlp"].example(320), listener=listener)
+    n = sum(weight.value.numel() for weight in prunable(module))
+    prune_once(module, Sieve(sparsity=first))
+    prune_gradually(
+        module, bench, Sieve(sparsity=0.9), ramp_epochs=4, epochs=1, schedule=schedule, lr=0.1
+    )
+    assert listener.n_zero == sorted(listener.n_zero)
+    assert listener.n_zero[0] == round(first * n)
+    assert listener.n_zero[-1] == round(0.9 * n)
 
 
 class Tied(nn.Module):
