@@ -6,7 +6,7 @@ import json
 import statistics
 from pathlib import Path
 
-from compressing import page
+from compressed_page import page
 from reported import REPORTED
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
