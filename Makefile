@@ -88,7 +88,7 @@ bench-record: setup  ## out/results.json -> benchmarks/results.json and .md, and
 bench-gpu:  ## the same on a GPU -> out/gpu.md; benchmarks/gpu.py says what a bare machine needs, PY names its Python
 	$(PY) benchmarks/gpu.py --out $(OUT)
 
-bench-compress: setup  ## how small LeNet-300-100 and LeNet-5 become on MNIST without loss -> out/compressing.md (some 50 minutes on a quiet core)
+bench-compress: setup  ## how small LeNet-300-100 and LeNet-5 become on MNIST without loss -> out/compressing.md (some 55 minutes on a quiet core)
 	$(PY) benchmarks/compressing.py --out $(OUT)
 
 bench-fronts: setup  ## the front of compressions beside random search and NSGA-II -> out/fronts.md (half an hour)
