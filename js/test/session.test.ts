@@ -83,6 +83,24 @@ describe('a session', () => {
     expect(session.link.value.kind).toBe('live');
   });
 
+  it('says that the kernel of a finished run is gone, and nothing once there is one', () => {
+    live();
+    const snapshot = fixture<Snapshot>('snapshot');
+    session.offer({ ...snapshot, seq: 58, header: { ...snapshot.header, state: 'finished' } });
+    wire.channel.value = { kind: 'none', isKernel: true };
+    expect(session.link.value).toEqual({ kind: 'static', reason: 'not-loaded' });
+    wire.channel.value = { kind: 'open', n: 2 };
+    expect(session.link.value.kind).toBe('idle');
+  });
+
+  it('says nothing of a kernel that never spoke of a finished run', () => {
+    const snapshot = fixture<Snapshot>('snapshot');
+    session.offer({ ...snapshot, header: { ...snapshot.header, state: 'finished' } });
+    session.attach();
+    wire.channel.value = { kind: 'none', isKernel: false };
+    expect(session.link.value.kind).toBe('idle');
+  });
+
   it('tells what became of a command', () => {
     live();
     session.command({ type: 'Pause' });

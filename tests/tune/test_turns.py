@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbautoml.tune.turns import LEADERS_SHARE, Turns
@@ -49,6 +49,7 @@ def test_a_group_alone_has_all_the_time_and_owes_nothing_for_it():
     assert "a" in taken(turns, {"a": 1.0, "b": 1.0}, {"a": 0.9}, 3)
 
 
+@settings(deadline=None)  # no times are asserted
 @given(
     st.lists(st.floats(0.1, 2.0), min_size=2, max_size=6),
     st.lists(st.integers(0, 5), min_size=1, max_size=40),

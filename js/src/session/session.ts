@@ -58,6 +58,8 @@ export class RunSession {
   /** Whether hello was said since the channel was opened. */
   private _isGreeted = false;
   private _hello: (Pending & { cid: string }) | null = null;
+  /** Whether a kernel ever spoke of the run: only then its going is news of a run that is over. */
+  private _hasHeard = false;
   private _signOfLife: ReturnType<typeof setInterval> | null = null;
   private _stopWatching: (() => void) | null = null;
   private readonly _commands = new Map<string, Commanded>();
@@ -127,11 +129,12 @@ export class RunSession {
           this._isGreeted = false;
           this._wanted.clear();
           if (this._isFollowing()) this._sayHello();
+          else this._link.value = { kind: 'idle' };
           this._sayCommandsAgain();
           // A kernel that started anew knows other names.
           this._kept.value = new Map();
           if (this._trial !== null) this.requestTrial(this._trial);
-        } else if (this._link.peek().kind !== 'idle' || this._isFollowing()) {
+        } else if (this._isFollowing() || this._hasHeard) {
           this._forgetHello();
           this._isWriter.value = false;
           const reason = channel.kind === 'none' && channel.isKernel ? 'not-loaded' : 'no-kernel';
@@ -218,6 +221,7 @@ export class RunSession {
   /** The kernel spoke of this run: it is there. */
   private _heard(): void {
     this._forgetHello();
+    this._hasHeard = true;
     const state = this._state.peek();
     this._link.value = state && isFinal(state) ? { kind: 'idle' } : { kind: 'live' };
   }
