@@ -7,14 +7,13 @@
 The same trials (an MLP 64-64-64-10 on digits, Adam, batches of 64, learning rates of their own) are
 trained as one, from the same seeds:
 
-* as it is: what `nbautoml.train.stacked` does;
-* compiled: `torch.compile` of forward and losses, and so of their backward pass;
-* CUDA graph: forward, losses and backward recorded once and played again; on a GPU only.
+* as it is: what `nbautoml.train.stacked` does; on a GPU a step is recorded as a CUDA graph there;
+* launched: kernel by kernel, as on a processor; on a GPU only;
+* compiled: `torch.compile` of forward and losses, and so of their backward pass; launched.
 
-In the last two, what was made is kept from epoch to epoch. Written down are microseconds a trial and
-step, without the first epoch, which makes what is made: the seconds that this took are a figure of
-its own, and so is after how many steps they are won back. All ways end with the same losses, or the
-program says so.
+Written down are microseconds a trial and step, without the first epoch, which makes what is made: the
+seconds that this took are a figure of its own, and so is after how many steps they are won back. All
+ways end with the same losses, or the program says so.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -43,66 +43,37 @@ from nbautoml.data import open_data, snapshot
 from nbautoml.spec.fit import FitSettings
 from nbautoml.spec.objective import Objective
 from nbautoml.train.result import FitResult, Silent
-from nbautoml.train.stacked import Member, StackedFit
+from nbautoml.train.stacked import Member, StackedFit, steps
 from nbautoml.train.stacked.noise import Draws
 from nbautoml.train.stacked.program import Program
-from nbautoml.train.stacked.slots import Epoch
 
 BATCH = 64
-Gradients = tuple[Tensor, tuple[Tensor | None, ...]]
+Gradients = tuple[Tensor, tuple[Tensor | None, ...] | None]
 
 
-class CompiledStack(StackedFit):
-    """Its forward pass and losses are compiled; members neither come nor go, and nothing is random."""
+class CompiledSteps(steps.Steps):
+    """Forward and losses are compiled; members neither come nor go, and nothing is random."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._made: dict[Program, Callable[..., Tensor]] = {}
 
-    def _gradients(
-        self, program: Program, inputs: list[Tensor], target: Tensor, draws: Draws, epoch: Epoch
+    def gradients(
+        self, program: Program, inputs: list[Tensor], target: Tensor, draws: Draws
     ) -> Gradients:
         if program not in self._made:
-            loss = epoch.loss  # the same in every epoch: no trial smooths its labels
+            loss = self._loss
             self._made[program] = torch.compile(
                 lambda inputs, target, values: loss(program(inputs, values, draws), target),
                 dynamic=False,
             )
-        group, weights = self._inside()
-        with group.setup.precision.autocast():
-            losses = self._made[program](inputs, target, {**weights.kept, **weights.leaves})
+        group, weights = self._group, self._weights
         leaves = list(weights.leaves.values())
-        return losses, torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
-
-
-class GraphedStack(StackedFit):
-    """Its gradients are recorded as a CUDA graph, one for each number of rows."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._graphs: dict[Program, tuple[Any, list[Tensor], Tensor, Gradients]] = {}
-
-    def _gradients(
-        self, program: Program, inputs: list[Tensor], target: Tensor, draws: Draws, epoch: Epoch
-    ) -> Gradients:
-        if program not in self._graphs:
-            own, own_target = [item.clone() for item in inputs], target.clone()
-            aside = torch.cuda.Stream()
-            aside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(aside):  # libraries allocate what they need, outside the graph
-                for _ in range(3):
-                    super()._gradients(program, own, own_target, draws, epoch)
-            torch.cuda.current_stream().wait_stream(aside)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                found = super()._gradients(program, own, own_target, draws, epoch)
-            self._graphs[program] = (graph, own, own_target, found)
-        graph, own, own_target, found = self._graphs[program]
-        for into, item in zip((*own, own_target), (*inputs, target), strict=True):
-            into.copy_(item)
-        graph.replay()
-        losses, gradients = found
-        return losses.clone(), gradients  # the next step writes over them
+        with torch.inference_mode(False), torch.enable_grad():
+            inputs, target = [item.clone() for item in inputs], target.clone()
+            with group.setup.precision.autocast():
+                losses = self._made[program](inputs, target, {**weights.kept, **weights.leaves})
+            return losses, torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
 
 
 class Epochs:
@@ -131,24 +102,29 @@ class Epochs:
             self.seconds.append(self._now() - self._begin)
 
 
-def ways_for(device: str) -> dict[str, type[StackedFit]]:
+Way = tuple[type[steps.Steps], bool]
+"""What takes the steps, and whether they may be recorded."""
+
+
+def ways_for(device: str) -> dict[str, Way]:
     """What can be tried on a device."""
-    ways: dict[str, type[StackedFit]] = {"as it is": StackedFit, "compiled": CompiledStack}
-    return {**ways, "CUDA graph": GraphedStack} if device.startswith("cuda") else ways
+    launched = {"launched": (steps.Steps, False)} if device.startswith("cuda") else {}
+    return {"as it is": (steps.Steps, True), **launched, "compiled": (CompiledSteps, False)}
 
 
 def trained(
-    stack_type: type[StackedFit], data: Any, *, device: str, width: int, epochs: int
+    way: Way, data: Any, *, device: str, width: int, epochs: int
 ) -> tuple[list[float], list[float], int]:
     """Seconds of each epoch's steps, final losses, and steps an epoch."""
     n_batches = -(-data.train.n // BATCH)
     timer = Epochs(n_batches, device)
-    stack = stack_type(
+    stack = StackedFit(
         data,
         objective=Objective("loss", "minimize"),
         device=device,
         width=width,
         timer=timer,
+        has_graph=way[1],
     )
     for number in range(width):
         settings = FitSettings(
@@ -159,10 +135,11 @@ def trained(
             Member(number=number, build=Mlp, settings=settings, seed=number, listener=Silent())
         )
     losses = {}
-    for number, result in stack.run():
-        if not isinstance(result, FitResult):
-            raise result
-        losses[number] = result.metrics["loss"]
+    with mock.patch("nbautoml.train.stacked.fit.Steps", way[0]):
+        for number, result in stack.run():
+            if not isinstance(result, FitResult):
+                raise result
+            losses[number] = result.metrics["loss"]
     return timer.seconds, [losses[number] for number in sorted(losses)], n_batches
 
 
@@ -174,12 +151,10 @@ def measure(device: str, *, width: int, epochs: int) -> list[Figure]:
     with tempfile.TemporaryDirectory() as place:
         spec = snapshot(digits(), home_data=Path(place))
         data = open_data(spec, Path(place), device=device)
-        for name, stack_type in ways_for(device).items():
+        for name, way in ways_for(device).items():
             torch.compiler.reset()
             try:
-                seconds, losses, n = trained(
-                    stack_type, data, device=device, width=width, epochs=epochs
-                )
+                seconds, losses, n = trained(way, data, device=device, width=width, epochs=epochs)
             except Exception as error:
                 text = (str(error).strip().splitlines() or [""])[0]
                 notes.append(f"{name}: failed, {type(error).__name__}: {text[:200]}.")

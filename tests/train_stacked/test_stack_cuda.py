@@ -11,6 +11,7 @@ with (losses that are fetched) may wait.
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 
 import pytest
@@ -19,17 +20,20 @@ import torch.nn.functional as F
 from torch import nn
 
 from nbautoml.data import open_data
+from nbautoml.spec.fit import OPTIMIZERS
 from nbautoml.train.stacked import why_not
+from nbautoml.train.stacked.philox import agrees
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
     # cuDNN copies the weights of each trial together, and says so.
     pytest.mark.filterwarnings("ignore:RNN module weights are not part of"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
 ]
 DEVICE = "cuda:0"
 EPOCHS, BATCH_SIZE = 4, 16  # of 96 rows: six batches
 N_BATCHES = 6
-TOLERANCES = {False: 1e-3, "auto": 5e-2}
+TOLERANCES = {False: 1e-3, True: 5e-2}
 
 
 class Mlp(nn.Module):
@@ -114,7 +118,9 @@ def test_a_stack_on_a_gpu_gives_the_numbers_of_one_by_one(case, amp, on_gpu):
         if isinstance(other.result, Exception):
             raise other.result
         assert other.heard.steps == one.heard.steps
-        assert other.heard.losses == pytest.approx(one.heard.losses, rel=TOLERANCES[amp])
+        # What has been learnt is rounding: a thousandth of the first loss is as good as nothing.
+        close = pytest.approx(one.heard.losses, rel=TOLERANCES[amp], abs=1e-3 if amp else 0)
+        assert other.heard.losses == close
 
 
 @pytest.fixture
@@ -163,3 +169,92 @@ def test_what_waits_for_the_device_would_be_seen(on_gpu, strict_ear, home_data, 
     trial = on_gpu.trial(Reads, listener=strict_ear, **settings_of(False))
     with pytest.raises(RuntimeError, match="synchronizing CUDA operation"):
         on_gpu.alone_with(strict_ear, trial, data)
+
+
+def steps_of(stack):
+    """What plays the steps of the trials that are in a stack."""
+    return stack._steps
+
+
+@pytest.mark.parametrize("amp", TOLERANCES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_steps_that_are_played_give_the_numbers_of_steps_that_are_launched(
+    case, amp, optimizer, on_gpu
+):
+    build, data = case
+    given = settings_of(
+        amp, optimizer=optimizer, lr=1e-2, clip=1.0, schedule="cosine", weight_decay=1e-3
+    )
+    heard = []
+    for has_graph in (False, True):
+        trials = [on_gpu.trial(build, seed=at, **given) for at in range(3)]
+        heard.append(
+            [one.heard.losses for one in on_gpu.stacked(trials, data, 3, has_graph=has_graph)]
+        )
+    assert heard[1] == [pytest.approx(losses, rel=TOLERANCES[amp], abs=1e-3) for losses in heard[0]]
+
+
+def test_a_stack_records_its_steps(case, on_gpu):
+    build, data = case
+    stack = on_gpu.stack(data, 2)
+    for at in range(2):
+        stack.add(on_gpu.member(at, on_gpu.trial(build, seed=at, **settings_of(False))))
+    for _ in range(2):
+        stack.step_epoch()
+    assert steps_of(stack).refusal == ""
+    assert steps_of(stack).is_recorded
+
+
+def test_trials_that_come_later_have_the_numbers_that_they_have_alone(case, on_gpu):
+    build, data = case
+    trials = [
+        on_gpu.trial(build, seed=at, **settings_of(False, epochs=epochs))
+        for at, epochs in enumerate((2, 4, 3, 4))
+    ]
+    alone, stacked = on_gpu.both(trials, data, 2)
+    for one, other in zip(alone, stacked, strict=True):
+        assert other.heard.losses == pytest.approx(one.heard.losses, rel=2e-3)
+
+
+def test_a_step_that_cannot_be_recorded_is_launched(on_gpu, home_data, blobs, monkeypatch):
+    def refused(*_, **__):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr("nbautoml.train.stacked.steps._Recorded", refused)
+    data = open_data(blobs.spec, home_data, device=DEVICE)
+    trials = [on_gpu.trial(Mlp, seed=at, **settings_of(False)) for at in range(2)]
+    alone, stacked = on_gpu.both(trials, data, 2)
+    assert [one.heard.losses for one in stacked] == [
+        pytest.approx(one.heard.losses, rel=1e-3) for one in alone
+    ]
+    assert "recording one raised operation not permitted" in stacked[0].result.notes[-1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(7, 3), (5, 6), (16, 100), (32, 8, 14, 14), (512, 4096)])
+def test_masks_are_those_that_torch_draws_on_this_gpu(shape, dtype):
+    n = torch.Size(shape).numel()
+    assert agrees(n, dtype, torch.device(DEVICE))
+
+
+class Drops(nn.Module):
+    def __init__(self, first=0.2, second=0.5):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Dropout(first), nn.Linear(4, 16), nn.ReLU(), nn.Dropout(second), nn.Linear(16, 3)
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def test_every_trial_drops_at_its_own_rates_what_it_drops_alone(on_gpu, home_data, blobs):
+    data = open_data(blobs.spec, home_data, device=DEVICE)
+    rates = [(0.2, 0.5), (0.0, 0.3), (0.7, 0.0), (0.1, 1.0)]
+    trials = [
+        on_gpu.trial(partial(Drops, *pair), seed=2**61 + at, **settings_of(False))
+        for at, pair in enumerate(rates)
+    ]
+    alone, stacked = on_gpu.both(trials, data, 4)
+    for one, other in zip(alone, stacked, strict=True):
+        assert other.heard.losses == pytest.approx(one.heard.losses, rel=1e-3)

@@ -64,7 +64,8 @@ def our_way(settings, start, grads, epochs):
         updater.start_epoch([epoch * n_steps] * len(settings), n_steps, [N_STEPS] * len(settings))
         for at in range(n_steps):
             grad.copy_(grads[epoch * n_steps + at])
-            updater.step(at)
+            updater.begin_step(at)
+            updater.step()
     return flat
 
 
@@ -129,12 +130,14 @@ def test_rows_at_different_steps():
         updater = Updater([item], flat[:1], grad[:1], first[:1], second[:1])
         updater.start_epoch([step], 1, [N_STEPS])
         grad[:1] = grads[step]
-        updater.step(0)
+        updater.begin_step(0)
+        updater.step()
     updater = Updater([item, item], flat, grad, first, second)
     updater.start_epoch([10, 0], 10, [N_STEPS, N_STEPS])
     for at in range(10):
         grad.copy_(torch.cat([grads[10 + at], grads[at]]))
-        updater.step(at)
+        updater.begin_step(at)
+        updater.step()
     torch.testing.assert_close(flat[0], torchs_way(item, start[0], grads[:20, 0]))
     torch.testing.assert_close(flat[1], torchs_way(item, start[0], grads[:10, 0]))
 
@@ -145,7 +148,8 @@ def test_a_row_of_nan_stays_alone():
         flat, grad = torch.ones(2, 3), torch.tensor([[float("nan")] * 3, [1.0] * 3])
         updater = Updater(settings, flat, grad, torch.zeros(2, 3), torch.zeros(2, 3))
         updater.start_epoch([0, 0], 1, [1, 1])
-        updater.step(0)
+        updater.begin_step(0)
+        updater.step()
         assert flat[0].isnan().all()
         assert flat[1].isfinite().all()
 

@@ -31,13 +31,11 @@ from nbautoml.train.seeds import batch_order, isolated_rng
 from nbautoml.train.stacked.groups import Group, strided_of
 from nbautoml.train.stacked.members import Member, Ready, ready
 from nbautoml.train.stacked.metrics import StackedTally
-from nbautoml.train.stacked.noise import Draws, Noise
-from nbautoml.train.stacked.optimizers import Updater
-from nbautoml.train.stacked.program import Program
 from nbautoml.train.stacked.reasons import CannotStack
 from nbautoml.train.stacked.shares import Shares
 from nbautoml.train.stacked.slots import Epoch, Slot, Timer, by_trial
 from nbautoml.train.stacked.states import entered, keep_if_due
+from nbautoml.train.stacked.steps import Steps
 from nbautoml.train.stacked.tape import tensors_of
 from nbautoml.train.stacked.weights import Entering, Weights
 from nbautoml.train.steplog import CHUNK_SECONDS, StepLog, stride_for
@@ -65,6 +63,7 @@ class StackedFit:
             with the number of trials after each. What it raises ends the stack.
         has_exact_dropout: dropout drops what it would drop were the trial trained on its own. False:
             what follows from the trial's seed by a hash, drawn for all trials at once.
+        has_graph: on a GPU steps are recorded and played again (`steps`).
 
     Raises:
         RecipeError, DataError: as `nbautoml.train.fit`.
@@ -80,11 +79,12 @@ class StackedFit:
         width: int,
         loss: Loss | None = None,
         has_exact_dropout: bool = True,
+        has_graph: bool = True,
         timer: Timer | None = None,
     ) -> None:
         if data.valid.n == 0:
             raise DataError("there are no validation rows", hint="give some, or a split above 0")
-        self.width, self.has_exact_dropout = width, has_exact_dropout
+        self.width, self.has_exact_dropout, self.has_graph = width, has_exact_dropout, has_graph
         self._data, self._objective, self._loss = data, objective, loss
         self._timer = timer
         self._device = torch.device(device)
@@ -93,6 +93,7 @@ class StackedFit:
         self._weights: Weights | None = None
         self._slots: list[Slot] = []
         self._waiting: list[Slot] = []
+        self._steps: Steps | None = None  # as long as the same trials are in
 
     @property
     def n_free(self) -> int:
@@ -220,6 +221,7 @@ class StackedFit:
         for slot in self._waiting:
             slot.start = Entering({})
         self._slots, self._waiting = [together[at] for at in order], []
+        self._steps = None
 
     def _let_go(self) -> list[Ended]:
         ended: list[Ended] = []
@@ -234,12 +236,12 @@ class StackedFit:
         if ended and self._weights is not None:
             self._slots = [self._slots[at] for at in stay]
             self._weights.choose(stay, [], range(len(stay)))
+            self._steps = None
         return ended
 
     def _train(self, shares: Shares) -> None:
-        group, _ = self._inside()
-        setup = group.setup
-        epoch = self._start_epoch()
+        setup = self._inside()[0].setup
+        epoch, steps = self._start_epoch()
         part, n = self._data.train, len(self._slots)
         size = setup.batch_sizes[0]
         order = self._order(size, should_drop=setup.should_drop_last)
@@ -250,64 +252,28 @@ class StackedFit:
             if not self._ask(epoch):
                 break
             shares.check()
-            n_rows = len(target) // n
             stacked = [by_trial(item, n) for item in tensors_of(inputs)]
-            program = group.program(n_rows, is_training=True)
-            with torch.inference_mode(group.direct(program) is not None):
-                draws = self._draws(epoch, n_rows, at)
-                losses, found = self._gradients(program, stacked, by_trial(target, n), draws, epoch)
-                self._update(epoch, found, at)
-                epoch.losses.append(losses.detach())
+            epoch.losses.append(steps.take(stacked, by_trial(target, n), at))
             if timer is not None and timer.is_open:
                 timer.tick(n)
         epoch.flush(self._slots)
 
-    def _gradients(
-        self,
-        program: Program,
-        inputs: list[Tensor],
-        target: Tensor,
-        draws: Draws,
-        epoch: Epoch,
-    ) -> tuple[Tensor, tuple[Tensor | None, ...] | None]:
-        """Each trial's loss ``(K,)``, and the gradients of `Weights.leaves` unless they are in place."""
-        group, weights = self._inside()
-        values = {**weights.kept, **weights.leaves}
-        if (direct := group.direct(program)) is not None:
-            return direct(inputs, values, draws, target, epoch.loss, epoch.into), None
-        with group.setup.precision.autocast():
-            losses = epoch.loss(program(inputs, values, draws), target)
-        leaves = list(weights.leaves.values())
-        return losses, torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
-
-    def _update(self, epoch: Epoch, found: tuple[Tensor | None, ...] | None, at: int) -> None:
-        inside, n = self._inside()[1].inside, len(self._slots)
-        with torch.no_grad():
-            if found is not None:
-                pairs = zip(found, epoch.into.values(), strict=True)
-                flat = [torch.zeros_like(own) if grad is None else grad for grad, own in pairs]
-                torch.cat([grad.reshape(n, -1) for grad in flat], 1, out=epoch.grad)
-            if inside is not None:
-                epoch.grad.mul_(inside)
-            epoch.updater.step(at)
-
-    def _start_epoch(self) -> Epoch:
+    def _start_epoch(self) -> tuple[Epoch, Steps]:
         group, weights = self._inside()
         setup = group.setup
-        settings = [slot.member.settings for slot in self._slots]
-        n_batches = setup.n_batches
-        grad = torch.empty_like(weights.flat)
-        updater = Updater(settings, weights.flat, grad, weights.first, weights.second)
-        done = [slot.epoch * n_batches for slot in self._slots]
-        updater.start_epoch(done, n_batches, [item.epochs * n_batches for item in settings])
-        for slot, before in zip(self._slots, done, strict=True):
+        if self._steps is None:
+            self._steps = Steps(
+                group, weights, self._slots,
+                is_exact=self.has_exact_dropout, has_graph=self.has_graph,
+            )  # fmt: skip
+        self._steps.start_epoch()
+        for slot in self._slots:
+            slot.log.start_epoch(
+                slot.epoch * setup.n_batches + 1, setup.n_batches, setup.batch_sizes
+            )
             slot.epoch += 1
-            slot.log.start_epoch(before + 1, n_batches, setup.batch_sizes)
-        return Epoch(
-            loss=group.loss(settings),
-            updater=updater, grad=grad, into=weights.parts(grad), noises={}, kept=list(weights.kept.values()), losses=[],
-            deadline=time.perf_counter() + CHUNK_SECONDS,
-        )  # fmt: skip
+        deadline = time.perf_counter() + CHUNK_SECONDS
+        return Epoch(losses=[], deadline=deadline), self._steps
 
     def _order(self, size: int, *, should_drop: bool) -> Tensor:
         """Rows so that every K x B of them are one batch of each member, in its own order."""
@@ -316,21 +282,6 @@ class StackedFit:
         n_full = n - n % size
         full = orders[:, :n_full].reshape(len(orders), -1, size).transpose(0, 1).reshape(-1)
         return full if should_drop else torch.cat([full, orders[:, n_full:].reshape(-1)])
-
-    def _draws(self, epoch: Epoch, n_rows: int, at: int) -> Draws:
-        group, _ = self._inside()
-        noise = epoch.noises.get(n_rows)
-        if noise is None:
-            tape = group.program(n_rows, is_training=True).tape
-            seeds = [slot.member.seed for slot in self._slots]
-            rates = [slot.rates for slot in self._slots]
-            own = [group.noise_shapes(slot.noise, n_rows) for slot in self._slots]
-            noise = Noise(
-                tape, rates, seeds, self._device, is_exact=self.has_exact_dropout, own=own
-            )
-            epoch.noises[n_rows] = noise
-        n_batches = group.setup.n_batches
-        return noise.draw([(slot.epoch - 1) * n_batches + at + 1 for slot in self._slots])
 
     def _ask(self, epoch: Epoch) -> bool:
         """Whether any trial goes on: each is asked."""
@@ -395,5 +346,13 @@ class StackedFit:
             stopped=slot.ended_by == "stopped",
             ended_by=slot.ended_by,
             duration_s=slot.duration_s,
-            notes=(*slot.notes, f"stacked up to {self.width} wide"),
+            notes=(*slot.notes, f"stacked up to {self.width} wide", *self._notes()),
+        )
+
+    def _notes(self) -> list[str]:
+        refusal = self._steps.refusal if self._steps is not None else ""
+        return (
+            [f"steps were launched one by one, for recording one raised {refusal}"]
+            if refusal
+            else []
         )

@@ -5,9 +5,10 @@ draws from it in turn. Here each trial's step is seeded the same way, on a gener
 and its layers' masks are drawn in the same order into the trial's row of a stacked mask.
 
 Drawing is what a small stack spends most time on after its matrix products (13 us a trial for 64
-rows of 64; 20 on its own), and on a GPU it means a few launches a trial where everything else is
-one for all. A hash for all trials at once (`hashed`, 3 us) is the other choice: what a trial drops
-still follows from its seed alone, but isn't what it would drop on its own.
+rows of 64; 20 on its own). On a GPU it would mean a few launches a trial where everything else is
+one for all; there, plain dropout of all trials is computed at once (`philox`). A hash for all
+trials at once (`hashed`, 3 us) is the other choice: what a trial drops still follows from its seed
+alone, but isn't what it would drop on its own.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from contextlib import contextmanager
 from functools import cache
 
 import torch
-import torch.nn.functional as F  # noqa: N812  torch's own name for it
 from torch import Tensor
 
 from nbautoml.train.seeds import step_seed
 from nbautoml.train.stacked.hashed import HashedMask
 from nbautoml.train.stacked.padding import Strided, corner
-from nbautoml.train.stacked.tape import Tape
+from nbautoml.train.stacked.philox import FUSED, AtOnce, extent, scales
+from nbautoml.train.stacked.tape import Op, Tape
 
 __all__ = ["Draws", "Noise"]
 
@@ -51,50 +52,68 @@ class Noise:
         is_exact: bool = True,
         own: Sequence[Sequence[Strided] | None] | None = None,
     ) -> None:
-        self._seeds = list(seeds)
-        smaller = own or [None] * len(rates)
-        self._layers: list[_Layer | None] = []
-        drawing = [(op.function, op.noise) for op in tape.ops if op.noise is not None]
-        for at, (function, (shape, strides)) in enumerate(drawing):
-            drops = [member[at] for member in rates]
-            corners = [None if item is None else item[at] for item in smaller]
-            # CUDA draws plain dropout in a kernel of its own, from its default generator.
-            is_fused = device.type == "cuda" and function in {F.dropout, torch.dropout}
-            layer = _Layer((shape, strides), drops, corners, device, is_fused=is_fused)
-            if not is_exact:
-                layer.hash_with(HashedMask(_extent(shape, strides), drops, at, device))
-            self._layers.append(layer if any(drops) else None)
+        self._seeds, self._device = list(seeds), device
         self._is_exact = is_exact
         # Other functions draw between the layers: masks must then be drawn in their turn.
-        self._is_mixed = any(op.is_random for op in tape.ops)
-        self._device = device
-        if self._is_mixed:
+        self.is_mixed = any(op.is_random for op in tape.ops)
+        smaller = own or [None] * len(rates)
+        dropping = [op for op in tape.ops if op.noise is not None]
+        is_plain = is_exact and not self.is_mixed and not any(smaller)
+        self._at_once = AtOnce.of(dropping, rates, device) if is_plain else None
+        self._layers: list[_Layer | None] = []
+        for at, op in enumerate(dropping if self._at_once is None else []):
+            drops = [member[at] for member in rates]
+            corners = [None if item is None else item[at] for item in smaller]
+            layer = _Layer(op, drops, corners, device)
+            if not is_exact:
+                layer.hash_with(HashedMask(layer.n, drops, at, device))
+            self._layers.append(layer if any(drops) else None)
+        if self.is_mixed:
             self._generators = [torch.Generator(device) for _ in seeds]
         elif device.type == "cuda":
             self._generators = [_default_generator(device)]  # which `StackedFit` puts back
         else:
             self._generators = [torch.Generator(device)]
-        self.is_empty = not self._is_mixed and not any(self._layers)
+        self.is_empty = not self.is_mixed and not any(any(member) for member in rates)
 
     def draw(self, steps: Sequence[int]) -> Draws:
         """What the members draw, each at its own step (counting from 1)."""
+        self.fill(steps)
+        return self.drawn()
+
+    def fill(self, steps: Sequence[int]) -> None:
+        """Draw what `drawn` will be made of."""
         if self.is_empty:
-            return Draws()
+            return
         seeds = [step_seed(*pair) for pair in zip(self._seeds, steps, strict=True)]
+        if self._at_once is not None:
+            self._at_once.seed(seeds, steps[0])
+        elif self.is_mixed:
+            for generator, seed in zip(self._generators, seeds, strict=True):
+                generator.manual_seed(seed)
         if not self._is_exact:
             for layer in self._layers:
                 if layer is not None:
                     layer.draw_all(seeds)
-        if self._is_mixed:
-            for generator, seed in zip(self._generators, seeds, strict=True):
-                generator.manual_seed(seed)
-            return _InTurn(self._layers, self._generators, self._device)
+            return
         generator = self._generators[0]
-        layers = [layer for layer in self._layers if layer is not None] if self._is_exact else []
+        layers = [] if self.is_mixed else [layer for layer in self._layers if layer is not None]
         for at, seed in enumerate(seeds if layers else []):
             generator.manual_seed(seed)
             for layer in layers:
                 layer.draw(at, generator)
+
+    def drawn(self) -> Draws:
+        """Dropout's factors of the step that was filled, made of tensors that stay where they are.
+
+        So this can be recorded in a CUDA graph, unless it `is_mixed`.
+        """
+        if self.is_empty:
+            return Draws()
+        if self.is_mixed:
+            return _InTurn(self._layers, self._generators, self._device)
+        if self._at_once is not None:
+            return Draws(self._at_once.factors())
         return Draws([None if layer is None else layer.factor() for layer in self._layers])
 
 
@@ -155,16 +174,19 @@ class _Layer:
 
     def __init__(
         self,
-        strided: Strided,
+        op: Op,
         rates: Sequence[float],
         corners: Sequence[Strided | None],
         device: torch.device,
-        *,
-        is_fused: bool,
     ) -> None:
-        shape, strides = strided
-        self._is_fused = is_fused
-        n_trials, n = len(rates), _extent(shape, strides)
+        assert op.noise is not None
+        shape, strides = op.noise
+        # CUDA draws plain dropout in a kernel of its own, from its default generator, and by type.
+        self._fused_dtype = (
+            op.noise_dtype if device.type == "cuda" and op.function in FUSED else None
+        )
+        n_trials, n = len(rates), extent(shape, strides)
+        self.n = n
         self._hashed: HashedMask | None = None
         self._memory = torch.ones((n_trials, n), device=device)
         # Drawn in the memory order that the layer's input has on its own.
@@ -183,8 +205,7 @@ class _Layer:
             _Row(row, 1 - rate, own) if 0 < rate < 1 else None
             for row, rate, own in zip(drawn.unbind(), rates, corners, strict=True)
         ]
-        scales = [0.0 if rate >= 1 else 1 / (1 - rate) for rate in rates]
-        self._scale = torch.tensor(scales, device=device).view(-1, *(1,) * len(shape))
+        self._scale = scales(rates, len(shape), device)
 
     @property
     def is_hashed(self) -> bool:
@@ -206,8 +227,9 @@ class _Layer:
         if row is None:
             return
         mask = row.drawn
-        if self._is_fused:
-            mask.copy_(torch.native_dropout(torch.ones_like(mask), 1 - row.keep, True)[1])
+        if self._fused_dtype is not None:
+            ones = torch.ones_like(mask, dtype=self._fused_dtype)
+            mask.copy_(torch.native_dropout(ones, 1 - row.keep, True)[1])
         elif self._keep is not None:
             mask.uniform_(generator=generator)
         else:
@@ -229,7 +251,7 @@ class _Row:
         self.drawn, self.place = row, None
         if own is not None:  # drawn in the memory order that it has on its own
             shape, strides = own
-            self.drawn = row.new_zeros(_extent(shape, strides)).as_strided(shape, strides)
+            self.drawn = row.new_zeros(extent(shape, strides)).as_strided(shape, strides)
             self.place = row[corner(shape)]
 
 
@@ -244,10 +266,6 @@ def _compares_doubles() -> bool:
         if not torch.equal(uniform < p, drawn.bool()):
             return False
     return True
-
-
-def _extent(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
-    return sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) + 1
 
 
 def _default_generator(device: torch.device) -> torch.Generator:

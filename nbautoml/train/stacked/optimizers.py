@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -175,7 +176,7 @@ class Updater:
     Args:
         settings: of each row; rows of one optimiser must lie together.
         flat: weights, ``(K, P)``.
-        grad: where gradients are put before `step`.
+        grad: where gradients are put between `begin_step` and `step`.
         first: state, zero in the rows of new trials.
         second: likewise.
     """
@@ -190,16 +191,20 @@ class Updater:
     ) -> None:
         self._settings, self._grad = list(settings), grad
         self._columns: list[list[tuple[Tensor, ...]]] = []  # by group: lr, factor, eps of each step
+        self._tables = flat.new_empty(0)
+        # On a GPU they are put in place, so that a step that was recorded reads those of its turn.
+        is_cpu = flat.device.type == "cpu"
+        self._now = None if is_cpu else flat.new_empty((3, len(self._settings), 1))
         clips = [math.inf if item.clip is None else item.clip for item in settings]
         self._clip = None if all(map(math.isinf, clips)) else _column(clips, flat)
         self._groups: list[tuple[Callable[[Rows], None], slice, Rows]] = []
         for name, place in _runs([item.optimizer for item in settings]):
             own = settings[place]
-            empty = flat.new_empty(0)
+            now = flat.new_empty((3, 0)) if self._now is None else self._now[:, place]
             decays = [item.weight_decay for item in own]
             rows = Rows(
                 flat=flat[place], grad=grad[place], first=first[place], second=second[place],
-                lr=empty, factor=empty, eps=empty,
+                lr=now[0], factor=now[1], eps=now[2],
                 momentum=_column([item.momentum for item in own], flat),
                 beta1=_column([1 - item.betas[0] for item in own], flat),
                 beta2=_column([1 - item.betas[1] for item in own], flat),
@@ -230,26 +235,31 @@ class Updater:
                 eps[:, at] = ADAM_EPS * root
         for name, place, rows in self._named():
             rows.common = _common_of(name, self._settings[place], done[place], rows.flat)
-        grad = self._grad
-        tables = [
-            torch.from_numpy(table).to(grad.device, grad.dtype).unsqueeze(2)
-            for table in (lr, factor, eps)
-        ]
-        # Taken apart here: to do it in each step took a tenth of a small one.
-        self._columns = [
-            list(zip(*(table[:, place].unbind() for table in tables), strict=True))
-            for _, place, _ in self._groups
-        ]
+        # By step, and in each: learning rate, factor and eps of each row.
+        self._tables = _to(np.stack([lr, factor, eps], 1), self._grad).unsqueeze(3)
+        if self._now is None:
+            # Taken apart here: to do it in each step took a tenth of a small one.
+            self._columns = [
+                [table[:, place].unbind() for table in self._tables.unbind()]
+                for _, place, _ in self._groups
+            ]
 
-    def step(self, at: int) -> None:
-        """The epoch's step ``at`` (from 0), with the gradients that lie in ``grad``."""
-        if self._clip is not None:
-            norm = torch.linalg.vector_norm(self._grad, dim=1, keepdim=True)
-            self._grad.mul_((self._clip / norm.add_(1e-6)).clamp_(max=1.0))
-        for (update, _, rows), columns in zip(self._groups, self._columns, strict=True):
+    def begin_step(self, at: int) -> None:
+        """Say which step of the epoch, from 0, comes next."""
+        if self._now is not None:
+            self._now.copy_(self._tables[at])
+            return
+        for (_, _, rows), columns in zip(self._groups, self._columns, strict=True):
             rows.lr, rows.factor, rows.eps = columns[at]
             if rows.common is not None:
                 rows.common.step += 1
+
+    def step(self) -> None:
+        """Update all rows with the gradients that lie in ``grad``."""
+        if self._clip is not None:
+            norm = torch.linalg.vector_norm(self._grad, dim=1, keepdim=True)
+            self._grad.mul_((self._clip / norm.add_(1e-6)).clamp_(max=1.0))
+        for update, _, rows in self._groups:
             update(rows)
 
     def _named(self) -> list[tuple[str, slice, Rows]]:
@@ -279,4 +289,8 @@ def _runs(names: Sequence[str]) -> list[tuple[str, slice]]:
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(list(values), dtype=torch.float64).to(like.device, like.dtype).unsqueeze(1)
+    return _to(np.array(list(values), dtype=np.float64), like).unsqueeze(1)
+
+
+def _to(values: npt.NDArray[np.float64], like: Tensor) -> Tensor:
+    return torch.from_numpy(values).to(like.device, like.dtype)

@@ -14,10 +14,7 @@ from nbautoml.errors import DataError, DivergedError
 from nbautoml.spec.objective import Objective
 from nbautoml.train.judge import Judge
 from nbautoml.train.loop import check_metrics
-from nbautoml.train.stacked.losses import StackedLoss
 from nbautoml.train.stacked.members import Member
-from nbautoml.train.stacked.noise import Noise
-from nbautoml.train.stacked.optimizers import Updater
 from nbautoml.train.stacked.padding import Shapes, Strided
 from nbautoml.train.stacked.weights import Entering
 from nbautoml.train.steplog import CHUNK_SECONDS, StepLog
@@ -94,14 +91,8 @@ class Slot:
 
 @dataclass(kw_only=True)
 class Epoch:
-    """What the steps of an epoch use; ``into`` are the weights' parts of ``grad``."""
+    """One pass of all members over the training rows: losses that are not fetched yet, and when they will be."""
 
-    loss: StackedLoss
-    updater: Updater
-    grad: Tensor
-    into: dict[str, Tensor]
-    noises: dict[int, Noise]
-    kept: list[Tensor]
     losses: list[Tensor]
     deadline: float
 

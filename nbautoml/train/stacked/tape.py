@@ -60,6 +60,7 @@ class Op:
             that are no tensors.
         shapes: their shapes.
         noise: for dropout: shape and strides of what is drawn; None for all others.
+        noise_dtype: for dropout: type of its input, which a GPU's kernel goes by.
         is_random: it draws random numbers inside (attention with dropout, ``rand_like``).
         has_grad: it was not called under ``no_grad``.
     """
@@ -70,6 +71,7 @@ class Op:
     outputs: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
     noise: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    noise_dtype: torch.dtype = torch.float32
     is_random: bool = False
     has_grad: bool = True
 
@@ -200,6 +202,7 @@ class _Recorder(TorchFunctionMode):
         )
         if noise is not None:
             op.noise, op.args = _shape_of_noise(short, noise[1]), (source,)
+            op.noise_dtype = noise[1].dtype
             op.kwargs = {"inplace": bool(_argument(args, kwargs, 3, "inplace", default=False))}
             self.tape.rates.append(noise[0])
         else:
