@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["train_stacks"]
 
+# Modules that are kept for others to be built like them: of trials whose layers differ, each is new.
+MOST_KNOWN = 4
 LEAST_WIDTH = 2  # of a stack that ran out of memory and is tried again; below, one by one
 
 
@@ -64,6 +66,7 @@ class _Worker:
         self._groups: Groups = {}  # by structure: members that wait for its stack
         self._begun: dict[Hashable, Iterator[int]] = {}  # the epochs of groups
         self._stacks: dict[Hashable, StackedFit] = {}  # in which those train
+        self._known: dict[str, Ready] = {}  # by what a module is built with: one that was
         self._turns = Turns()
         self._held: set[int] = set()  # trials that have not ended, and were not handed back
         self._has_more = True
@@ -149,7 +152,7 @@ class _Worker:
         """
         import torch
 
-        from nbautoml.train.stacked import Member, ready
+        from nbautoml.train.stacked import Member, bare, ready
 
         settings, _ = self._session.split(trial.params)
         begin = time.monotonic()
@@ -169,7 +172,13 @@ class _Worker:
             limit_s=self._task.limit_s,
         )
         device = torch.device(self._context.device)
-        found = ready(member, self._session.opened_data, device, self._session.loss)
+        alike = repr((sorted(arguments.items()), settings.get("batch_size")))
+        like = self._known.get(alike)
+        found = ready(member, self._session.opened_data, device, self._session.loss, like)
+        if found.again is None:
+            self._known[alike] = bare(found)
+            if len(self._known) > MOST_KNOWN:
+                del self._known[next(iter(self._known))]
         reporter.count()
         built_s = time.monotonic() - begin
         found.member = dataclasses.replace(found.member, built_s=built_s)

@@ -60,7 +60,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nbautoml.train.stacked.fit import Ended, StackedFit
     from nbautoml.train.stacked.groups import group_key, why_not
-    from nbautoml.train.stacked.members import Member, Ready, ready
+    from nbautoml.train.stacked.members import Member, Ready, bare, ready
     from nbautoml.train.stacked.reasons import CannotStack, TooWide
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "Ready",
     "StackedFit",
     "TooWide",
+    "bare",
     "group_key",
     "ready",
     "why_not",
@@ -82,6 +83,7 @@ _HOMES = {
     "Ready": "members",
     "StackedFit": "fit",
     "TooWide": "reasons",
+    "bare": "members",
     "group_key": "groups",
     "ready": "members",
     "why_not": "groups",

@@ -29,7 +29,7 @@ from nbautoml.train.losses import Loss
 from nbautoml.train.result import FitResult
 from nbautoml.train.seeds import batch_order, isolated_rng
 from nbautoml.train.stacked.groups import Group, strided_of
-from nbautoml.train.stacked.members import Member, Ready, ready
+from nbautoml.train.stacked.members import Member, Ready, ready, whole
 from nbautoml.train.stacked.metrics import StackedTally
 from nbautoml.train.stacked.reasons import CannotStack
 from nbautoml.train.stacked.shares import Shares
@@ -149,6 +149,7 @@ class StackedFit:
         Raises:
             CannotStack: its module cannot be stacked.
         """
+        template = whole(template)
         self._group = Group(template, self._data, self._loss)
         self._weights = Weights(self._group.layout, template.start)
 

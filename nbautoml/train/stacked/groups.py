@@ -16,7 +16,7 @@ from nbautoml.train.seeds import isolated_rng
 from nbautoml.train.setup import weights_of_classes
 from nbautoml.train.stacked.direct import Direct, direct_of
 from nbautoml.train.stacked.losses import StackedLoss, stacked_loss
-from nbautoml.train.stacked.members import EVAL_ROWS, Member, Ready, ready
+from nbautoml.train.stacked.members import EVAL_ROWS, Member, Ready, ready, whole
 from nbautoml.train.stacked.metrics import StackedTally
 from nbautoml.train.stacked.noise import Draws, Noise
 from nbautoml.train.stacked.padding import Shape, Strided, corner, is_within, padded, resized
@@ -121,7 +121,7 @@ class Group:
         if not is_within(entering.tape, self._tape_of_first):
             raise TooWide("its layers are wider than those of the stack")
         try:
-            self._try_padded(entering)
+            self._try_padded(whole(entering))
         except CannotStack:
             raise
         except Exception as error:

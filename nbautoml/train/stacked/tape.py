@@ -35,7 +35,17 @@ from nbautoml.train.batches import Inputs, call_module
 from nbautoml.train.seeds import numpy_state
 from nbautoml.train.stacked.reasons import CannotStack
 
-__all__ = ["Op", "Ref", "Tape", "frozen", "name_of", "record", "refs_in", "tensors_of"]
+__all__ = [
+    "Op",
+    "Ref",
+    "Tape",
+    "comparable",
+    "frozen",
+    "name_of",
+    "record",
+    "refs_in",
+    "tensors_of",
+]
 
 LONG = 100
 MAX_CONSTANT = 1_000_000  # numbers of a tensor that is neither weight, buffer nor input
@@ -375,11 +385,12 @@ def _python_state(module: nn.Module) -> dict[tuple[str, str], Any]:
             state[name, key] = id(tensor)
         for key, value in vars(layer).items():
             if key[:1] != "_" and not isinstance(value, nn.Module):
-                state[name, key] = _comparable(value)
+                state[name, key] = comparable(value)
     return state
 
 
-def _comparable(value: Any) -> Any:
+def comparable(value: Any) -> Any:
+    """Something that tells whether an attribute has changed, or is another's."""
     if isinstance(value, torch.Tensor):
         return id(value), value._version  # noqa: SLF001  counts writes in place
     if isinstance(value, _NUMBERS_AND_TEXTS):

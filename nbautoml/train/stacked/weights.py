@@ -141,7 +141,8 @@ class Weights:
         states = [[one.first for one in new], [one.second for one in new]]
         first, second = (self._matrix(state) for state in states)
         is_outside = self._outsides([one.now for one in new])
-        best = self._added([{**one.now, **one.best} for one in new])
+        has_own_best = any(one.best for one in new)
+        best = self._added([{**one.now, **one.best} for one in new]) if has_own_best else now
 
         def joined(old: Tensor, added: Tensor) -> Tensor:
             return torch.cat([old.index_select(0, stay), added]).index_select(0, place)
@@ -164,8 +165,11 @@ class Weights:
 
     def _added(self, new: Sequence[Start]) -> dict[str, Tensor]:
         """Rows of the matrix, under "", and of what lies beside."""
+        home = self._home(new)
         beside = {
-            name: torch.stack([padded(start[name].to(old), tuple(old.shape[1:])) for start in new])
+            name: torch.stack(
+                [padded(start[name].to(home, old.dtype), tuple(old.shape[1:])) for start in new]
+            ).to(old.device)
             if new
             else old[:0]
             for name, old in self.kept.items()
@@ -174,13 +178,18 @@ class Weights:
 
     def _matrix(self, new: Sequence[Start]) -> Tensor:
         """Rows of these weights; those that are left out are zero."""
-        rows = self.flat.new_zeros((len(new), self.layout.n))
+        rows = self.flat.new_zeros((len(new), self.layout.n), device=self._home(new))
         for row, start in zip(rows, new, strict=True):
             for name, (begin, end) in self.layout.columns.items():
                 if name in start:
                     own = start[name]
                     row[begin:end].view(self.layout.shapes[name])[corner(tuple(own.shape))] = own
-        return rows
+        return rows.to(self.flat.device)
+
+    def _home(self, new: Sequence[Start]) -> torch.device:
+        """Where rows are put together: what was built on the host goes to a GPU as one."""
+        homes = {tensor.device for start in new for tensor in start.values()}
+        return next((home for home in homes if home.type == "cpu"), self.flat.device)
 
     def _outsides(self, new: Sequence[Start]) -> Tensor:
         """Where padded trials have no weights of their own."""
