@@ -13,7 +13,7 @@ megabytes ahead, by a thread. Both ways give the same batches::
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from nbautoml.errors import DataError
 from nbautoml.machine import free_memory
 from nbautoml.spec.data import DataSpec
 
-__all__ = ["Part", "TrainData", "open_data"]
+__all__ = ["Part", "TrainData", "open_data", "resident"]
 
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 
@@ -313,6 +313,14 @@ def open_data(
     sizes = f"{n_bytes / 1e6:,.1f} MB of data, limit {limit / 1e6:,.1f} MB"
     placement = f"resident on {place}: {sizes}" if fits else f"streamed to {place}: {sizes}"
     return TrainData(spec, parts[0], parts[1], place, placement)
+
+
+def resident(spec: DataSpec, train: Sequence[Tensor], valid: Sequence[Tensor]) -> TrainData:
+    """Data that lies on its device already: of each part the inputs, then the target."""
+    device = train[0].device
+    sources = [tuple(_Source(values, 1) for values in part) for part in (train, valid)]
+    parts = [Part(spec, source, None, device, on_device=True) for source in sources]
+    return TrainData(spec, parts[0], parts[1], device, f"resident on {device}")
 
 
 def _limit(device: torch.device) -> int:

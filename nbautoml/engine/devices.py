@@ -6,6 +6,7 @@ megabytes and breaks forked children), so GPUs are counted by the driver's own t
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -57,11 +58,15 @@ def count_gpus() -> int:
     if tool is None:
         return 0
     try:
-        found = subprocess.run(
-            [tool, "-L"], capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return _listed(tool)
+    except (OSError, subprocess.SubprocessError):
         return 0
+
+
+@functools.cache
+def _listed(tool: str) -> int:
+    """GPUs that the driver's tool lists; asked once, for it takes its time. What fails is not kept."""
+    found = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=10, check=True)
     return sum(line.startswith("GPU ") for line in found.stdout.splitlines())
 
 

@@ -103,7 +103,7 @@ class ProcessPool:
 
     def warm(self, n_workers: int = 1) -> None:
         """Start workers before there is work."""
-        while len(self._workers) < n_workers:
+        while len(self._waiting) < n_workers:
             self._spawn()
 
     def open_ahead(self, handler: str) -> None:
@@ -112,8 +112,25 @@ class ProcessPool:
         Args:
             handler: a function of a worker's context, as "nbautoml.module:function".
         """
-        for worker, device in zip(self._workers.values(), self._layout.devices, strict=False):
+        for worker, device in zip(self._waiting, self._layout.devices, strict=False):
+            worker.device = device
             self._send(worker, {"type": "ahead", "handler": handler, **self._place(device)})
+
+    def leave_gpus(self, *, but: str = "") -> None:
+        """Replace workers that were on a GPU ahead, which is theirs in part until they end.
+
+        Args:
+            but: the device where they are welcome.
+        """
+        gone = [w for w in self._waiting if w.device.startswith("cuda") and w.device != but]
+        for worker in gone:
+            worker.is_retired = True
+            worker.process.kill()
+        self.warm(len(self._waiting) + len(gone))
+
+    @property
+    def _waiting(self) -> list[_Worker]:
+        return [w for w in self._workers.values() if w.task is None and not w.is_retired]
 
     @property
     def n_free(self) -> int:
@@ -122,7 +139,7 @@ class ProcessPool:
 
     def start(self, task: Task) -> tuple[int, str]:
         """Give the task to a free worker."""
-        idle = [w for w in self._workers.values() if w.task is None and not w.is_retired]
+        idle = self._waiting
         worker = next((w for w in idle if w.is_ready), None) or (idle[0] if idle else self._spawn())
         worker.device = self._free_device()
         worker.task, worker.started_at = task, time.monotonic()

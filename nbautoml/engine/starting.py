@@ -12,6 +12,11 @@ loads nothing. So what counts is what the forkserver loads (`nbautoml.engine.for
 (`nbautoml.engine.loading`) and when. A new record takes 0.03, none of it migrations: its tables are
 made as they are today. Nothing is gained by starting one worker before the others, which load
 nothing, nor by loading less in the supervisor, where a second core is free.
+
+A warm supervisor's worker also makes the first GPU ready (`nbautoml.tune.ahead`), which takes a run
+there a second less. While it waits, `IDLE_LIMIT_S` at most, that holds some 0.5 GB of the GPU's memory:
+CUDA's context and kernels. A run that does not begin on that GPU gets another worker, and the memory is
+given back. The supervisor and the forkserver never touch a GPU.
 """
 
 from __future__ import annotations
@@ -75,9 +80,15 @@ def main(words: list[str] | None = None) -> int:
 
 def _warm_up(pool: ProcessPool) -> Mapping[str, str] | None:
     """Be ready for any run, then wait for one: one JSON line on standard input; None without one."""
+    from nbautoml.engine.devices import Layout, count_gpus
     from nbautoml.engine.supervisor import rehearse
 
+    has_gpus = count_gpus() > 0  # asked while the forkserver loads
     pool.warm()
+    if has_gpus:
+        first = Layout(devices=("cuda:0",), n_threads=1)
+        pool.assign(first, run_folder=Path(), home_data=Path())
+        pool.open_ahead("nbautoml.tune.ahead:make_ready")
     rehearse()
     ready, _, _ = select.select([sys.stdin], [], [], IDLE_LIMIT_S)
     line = sys.stdin.readline() if ready else ""

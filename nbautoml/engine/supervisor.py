@@ -23,12 +23,12 @@ from nbautoml.engine.driver import Driver, driver_for
 from nbautoml.engine.loop import RunLoop
 from nbautoml.engine.pool import Message, Pool
 from nbautoml.engine.process_pool import ProcessPool
-from nbautoml.errors import NbAutomlError
+from nbautoml.errors import NbAutomlError, RecipeError
 from nbautoml.events import Event, PlanChosen, RunStateChanged
 from nbautoml.store import Home, Owner, RunFolder, sweep_artifacts
 
 if TYPE_CHECKING:
-    from nbautoml.spec.recipe import Recipe
+    from nbautoml.spec.recipe import Execution, Recipe
     from nbautoml.store import Writer
 
 __all__ = ["rehearse", "run_in_process", "supervise"]
@@ -90,15 +90,29 @@ def supervise(home: Home, folder: RunFolder, pool: ProcessPool) -> int:
 def _open_ahead(home: Home, folder: RunFolder, pool: ProcessPool) -> None:
     """While the record is being made, a warm worker opens the run's data and imports its code.
 
-    A module on a CPU only: an objective may want a worker of its own, and a GPU is chosen later.
+    Of modules only: an objective may want a worker of its own, and choose its device itself. One that was
+    on a GPU ahead is kept for a run that begins there; a deterministic one has settings that CUDA
+    must see when it starts.
     """
     recipe = folder.recipe()
-    device, role = recipe.execution.device, recipe.target.role
-    is_on_cpu = device == "cpu" or (device == "auto" and is_without_gpus())
-    if recipe.kind in {"tune", "train"} and role == "module" and is_on_cpu:
-        one = Layout(devices=("cpu",), n_threads=1)
-        pool.assign(one, run_folder=folder.path, home_data=home.data_dir)
+    execution, is_module = recipe.execution, recipe.target.role == "module"
+    layout = _layout_ahead(execution, recipe.budget.n_trials) if is_module else None
+    pool.leave_gpus(but="" if layout is None or execution.deterministic else layout.devices[0])
+    if layout is not None and recipe.kind in {"tune", "train"}:
+        pool.assign(layout, run_folder=folder.path, home_data=home.data_dir)
         pool.open_ahead("nbautoml.tune.session:open_ahead")
+
+
+def _layout_ahead(execution: Execution, n_trials: int | None) -> Layout | None:
+    """Where the run's first worker will be; None where that is not known, or is not there."""
+    device = execution.device
+    if device == "cpu" or (device == "auto" and is_without_gpus()):
+        return Layout(devices=("cpu",), n_threads=1)
+    try:
+        layout = layout_for(execution, n_trials=n_trials)
+    except (RecipeError, ValueError):  # the run itself meets it again, and tells it
+        return None
+    return None if "mps" in layout.devices else layout
 
 
 def run_in_process(home: Home, folder: RunFolder) -> str:

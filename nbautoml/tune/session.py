@@ -108,7 +108,7 @@ def session_for(context: TaskContext) -> Session:
 def open_ahead(context: TaskContext) -> None:
     """What the first task of a run begins with, before there is one: data and capsule opened.
 
-    For a run of modules on a CPU; what fails here fails in the task again, where it is told.
+    For a run of modules; what fails here fails in the task again, where it is told.
     """
     import torch
 

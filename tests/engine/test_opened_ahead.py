@@ -10,7 +10,7 @@ from engine_runs import MLP, Runs
 
 from nbautoml.capsule import Capsule
 from nbautoml.engine.devices import Layout
-from nbautoml.engine.pool import Finished, Printed
+from nbautoml.engine.pool import Died, Finished, Printed
 from nbautoml.engine.process_pool import ProcessPool
 from nbautoml.tune.driver import lone_task
 
@@ -70,3 +70,25 @@ def test_code_that_fails_ahead_fails_in_its_task(pool_of, fault):
     pool.start(lone_task(recipe, 0, {"hidden": 8, "lr": 0.01}))
     (error,) = (m.error for m in said_until(pool, Finished) if isinstance(m, Finished))
     assert error
+
+
+def test_a_worker_that_trained_ahead_trains_its_task_and_has_said_nothing(pool_of):
+    pool, recipe = pool_of(MLP.replace("(64,", "(13,"))
+    pool.open_ahead("nbautoml.tune.ahead:make_ready")
+    pool.start(lone_task(recipe, 0, {"hidden": 8, "lr": 0.01}))
+    said = said_until(pool, Finished)
+    assert [message.error for message in said if isinstance(message, Finished)] == [""]
+    assert printed(said) == []
+
+
+def test_a_worker_that_was_on_a_gpu_makes_room_for_one_that_was_not(pool_of):
+    pool, recipe = pool_of(MLP.replace("(64,", "(13,"))
+    (first,) = pool._workers.values()
+    first.device = "cuda:0"
+    pool.leave_gpus(but="cuda:1")
+    pid, device = pool.start(lone_task(recipe, 0, {"hidden": 8, "lr": 0.01}))
+    assert (pid != first.pid, device) == (True, "cpu")
+    said = said_until(pool, Finished)
+    said += [] if any(isinstance(message, Died) for message in said) else said_until(pool, Died)
+    assert [(m.worker, m.task) for m in said if isinstance(m, Died)] == [(first.pid, None)]
+    assert [message.error for message in said if isinstance(message, Finished)] == [""]
