@@ -214,7 +214,7 @@ SETTING_HELP: Mapping[str, str] = MappingProxyType(
         "patience": "epochs without a better value after which a fit ends, or None",
         "label_smoothing": "fraction of a label that is spread over the other classes",
         "class_balance": "how much rows of rare classes weigh: 0 all alike, 1 all classes alike",
-        "amp": 'mixed precision: "auto" (on CUDA with bfloat16), True or False',
+        "amp": 'mixed precision: "auto" (on CUDA with bfloat16, from 1,000,000 weights on), True or False',
     }
 )
 

@@ -95,11 +95,11 @@ def prepare(
         weights=weights_of_classes(data, settings),
     )
     valid_loss = loss_for(data.task, chosen)
-    precision = precision_for(settings.amp, device)
     seed_all(seed, device)
     module = built(build).to(device)
     _materialize(module, data, settings.batch_size)
     _check_trainable(module)
+    precision = precision_for(settings.amp, device, n_weights_of(module))
     notes = [precision.note] if precision.note else []
 
     def try_step(candidate: nn.Module) -> None:
@@ -163,6 +163,11 @@ def built(build: Callable[[], nn.Module]) -> nn.Module:
 def is_uninitialized(module: nn.Module) -> bool:
     """Whether a lazy layer still waits for its first input to know its shape."""
     return any(isinstance(weight, UninitializedParameter) for weight in module.parameters())
+
+
+def n_weights_of(module: nn.Module) -> int:
+    """How many weights there are; lazy layers must have their shapes by now."""
+    return sum(weight.numel() for weight in module.parameters())
 
 
 def _materialize(module: nn.Module, data: TrainData, batch_size: int) -> None:

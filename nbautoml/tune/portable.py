@@ -62,6 +62,8 @@ _LOCAL = frozenset(
         "value",
         "twin",
         "n_batches",
+        "n_weights",
+        "is_mixed",
     }
 )
 

@@ -10,6 +10,7 @@ from nbautoml.spec.fit import FitSettings
 from nbautoml.spec.objective import Objective
 from nbautoml.train.batches import eval_batch_size
 from nbautoml.train.optimizers import optimizer_call
+from nbautoml.train.precision import MIXED_FROM
 from nbautoml.tune.portable_loss import ONE_SCORE, class_weight_lines, loss_code
 
 __all__ = ["Loop", "loop_code"]
@@ -43,11 +44,10 @@ class Loop:
 
     @property
     def autocast(self) -> str:
-        """The context of mixed precision, or ""."""
+        """The context of mixed precision, or ""; `_mixed` says when it is on."""
         how = f'"{self.device_type}", dtype=torch.bfloat16'
         if self.settings.amp == "auto" and self.device_type == "cuda":
-            has = "torch.cuda.is_bf16_supported(including_emulation=False)"
-            return f"torch.autocast({how}, enabled={has})"
+            return f"torch.autocast({how}, enabled=is_mixed)"
         return f"torch.autocast({how})" if self.settings.amp is True else ""
 
     @property
@@ -198,6 +198,7 @@ def _train(loop: Loop) -> str:
         *_seeds(loop, "SEED", is_first=True),
         f"model = {loop.build}" + (".to(device)" if loop.device != "cpu" else ""),
         *_lazy(loop),
+        *_mixed(loop),
         *_channels_last(loop),
         f"optimizer = {_optimizer(loop)}",
         *class_weight_lines(loop),
@@ -317,6 +318,16 @@ def _lazy(loop: Loop) -> list[str]:
     ]
 
 
+def _mixed(loop: Loop) -> list[str]:
+    """What a fit that chooses its precision on a GPU goes by; none of these lines where it has no choice."""
+    if "is_mixed" not in loop.autocast:
+        return []
+    return [
+        "n_weights = sum(weight.numel() for weight in model.parameters())",
+        f"is_mixed = n_weights >= {MIXED_FROM:_} and torch.cuda.is_bf16_supported(including_emulation=False)",
+    ]
+
+
 def _channels_last(loop: Loop) -> list[str]:
     """The layout that a fit chooses for convolutions: rounding differs between layouts."""
     may_convolve = re.search(r"Conv|torchvision|timm", loop.source) is not None
@@ -325,8 +336,9 @@ def _channels_last(loop: Loop) -> list[str]:
     rows = f"slice({loop.settings.batch_size})"
     taken = f"x_train[{rows}]" if loop.data.layout == "single" else f"take(x_train, {rows})"
     call = _call(loop, taken).replace("model(", "twin(", 1)
+    only = "is_mixed and " if _mixed(loop) else ""
     return [
-        "if any(isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) for layer in model.modules()):",
+        f"if {only}any(isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) for layer in model.modules()):",
         "    try:  # a faster layout, where forward bears it",
         "        twin = copy.deepcopy(model).to(memory_format=torch.channels_last).train()",
         f"        loss_of({call}, y_train[{rows}]).backward()",

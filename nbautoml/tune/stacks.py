@@ -143,9 +143,12 @@ class _Worker:
         return [self._specs[groups.pop(key)[0].member.number] for key in keys]
 
     def _ready(
-        self, trial: TrialSpec, arguments: dict[str, Any], *, is_template: bool = False
+        self, trial: TrialSpec, arguments: dict[str, Any], *, like: Ready | None = None
     ) -> Ready:
         """A trial as a member of a stack, with its module built, from its newest checkpoint.
+
+        With ``like`` it is a wider template of that member: it has no checkpoint, and that member's
+        precision, for its own would follow from how large it is.
 
         Raises:
             CannotStack: it has to be trained on its own.
@@ -155,11 +158,13 @@ class _Worker:
         from nbautoml.train.stacked import Member, bare, ready
 
         settings, _ = self._session.split(trial.params)
+        if like is not None:
+            settings = {**settings, "amp": like.setup.precision.dtype is not None}
         begin = time.monotonic()
         reporter = Reporter(trial, self._task, self._session, self._context, has_clock=False)
         self._reporters[trial.number] = reporter
         checkpoints = self._checkpoints.setdefault(trial.number, Checkpoints(trial, self._context))
-        state = None if is_template else next(checkpoints.starts())
+        state = None if like is not None else next(checkpoints.starts())
         reporter.note_spent(state.spent_s if state else 0.0)
         member = Member(
             number=trial.number,
@@ -173,8 +178,8 @@ class _Worker:
         )
         device = torch.device(self._context.device)
         alike = repr((sorted(arguments.items()), settings.get("batch_size")))
-        like = self._known.get(alike)
-        found = ready(member, self._session.opened_data, device, self._session.loss, like)
+        known = self._known.get(alike)
+        found = ready(member, self._session.opened_data, device, self._session.loss, known)
         if found.again is None:
             self._known[alike] = bare(found)
             if len(self._known) > MOST_KNOWN:
@@ -202,7 +207,7 @@ class _Worker:
         }
         reporter = self._reporters[spec.number]
         try:
-            found = self._ready(spec, widest, is_template=True)
+            found = self._ready(spec, widest, like=largest)
         except (CannotStack, TypeError):  # `max` of what is no number in another trial
             return largest
         finally:

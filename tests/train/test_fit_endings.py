@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from nbautoml.errors import DivergedError, ModelError, RecipeError
-from nbautoml.train import Silent, TrialCancelled
-from nbautoml.train.precision import precision_for
+from nbautoml.train import Silent, TrialCancelled, precision, setup
+from nbautoml.train.precision import MIXED_FROM, precision_for
 from nbautoml.train.steplog import StepLog, stride_for
 
 
@@ -238,21 +238,44 @@ def test_mixed_precision_is_left_alone_on_a_cpu_unless_it_is_asked_for(blobs, ml
     assert asked.state_dict["0.weight"].dtype == torch.float32
 
 
+def test_weights_are_counted_of_the_module_that_trains_and_lazy_ones_when_they_have_shapes(
+    blobs, run_fit, monkeypatch
+):
+    asked = []
+
+    def counted(amp, device, n_weights):
+        asked.append((amp, device.type, n_weights))
+        return precision_for(amp, device, n_weights)
+
+    monkeypatch.setattr(setup, "precision_for", counted)
+    run_fit(lambda: nn.Sequential(nn.LazyLinear(16), nn.ReLU(), nn.LazyLinear(3)), blobs)
+    assert asked == [("auto", "cpu", 4 * 16 + 16 + 16 * 3 + 3)]
+
+
 @pytest.mark.parametrize(
-    ("has_bfloat16", "amp", "dtype", "is_scaled"),
+    ("has_bfloat16", "amp", "n_weights", "dtype", "is_scaled"),
     [
-        (True, "auto", torch.bfloat16, False),
-        (True, True, torch.bfloat16, False),
-        (False, "auto", None, False),  # V100, T4: float16 needs a scaler, which no stack knows
-        (False, True, torch.float16, True),
+        (True, "auto", MIXED_FROM, torch.bfloat16, False),
+        (True, "auto", MIXED_FROM - 1, None, False),  # slower than float32
+        (True, True, 1, torch.bfloat16, False),
+        (True, False, MIXED_FROM, None, False),
+        (
+            False,
+            "auto",
+            MIXED_FROM,
+            None,
+            False,
+        ),  # V100, T4: float16 needs a scaler, as no stack has
+        (False, True, 1, torch.float16, True),
+        (False, False, MIXED_FROM, None, False),
     ],
 )
-def test_what_a_gpu_computes_in(has_bfloat16, amp, dtype, is_scaled, monkeypatch):
+def test_what_a_gpu_computes_in(has_bfloat16, amp, n_weights, dtype, is_scaled, monkeypatch):
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda *, including_emulation: has_bfloat16
     )
     monkeypatch.setattr(torch.amp, "GradScaler", lambda device: f"a scaler on {device}")
-    found = precision_for(amp, torch.device("cuda:0"))
+    found = precision_for(amp, torch.device("cuda:0"), n_weights)
     assert found.dtype == dtype
     assert found.scaler == ("a scaler on cuda" if is_scaled else None)
 
@@ -261,12 +284,15 @@ def test_what_a_gpu_computes_in(has_bfloat16, amp, dtype, is_scaled, monkeypatch
 @pytest.mark.skipif(
     not torch.cuda.is_bf16_supported(including_emulation=False), reason="needs bfloat16"
 )
-def test_mixed_precision_is_on_with_cuda(blobs, home_data, mlp):
+def test_mixed_precision_is_on_with_cuda_for_models_that_are_large(
+    blobs, home_data, mlp, monkeypatch
+):
     from nbautoml.data import open_data
     from nbautoml.spec.fit import FitSettings
     from nbautoml.spec.objective import Objective
     from nbautoml.train import fit
 
+    monkeypatch.setattr(precision, "MIXED_FROM", 1)
     data = open_data(blobs.spec, home_data, device="cuda:0")
     result = fit(
         mlp,

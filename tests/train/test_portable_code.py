@@ -20,6 +20,7 @@ from nbautoml.errors import CapsuleError, RecipeError
 from nbautoml.spec.fit import FitSettings
 from nbautoml.spec.objective import objective_for
 from nbautoml.train import Silent, fit
+from nbautoml.tune import portable_loop
 from nbautoml.tune.portable import portable_code
 
 SOURCE = '''\
@@ -489,7 +490,65 @@ def test_other_data_of_another_length_is_noticed(trial, table):
 def test_a_cell_on_cuda_says_so_and_still_compiles(trial):
     code = trial("digits", text="digits").code(device="cuda:0")
     assert 'device = "cuda:0" if torch.cuda.is_available() else "cpu"' in code
-    assert 'torch.autocast("cuda", dtype=torch.bfloat16, enabled=torch.cuda.is_bf16' in code
+    assert code.count('torch.autocast("cuda", dtype=torch.bfloat16, enabled=is_mixed)') == 2
+
+
+BODY = """\
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(%s)
+
+    def forward(self, x):
+        return self.body(x)
+"""
+LAZY = BODY % "nn.LazyLinear(16), nn.ReLU(), nn.LazyLinear(10)"
+CONVOLVING = (
+    BODY % "nn.Unflatten(1, (4, 4, 4)), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(16, 10)"
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "n_weights"),
+    [(LAZY, 64 * 16 + 16 + 170), (CONVOLVING, 4 * 4 * 9 + 4 + 170)],
+    ids=["lazy", "convolution"],
+)
+@pytest.mark.parametrize("has_bfloat16", [False, True])
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_cell_mixes_what_a_fit_on_cuda_would(
+    source, n_weights, has_bfloat16, is_large, trial, monkeypatch
+):
+    """No GPU is needed: the cell falls back to the processor, and what it goes by is taken down."""
+    monkeypatch.setattr(portable_loop, "MIXED_FROM", n_weights + (not is_large))
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda *, including_emulation: has_bfloat16
+    )
+    told = []
+
+    def autocast(kind, *, dtype, enabled):
+        told.append((kind, dtype, enabled))
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(torch, "autocast", autocast)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    made = trial("digits", source, text="digits", epochs=1)
+    namespace = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(made.code(device="cuda:0"), "<cell>", "exec"), namespace)
+    assert set(told) == {("cuda", torch.bfloat16, is_large and has_bfloat16)}
+    layers = [one for one in namespace["model"].modules() if isinstance(one, nn.Conv2d)]
+    for one in layers:  # the layout pays where precision is mixed
+        is_last = one.weight.is_contiguous(memory_format=torch.channels_last)
+        assert is_last == (is_large and has_bfloat16)
+
+
+@pytest.mark.parametrize("amp", [False, True])
+def test_a_cell_of_a_fit_that_was_told_its_precision_goes_by_no_size(amp, trial):
+    code = trial("digits", text="digits", amp=amp).code(device="cuda:0")
+    assert "is_mixed" not in code
+    assert ("torch.autocast" in code) == amp
 
 
 def test_modules_keep_their_shape(trial):

@@ -34,6 +34,10 @@ DEVICE = "cuda:0"
 EPOCHS, BATCH_SIZE = 4, 16  # of 96 rows: six batches
 N_BATCHES = 6
 TOLERANCES = {False: 1e-3, True: 5e-2}
+needs_bfloat16 = pytest.mark.skipif(
+    not torch.cuda.is_bf16_supported(including_emulation=False), reason="needs bfloat16"
+)
+both_precisions = pytest.mark.parametrize("amp", [False, pytest.param(True, marks=needs_bfloat16)])
 
 
 class Mlp(nn.Module):
@@ -107,7 +111,7 @@ def settings_of(amp, **more):
     return {**fixed, "amp": amp, **more}
 
 
-@pytest.mark.parametrize("amp", TOLERANCES)
+@both_precisions
 def test_a_stack_on_a_gpu_gives_the_numbers_of_one_by_one(case, amp, on_gpu):
     build, data = case
     assert data.train.n == N_BATCHES * BATCH_SIZE
@@ -144,7 +148,7 @@ def strict_ear(on_gpu, monkeypatch):
 
 
 @pytest.mark.parametrize("is_stacked", [False, True], ids=["fit", "stack"])
-@pytest.mark.parametrize("amp", TOLERANCES)
+@both_precisions
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
 def test_steps_do_not_wait_for_the_device(case, is_stacked, amp, optimizer, on_gpu, strict_ear):
     build, data = case
@@ -176,7 +180,7 @@ def steps_of(stack):
     return stack._steps
 
 
-@pytest.mark.parametrize("amp", TOLERANCES)
+@both_precisions
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_steps_that_are_played_give_the_numbers_of_steps_that_are_launched(
     case, amp, optimizer, on_gpu

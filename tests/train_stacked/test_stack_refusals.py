@@ -254,7 +254,7 @@ def test_the_reason_is_said(reason, bench, blobs):
 
 def test_gradients_that_must_be_scaled_are_no_stacks(bench, blobs, monkeypatch):
     scaled = Precision(device_type="cpu", dtype=torch.bfloat16, scaler=torch.amp.GradScaler("cpu"))
-    monkeypatch.setattr(setup, "precision_for", lambda amp, device: scaled)
+    monkeypatch.setattr(setup, "precision_for", lambda amp, device, n_weights: scaled)
     found = why_not(bench.member(0, bench.trial(Net)), blobs, device="cpu")
     assert "float16 with scaled gradients" in found
 
