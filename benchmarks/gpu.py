@@ -59,30 +59,29 @@ N_IMAGES = 10_000
 
 
 def tuning(
-    name: str, job: Job, sizes: tuple[int, ...], n_peer: int, goal: float, clock: Clock, n: int
-) -> Iterator[Figure]:
-    """Milliseconds a trial of whole runs, by how many trials they have."""
-    for n_trials in sizes:
-        peer = f"{OPTUNA}, n_jobs=1"
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
-            home = Path(place)
-            ways: dict[str, Callable[[], float]] = {
-                f"nbautoml, executor {executor}": partial(by_us, job, n_trials, home, executor)
-                for executor in ("vectorized", "auto", "process")
-            }
-            ways[peer] = partial(by_optuna, job, n_peer, 1)
-            wanted = {way: 1 if "process" in way else n for way in ways}
-            yield Figure(
-                f"{job.device}: a trial of {n_trials}, {name}",
-                "ms",
-                alternate(ways, repeats=wanted, clock=clock),
-                [Goal(1 / goal, peer)],
-                method=(
-                    f"The same learning rates for both, Adam, batches of {job.batch}, "
-                    f"{job.epochs} epoch{'s' * (job.epochs > 1)}; from the call to the run's end, "
-                    f"with a warm runner. Optuna: {n_peer} trials a repeat."
-                ),
-            )
+    name: str, job: Job, n_trials: int, n_peer: int, goal: float, clock: Clock, n: int
+) -> list[Figure]:
+    """Milliseconds a trial of whole runs."""
+    peer = f"{OPTUNA}, n_jobs=1"
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+        ways: dict[str, Callable[[], float]] = {
+            "nbautoml": partial(by_us, job, n_trials, Path(place), "auto"),
+            peer: partial(by_optuna, job, n_peer, 1),
+        }
+        values = alternate(ways, repeats=n, clock=clock)
+    return [
+        Figure(
+            f"{job.device}: a trial of {n_trials}, {name}",
+            "ms",
+            values,
+            [Goal(1 / goal, peer)],
+            method=(
+                f"The same learning rates for both, Adam, batches of {job.batch}, "
+                f"{job.epochs} epoch{'s' * (job.epochs > 1)}; from the call to the run's end, "
+                f"with a warm runner. Optuna: {n_peer} trials a repeat."
+            ),
+        )
+    ]
 
 
 def fitting(name: str, job: Job, clock: Clock, n: int) -> list[Figure]:
@@ -106,12 +105,13 @@ def stacking(name: str, job: Job, widths: tuple[int, ...], clock: Clock, n: int)
     from nbautoml.spec.fit import FitSettings
     from nbautoml.spec.objective import Objective
     from nbautoml.train.result import Silent
-    from nbautoml.train.stacked import Member, StackedFit
+    from nbautoml.train.stacked import Member, StackedFit, bare, ready
 
     def train(width: int) -> float:
         stack = StackedFit(
             data, objective=Objective("accuracy", "maximize"), device=job.device, width=width
         )
+        like = None
         for number in range(width):
             settings = FitSettings(
                 optimizer="adam",
@@ -119,11 +119,12 @@ def stacking(name: str, job: Job, widths: tuple[int, ...], clock: Clock, n: int)
                 batch_size=job.batch,
                 epochs=job.epochs,
             )
-            stack.add(
-                Member(
-                    number=number, build=job.net, settings=settings, seed=number, listener=Silent()
-                )
+            member = Member(
+                number=number, build=job.net, settings=settings, seed=number, listener=Silent()
             )
+            found = ready(member, data, torch.device(job.device), None, like)
+            like = like or bare(found)
+            stack.add_ready(found)
         begin = time.perf_counter()
         ended = list(stack.run())
         spent = (time.perf_counter() - begin) / width * 1000
@@ -156,25 +157,29 @@ def stacking(name: str, job: Job, widths: tuple[int, ...], clock: Clock, n: int)
 def parts(
     device: str, clock: Clock, *, is_quick: bool
 ) -> Iterator[tuple[str, Callable[[], Iterable[Figure]]]]:
-    """What is measured, the shortest first: a name, and what gives its figures."""
+    """What is measured, the most important first: a name, and what gives its figures."""
     n = 1 if is_quick else 5
     mlp = Job(Mlp, digits(), epochs=2 if is_quick else 10, device=device)
     images = mnist(640 if is_quick else N_IMAGES)
     cnn = Job(Cnn, images, epochs=1, device=device) if images is not None else None
     names = {"mlp": "MLP on digits", "cnn": "CNN on MNIST images"}
+    jobs = {"mlp": mlp, "cnn": cnn}
+    few = 1 if is_quick else 3
+    runs = [("mlp", 64, 50, n), ("cnn", 64, 20, n), ("mlp", 512, 50, few)]
+    if is_quick:
+        runs = [("mlp", 4, 50, n), ("cnn", 4, 20, n)]
+    for key, n_trials, goal, times in runs:
+        if (job := jobs[key]) is not None:
+            what = partial(tuning, names[key], job, n_trials, 2 if is_quick else 4, goal)
+            yield f"runs, {names[key]}", partial(what, clock, times)
     widths = (2, 4) if is_quick else (16, 64, 256)
-    for key, job in (("mlp", mlp), ("cnn", cnn)):
+    for key, job in jobs.items():
         if job is not None:
             longer = Job(job.net, job.data, job.epochs * 3, device=device)
             yield f"one fit, {names[key]}", partial(fitting, names[key], longer, clock, n)
             yield f"stacks, {names[key]}", partial(stacking, names[key], job, widths, clock, n)
     if device.startswith("cuda"):
-        yield "compiled steps", partial(compiling.measure, device, width=64, epochs=20)
-    sizes, n_peer = (4,) if is_quick else (64, 512), 2 if is_quick else 8
-    yield "runs, MLP", partial(tuning, names["mlp"], mlp, sizes, n_peer, 50, clock, n)
-    if cnn is not None:
-        sizes, n_peer = (4,) if is_quick else (64,), 2 if is_quick else 4
-        yield "runs, CNN", partial(tuning, names["cnn"], cnn, sizes, n_peer, 20, clock, n)
+        yield "compiled steps", partial(compiling.measure, device, width=64, epochs=6)
 
 
 def measured(name: str, part: Callable[[], Iterable[Figure]]) -> Iterator[Figure]:

@@ -35,8 +35,9 @@ def test_all_of_it_runs_on_a_processor(tmp_path: Path) -> None:
     about = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
     names = [figure["figure"] for figure in about["figures"]]
     assert about["machine"].startswith("NOT A GPU")
-    assert names[:2] == ["cpu: one fit, MLP on digits", "cpu: a trial in a stack, MLP on digits"]
-    assert "cpu: a trial of 4, MLP on digits" in names
+    assert names[0] == "cpu: a trial of 4, MLP on digits"
+    assert "cpu: one fit, MLP on digits" in names
+    assert "cpu: a trial in a stack, MLP on digits" in names
     assert all(figure["rows"] for figure in about["figures"])
     assert (tmp_path / "gpu.md").read_text(encoding="utf-8") == pages.page(about)
 

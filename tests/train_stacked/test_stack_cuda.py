@@ -220,11 +220,33 @@ def test_trials_that_come_later_have_the_numbers_that_they_have_alone(case, on_g
         assert other.heard.losses == pytest.approx(one.heard.losses, rel=2e-3)
 
 
+def test_a_recording_that_fails_leaves_random_numbers_as_they_are(
+    on_gpu, home_data, blobs, monkeypatch
+):
+    steps = import_module("nbautoml.train.stacked.steps")
+    launched = steps.Steps._launched
+
+    def waiting(self, *given):
+        if torch.cuda.is_current_stream_capturing():
+            torch.cuda.synchronize()
+        return launched(self, *given)
+
+    monkeypatch.setattr(steps.Steps, "_launched", waiting)
+    data = open_data(blobs.spec, home_data, device=DEVICE)
+    trials = [on_gpu.trial(Mlp, seed=at, **settings_of(False)) for at in range(2)]
+    alone, stacked = on_gpu.both(trials, data, 2)
+    assert [one.heard.losses for one in stacked] == [
+        pytest.approx(one.heard.losses, rel=1e-3) for one in alone
+    ]
+    assert "recording one raised" in stacked[0].result.notes[-1]
+    torch.rand(3, device=DEVICE)
+
+
 def test_a_step_that_cannot_be_recorded_is_launched(on_gpu, home_data, blobs, monkeypatch):
     def refused(*_, **__):
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr("nbautoml.train.stacked.steps._Recorded", refused)
+    monkeypatch.setattr(import_module("nbautoml.train.stacked.steps"), "_Recorded", refused)
     data = open_data(blobs.spec, home_data, device=DEVICE)
     trials = [on_gpu.trial(Mlp, seed=at, **settings_of(False)) for at in range(2)]
     alone, stacked = on_gpu.both(trials, data, 2)

@@ -26,7 +26,7 @@ from nbautoml.train.stacked.padding import Strided, corner
 from nbautoml.train.stacked.philox import FUSED, AtOnce, extent, scales
 from nbautoml.train.stacked.tape import Op, Tape
 
-__all__ = ["Draws", "Noise"]
+__all__ = ["Draws", "Noise", "default_generator"]
 
 
 class Noise:
@@ -71,7 +71,7 @@ class Noise:
         if self.is_mixed:
             self._generators = [torch.Generator(device) for _ in seeds]
         elif device.type == "cuda":
-            self._generators = [_default_generator(device)]  # which `StackedFit` puts back
+            self._generators = [default_generator(device)]  # which `StackedFit` puts back
         else:
             self._generators = [torch.Generator(device)]
         self.is_empty = not self.is_mixed and not any(any(member) for member in rates)
@@ -146,7 +146,7 @@ class _InTurn(Draws):
     ) -> None:
         super().__init__()
         self._layers, self._generators = layers, generators
-        self._usual = _default_generator(device)
+        self._usual = default_generator(device)
 
     def factor(self, which: int) -> Tensor | None:
         layer = self._layers[which]
@@ -268,7 +268,8 @@ def _compares_doubles() -> bool:
     return True
 
 
-def _default_generator(device: torch.device) -> torch.Generator:
+def default_generator(device: torch.device) -> torch.Generator:
+    """The one that functions draw from which are given none."""
     if device.type == "cuda":
         index = device.index if device.index is not None else torch.cuda.current_device()
         generator: torch.Generator = torch.cuda.default_generators[index]

@@ -230,14 +230,15 @@ def _embedding(op: Op, index: Tensor, weight: Tensor, *args: Any, **kwargs: Any)
     if options.get("max_norm") is not None or options.get("scale_grad_by_freq"):
         return vmapped(op, index, weight, *args, **kwargs)  # type: ignore[no-any-return]
     n = weight.shape[1]
-    # One row too far would be another trial's.
-    is_inside = ((index >= 0) & (index < n)).all()
-    if index.device.type == "cpu" and not is_inside:
+    # One row too far would be another trial's: a GPU is sent to a row that nobody has, where its kernel
+    # complains, for to look here would mean to wait for it.
+    is_inside = (index >= 0) & (index < n)
+    if index.device.type == "cpu" and not is_inside.all():
         raise IndexError(f"an embedding of {n} rows was asked for row {int(index.max())}")
-    if index.device.type != "cpu":
-        torch._assert_async(is_inside)  # noqa: SLF001  as torch's own kernel: no wait for the device
     first = torch.arange(0, len(weight) * n, n, device=index.device)
     rows = index + first.view(-1, *(1,) * (index.ndim - 1))
+    if index.device.type != "cpu":
+        rows = rows.masked_fill_(is_inside.logical_not_(), len(weight) * n)
     out = F.embedding(rows, weight.flatten(0, 1))
     if padding is not None:  # its row gets no gradient
         is_padding = (index == padding % n).unsqueeze(-1)

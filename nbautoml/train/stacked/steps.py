@@ -14,14 +14,15 @@ as on any other device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from nbautoml.train.frames import one_line
 from nbautoml.train.stacked.groups import Group
-from nbautoml.train.stacked.noise import Draws, Noise
+from nbautoml.train.stacked.noise import Draws, Noise, default_generator
 from nbautoml.train.stacked.optimizers import Updater
 from nbautoml.train.stacked.program import Program
 from nbautoml.train.stacked.slots import Slot
@@ -187,20 +188,35 @@ class _Recorded:
         # than to record.
         usual, aside = torch.cuda.current_stream(), _stream(target.device)
         aside.wait_stream(usual)
-        with torch.cuda.stream(aside):
-            self._graph.capture_begin(capture_error_mode="thread_local")  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(aside), _generator_lent(target.device):
+            self._graph.capture_begin(capture_error_mode="thread_local")
             try:
                 self._losses = step(self._inputs, self._target)
-            finally:
-                self._graph.capture_end()  # type: ignore[no-untyped-call]
+            except BaseException:
+                with contextlib.suppress(RuntimeError):  # it tells only that something went wrong
+                    self._graph.capture_end()
+                raise
+            self._graph.capture_end()
         usual.wait_stream(aside)
 
     def play(self, inputs: Sequence[Tensor], target: Tensor) -> Tensor:
         """The step with another batch."""
         for own, item in zip((*self._inputs, self._target), (*inputs, target), strict=True):
             own.copy_(item)
-        self._graph.replay()  # type: ignore[no-untyped-call]
+        self._graph.replay()
         return self._losses.clone()  # the next one writes over them
+
+
+@contextlib.contextmanager
+def _generator_lent(device: torch.device) -> Iterator[None]:
+    """Inside, the device's generator has another state: that of a recording that fails can't be used again."""
+    generator = default_generator(device)
+    own = generator.graphsafe_get_state()
+    generator.graphsafe_set_state(torch.Generator(device).graphsafe_get_state())
+    try:
+        yield
+    finally:
+        generator.graphsafe_set_state(own)
 
 
 _streams: dict[torch.device, torch.cuda.Stream] = {}
@@ -209,5 +225,5 @@ _streams: dict[torch.device, torch.cuda.Stream] = {}
 def _stream(device: torch.device) -> torch.cuda.Stream:
     """One for all recordings: libraries keep memory for each."""
     if device not in _streams:
-        _streams[device] = torch.cuda.Stream(device)
+        _streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     return _streams[device]
