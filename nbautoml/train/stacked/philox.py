@@ -78,7 +78,7 @@ def philox(counter: Tensor, thread: Tensor, seed: Tensor) -> Tensor:
     # Products of 64 bits wrap, and a shift copies the sign: what is masked afterwards is right.
     keys = [seed & _LOW, (seed >> 32) & _LOW]
     zero = torch.zeros_like(seed)
-    a, b, c, d = torch.broadcast_tensors(counter, zero, thread, zero)
+    a, b, c, d = torch.broadcast_tensors(counter, zero, thread, zero)  # type: ignore[no-untyped-call]
     for _ in range(ROUNDS):
         first, second = a * _MULTIPLIERS[0], c * _MULTIPLIERS[1]
         a = (second >> 32).bitwise_and_(_LOW).bitwise_xor_(b).bitwise_xor_(keys[0])
