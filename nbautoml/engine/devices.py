@@ -16,7 +16,15 @@ from nbautoml.errors import RecipeError
 from nbautoml.machine import free_memory, most_threads, n_cores
 from nbautoml.spec.recipe import Execution
 
-__all__ = ["GpuMemory", "Layout", "count_gpus", "is_without_gpus", "layout_for", "widened"]
+__all__ = [
+    "GpuMemory",
+    "Layout",
+    "are_shared",
+    "count_gpus",
+    "is_without_gpus",
+    "layout_for",
+    "widened",
+]
 
 WORKER_BYTES = 700 * 2**20  # a worker with torch loaded and small data, measured as 350 to 600 MB
 # What a process takes of a GPU before it has a tensor there: context, kernels, libraries' workspace.
@@ -68,6 +76,22 @@ def _listed(tool: str) -> int:
     """GPUs that the driver's tool lists; asked once, for it takes its time. What fails is not kept."""
     found = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=10, check=True)
     return sum(line.startswith("GPU ") for line in found.stdout.splitlines())
+
+
+def are_shared() -> bool:
+    """Whether several processes may use the GPUs at once, as far as the driver's tool says.
+
+    Where one process has a GPU for itself, a worker that waits there would keep its user from it.
+    """
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return True
+    query = [tool, "--query-gpu=compute_mode", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return all(line.strip() == "Default" for line in found.stdout.splitlines())
 
 
 def is_without_gpus() -> bool:

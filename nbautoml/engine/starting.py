@@ -80,10 +80,10 @@ def main(words: list[str] | None = None) -> int:
 
 def _warm_up(pool: ProcessPool) -> Mapping[str, str] | None:
     """Be ready for any run, then wait for one: one JSON line on standard input; None without one."""
-    from nbautoml.engine.devices import Layout, count_gpus
+    from nbautoml.engine.devices import Layout, are_shared, count_gpus
     from nbautoml.engine.supervisor import rehearse
 
-    has_gpus = count_gpus() > 0  # asked while the forkserver loads
+    has_gpus = count_gpus() > 0 and are_shared()  # asked while the forkserver loads
     pool.warm()
     if has_gpus:
         first = Layout(devices=("cuda:0",), n_threads=1)

@@ -160,3 +160,18 @@ def test_a_driver_that_fails_is_asked_again(driver):
     assert count_gpus() == 0  # there is nothing to say yet
     driver.said.write_text("GPU 0: one (UUID: a)\n")
     assert count_gpus() == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "is_warmed"),
+    [("Default\nDefault\n", True), ("Default\nExclusive_Process\n", False), (None, False)],
+    ids=["shared", "for one process", "no answer"],
+)
+def test_a_gpu_that_one_process_has_for_itself_is_left_alone(
+    warmed, monkeypatch, tmp_path, said, is_warmed
+):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\nprintf '{said}'\n" if said else "#!/bin/sh\nexit 9\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert bool(warmed(2).heard) == is_warmed

@@ -294,30 +294,37 @@ def _opened(
     op: Op, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[Callable[[Sequence[Tensor]], Any], list[Tensor]]:
     """The call as a function of its tensors alone, and those."""
+    # No function here calls itself through its own scope: such a circle would keep a step's tensors,
+    # and all that they were computed from, until garbage is collected.
     stacked: list[Tensor] = []
-
-    def pick(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            stacked.append(value)
-            return _Slot(len(stacked) - 1)
-        if isinstance(value, list | tuple):
-            return type(value)(pick(item) for item in value)
-        return value
-
-    held, named = [pick(item) for item in args], {key: pick(item) for key, item in kwargs.items()}
+    held = [_picked(item, stacked) for item in args]
+    named = {key: _picked(item, stacked) for key, item in kwargs.items()}
 
     def call(rows: Sequence[Tensor]) -> Any:
-        def put(value: Any) -> Any:
-            if isinstance(value, _Slot):
-                return rows[value.at]
-            if isinstance(value, list | tuple):
-                return type(value)(put(item) for item in value)
-            return value
-
-        found = op.function(*map(put, held), **{key: put(item) for key, item in named.items()})
+        given = [_put(item, rows) for item in held]
+        found = op.function(*given, **{key: _put(item, rows) for key, item in named.items()})
         return rows[0] if found is None else found  # x[i] = y
 
     return call, stacked
+
+
+def _picked(value: Any, stacked: list[Tensor]) -> Any:
+    """A value with slots in the place of tensors, which are added to the list."""
+    if isinstance(value, Tensor):
+        stacked.append(value)
+        return _Slot(len(stacked) - 1)
+    if isinstance(value, list | tuple):
+        return type(value)(_picked(item, stacked) for item in value)
+    return value
+
+
+def _put(value: Any, rows: Sequence[Tensor]) -> Any:
+    """The value with tensors in its slots."""
+    if isinstance(value, _Slot):
+        return rows[value.at]
+    if isinstance(value, list | tuple):
+        return type(value)(_put(item, rows) for item in value)
+    return value
 
 
 class _Slot:

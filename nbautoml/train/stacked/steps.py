@@ -135,14 +135,17 @@ class Steps:
         self, program: Program, inputs: list[Tensor], target: Tensor, draws: Draws
     ) -> tuple[Tensor, tuple[Tensor | None, ...] | None]:
         """Each trial's loss ``(K,)``, and the gradients of `Weights.leaves` unless they are in place."""
-        group, weights = self._group, self._weights
-        values = {**weights.kept, **weights.leaves}
+        group, leaves = self._group, dict(self._weights.leaves)
+        if self._may_record:
+            # Autograd adds up a leaf's gradient on the stream that it saw the leaf on first, which is
+            # another one while a step is recorded.
+            leaves = {name: leaf.detach().requires_grad_() for name, leaf in leaves.items()}
+        values = {**self._weights.kept, **leaves}
         if (direct := group.direct(program)) is not None:
             return direct(inputs, values, draws, target, self._loss, self._into), None
         with group.setup.precision.autocast():
             losses = self._loss(program(inputs, values, draws), target)
-        leaves = list(weights.leaves.values())
-        return losses, torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
+        return losses, torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
 
     def _update(self, found: tuple[Tensor | None, ...] | None) -> None:
         inside, n = self._weights.inside, len(self._slots)
