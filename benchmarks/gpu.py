@@ -164,20 +164,23 @@ def parts(
     cnn = Job(Cnn, images, epochs=1, device=device) if images is not None else None
     names = {"mlp": "MLP on digits", "cnn": "CNN on MNIST images"}
     jobs = {"mlp": mlp, "cnn": cnn}
-    few = 1 if is_quick else 3
-    runs = [("mlp", 64, 50, n), ("cnn", 64, 20, n), ("mlp", 512, 50, few)]
-    if is_quick:
-        runs = [("mlp", 4, 50, n), ("cnn", 4, 20, n)]
-    for key, n_trials, goal, times in runs:
+    few, n_peer = 1 if is_quick else 3, 2 if is_quick else 4
+
+    def run(key: str, job: Job, n_trials: int, goal: float, repeats: int) -> Iterable[Figure]:
+        return tuning(names[key], job, n_trials, n_peer, goal, clock, repeats)
+
+    for key, goal in (("mlp", 50.0), ("cnn", 20.0)):
         if (job := jobs[key]) is not None:
-            what = partial(tuning, names[key], job, n_trials, 2 if is_quick else 4, goal)
-            yield f"runs, {names[key]}", partial(what, clock, times)
+            size = 4 if is_quick else 64
+            yield f"runs, {names[key]}", partial(run, key, job, size, goal, n)
     widths = (2, 4) if is_quick else (16, 64, 256)
     for key, job in jobs.items():
         if job is not None:
             longer = Job(job.net, job.data, job.epochs * 3, device=device)
             yield f"one fit, {names[key]}", partial(fitting, names[key], longer, clock, n)
-            yield f"stacks, {names[key]}", partial(stacking, names[key], job, widths, clock, n)
+            yield f"stacks, {names[key]}", partial(stacking, names[key], job, widths, clock, few)
+    if not is_quick:
+        yield "a long run", partial(run, "mlp", mlp, 512, 50.0, few)
     if device.startswith("cuda"):
         yield "compiled steps", partial(compiling.measure, device, width=64, epochs=6)
 
