@@ -2,7 +2,8 @@
 
 ::
 
-    python benchmarks/rivals.py [--only MLP] [--trials 30] [--out out]
+    python benchmarks/rivals.py [--only MLP] [--trials 30] [--seeds 3] [--first-seed 0] [--out out]
+    python benchmarks/rivals.py --merge a/rivals.json b/rivals.json [--out out]    # seeds of several runs
 
 Four networks (`rival_nets`) are trained and then made smaller under one point of loss: by
 `nbautoml.compress`, and by each rival alone in ten settings of its own or more (`rival_ways`).
@@ -19,7 +20,8 @@ Four networks (`rival_nets`) are trained and then made smaller under one point o
   attention and recurrent layers with fewer nodes (`nbautoml.measure.attention`, `rewrites`).
 * Size: of the ONNX file; of the tensors alone for what torchao makes, which no file could be below.
 
-Two quiet cores take some twenty minutes.
+Two quiet cores take some thirteen minutes a seed. What is said of all seeds are medians, with the lowest and
+the highest.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -250,13 +252,49 @@ def page(about: Mapping[str, Any]) -> str:
         "points on the rows to choose by and on the rows that nobody saw. Size: of the ONNX file, or of "
         "the tensors alone where it is compiled."
     )
+    told = ", ".join(about["seeds"])
+    goal = (
+        f"Ours beside each, as times faster and times smaller; the goal is both above 1. Seeds {told}: "
+        "median (lowest to highest)."
+    )
+    lines = [head, "", goal, ""]
+    names = list(dict.fromkeys(name for networks in about["seeds"].values() for name in networks))
+    lines += ["| network | " + " | ".join(WAYS) + " |", "|---|" + "---|" * len(WAYS)]
+    for name in names:
+        found = [
+            networks[name]["verdicts"] for networks in about["seeds"].values() if name in networks
+        ]
+        cells = [_told_of_all([one.get(way) for one in found]) for way in WAYS]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for seed, networks in about["seeds"].items():
+        lines += ["", f"## Seed {seed}", "", *_of_seed(networks)]
+    return "\n".join(lines)
+
+
+def _told_of_all(verdicts: Sequence[Mapping[str, Any] | None]) -> str:
+    """What one rival comes to in all seeds."""
+    known = [row for row in verdicts if row is not None]
+    if len(known) < 2:
+        return _told(known[0] if known else None)
+    faster, smaller = ([row[name] for row in known] for name in ("faster", "smaller"))
+    n_reached = sum(row["is_reached"] for row in known) + len(verdicts) - len(known)
+    word = (
+        "reached"
+        if n_reached == len(verdicts)
+        else f"**reached in {n_reached} of {len(verdicts)}**"
+    )
+    return (
+        f"{statistics.median(faster):.2f}x ({min(faster):.2f} to {max(faster):.2f}) faster, "
+        f"{statistics.median(smaller):.2f}x ({min(smaller):.2f} to {max(smaller):.2f}) smaller: {word}"
+    )
+
+
+def _of_seed(networks: Mapping[str, Any]) -> list[str]:
     lines = [
-        head,
-        "",
         "| network | way | ms | KB | loss, points | runs in | setting |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, found in about["networks"].items():
+    for name, found in networks.items():
         for at, (way, row) in enumerate(found["ways"].items()):
             low, high = row["quartiles_ms"]
             lines.append(
@@ -265,16 +303,15 @@ def page(about: Mapping[str, Any]) -> str:
                 f"| {row['setting']} |"
             )
     lines += ["", "| network | " + " | ".join(WAYS) + " |", "|---|" + "---|" * len(WAYS)]
-    for name, found in about["networks"].items():
+    for name, found in networks.items():
         cells = [_told(found["verdicts"].get(way)) for way in WAYS]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += ["", "Ours beside each, as times faster and times smaller; the goal is both above 1."]
-    for name, found in about["networks"].items():
+    for name, found in networks.items():
         for way, all_tried in found["tried"].items():
             failed = [f"{one['setting']} ({one['error']})" for one in all_tried if one.get("error")]
             if failed:
                 lines += ["", f"Failed, {name}, {way}: {'; '.join(failed)}"]
-    return "\n".join(lines)
+    return lines
 
 
 def _told(row: Mapping[str, Any] | None) -> str:
@@ -284,30 +321,61 @@ def _told(row: Mapping[str, Any] | None) -> str:
     return f"{row['faster']:.2f}x faster, {row['smaller']:.2f}x smaller: {reached}"
 
 
+def merged(files: Sequence[Path]) -> dict[str, Any]:
+    """Seeds of several runs on one machine as one.
+
+    Raises:
+        ValueError: they were made on several machines, or with other versions.
+    """
+    abouts = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    together = {**abouts[0], "seeds": {}, "load": ", ".join(str(one["load"]) for one in abouts)}
+    for one in abouts:
+        for name in ("machine", "versions", "n_trials"):
+            if one[name] != together[name]:
+                raise ValueError(f"{name} differ: {one[name]} and {together[name]}")
+        together["seeds"].update(one["seeds"])
+    together["seeds"] = dict(sorted(together["seeds"].items(), key=lambda pair: int(pair[0])))
+    return together
+
+
+def write(about: Mapping[str, Any], out: Path) -> None:
+    """Write rivals.json and rivals.md."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "rivals.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    (out / "rivals.md").write_text(page(about) + "\n", encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="networks whose name holds this")
     parser.add_argument("--trials", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--merge", type=Path, nargs="+", metavar="JSON", help="measures nothing")
     parser.add_argument("--out", type=Path, default=Path("out"))
     asked = parser.parse_args()
+    if asked.merge:
+        about = merged(asked.merge)
+        write(about, asked.out)
+        print(page(about))
+        return 0
     torch.set_num_threads(1)
-    networks: dict[str, Any] = {}
+    seeds: dict[str, dict[str, Any]] = {}
     about = {
-        "machine": machine(), "versions": versions(PACKAGES), "load": f"{os.getloadavg()[0]:.1f}", "seed": asked.seed,
-        "n_trials": asked.trials, "networks": networks,
+        "machine": machine(), "versions": versions(PACKAGES), "load": f"{os.getloadavg()[0]:.1f}",
+        "n_trials": asked.trials, "seeds": seeds,
     }  # fmt: skip
-    asked.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}/compiled"
-        for name, net in NETS.items():
-            if asked.only not in name:
-                continue
-            networks[name] = measured(name, net, Path(folder) / "home", asked.trials, asked.seed)
-            # Written after every network: what was measured stays when the rest is stopped.
-            text = json.dumps(about, indent=1) + "\n"
-            (asked.out / "rivals.json").write_text(text, encoding="utf-8")
-            (asked.out / "rivals.md").write_text(page(about) + "\n", encoding="utf-8")
+        for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
+            networks = seeds[str(seed)] = {}
+            for name, net in NETS.items():
+                if asked.only not in name:
+                    continue
+                home = Path(folder) / f"home{seed}"
+                networks[name] = measured(name, net, home, asked.trials, seed)
+                # After every network: what was measured stays when the rest is stopped.
+                write(about, asked.out)
     print(page(about))
     return 0
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from rival_nets import NETS, parted
 from rival_ways import WAYS, Candidate, exported, lstm_rule
-from rivals import Tried, page, picked, verdicts
+from rivals import Tried, merged, page, picked, verdicts
 from torch import nn
 
 from nbautoml.measure import export_onnx
@@ -79,9 +82,42 @@ def test_the_page_says_where_a_goal_is_missed_and_what_failed() -> None:
         "verdicts": verdicts(ways),
         "tried": {"torchao": [dataclasses.asdict(Tried(setting="int4", error="no kernel"))]},
     }
-    about = {"machine": "m", "versions": {}, "load": "1.0", "networks": {"net": found}}
+    about = {"machine": "m", "versions": {}, "load": "1.0", "seeds": {"0": {"net": found}}}
     text = page(about)
     assert "none of its settings" in text  # Torch-Pruning has no model here
     assert "2.00x faster, 1.00x smaller: **not reached**" in text
     assert "2.00x faster, 3.00x smaller: reached" in text
     assert "Failed, net, torchao: int4 (no kernel)" in text
+
+
+def seed_of(faster: float, *, is_reached: bool) -> dict[str, Any]:
+    verdict = {"faster": faster, "smaller": 2.0, "is_reached": is_reached}
+    return {"net": {"ways": {}, "tried": {}, "verdicts": {"torchao": verdict}}}
+
+
+def test_seeds_of_several_runs_are_told_together(tmp_path: Path) -> None:
+    files = []
+    for seed, faster in ((1, 0.9), (0, 1.5), (2, 1.1)):
+        about = {"machine": "m", "versions": {}, "load": seed, "n_trials": 30}
+        file = tmp_path / f"{seed}.json"
+        file.write_text(
+            json.dumps({**about, "seeds": {seed: seed_of(faster, is_reached=faster > 1)}})
+        )
+        files.append(file)
+    together = merged(files)
+    assert list(together["seeds"]) == ["0", "1", "2"]
+    text = page(together)
+    assert (
+        "1.10x (0.90 to 1.50) faster, 2.00x (2.00 to 2.00) smaller: **reached in 2 of 3**" in text
+    )
+    assert "0.90x faster, 2.00x smaller: **not reached**" in text
+
+
+def test_runs_of_two_machines_are_not_one(tmp_path: Path) -> None:
+    files = []
+    for name in "ab":
+        about = {"machine": name, "versions": {}, "load": "0", "n_trials": 30, "seeds": {}}
+        files.append(tmp_path / name)
+        files[-1].write_text(json.dumps(about))
+    with pytest.raises(ValueError, match="machine differ: b and a"):
+        merged(files)

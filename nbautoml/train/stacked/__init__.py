@@ -48,8 +48,26 @@ A choice, off by default: ``has_exact_dropout=False`` draws dropout by a hash of
 for all trials at once, 3 us instead of 13 a trial and step, and one launch instead of one a trial
 on a GPU; it is no longer what plain PyTorch draws from the same seed.
 
-CUDA graphs, and all else on a GPU, have not been measured; ``benchmarks/compiling.py --device
-cuda:0`` tries a graph and a compiled step there, and `make bench-gpu` does with it. Importing this package imports no torch.
+On a GPU a step is recorded once as a CUDA graph and played from then on (`steps`). An H200 with a
+slow host, torch 2.11, 64 trials of the MLP above as one, one epoch of 23 steps and its validation, ms:
+
+=============================================================  =====  ============
+way                                                            plain  dropout 0.2
+=============================================================  =====  ============
+gradients by autograd, bfloat16                                   65
+gradients by autograd                                             57
+gradients without it (`direct`), masks drawn trial by trial       18            84
+the same, recorded, masks of all trials at once (`philox`)       8.3            20
+=============================================================  =====  ============
+
+To record takes as long as some eight steps that are launched. 256 trials as one take 21 ms an epoch. A
+step that `torch.compile` has compiled was slower than one that is launched (27 against 25 us a trial
+and step; played 3.7), after 10 s of compiling. Convolutions of all trials are one grouped call: a
+step of 64 small CNNs 3.1 ms, 2.0 in bfloat16; one call a trial 7.9, as products of unfolded images
+4.5, of shifted ones 3.1 (0.86 against 0.94 with 16 trials), channels last 4.8. cuDNN's search for the best kernel
+changed nothing.
+
+Importing this package imports no torch.
 """
 
 from __future__ import annotations
