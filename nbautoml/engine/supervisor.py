@@ -70,8 +70,7 @@ def supervise(home: Home, folder: RunFolder, pool: ProcessPool) -> int:
     is_terminated = False
     _open_ahead(home, folder, pool)
     with _opened(folder) as session:
-        execution, n_trials = session.recipe.execution, session.recipe.budget.n_trials
-        layout = layout_for(execution, n_trials=n_trials)
+        layout = session.layout
         pool.assign(layout, run_folder=folder.path, home_data=home.data_dir)
         loop = RunLoop(folder, session.writer, session.driver, lambda _handle, _look: pool)
 
@@ -119,8 +118,8 @@ def run_in_process(home: Home, folder: RunFolder) -> str:
     """Executor "inline": be the supervisor and the worker, here and now; returns the last state."""
     from nbautoml.engine.inline import InlinePool
 
-    with _opened(folder) as session:
-        layout = layout_for(session.recipe.execution, n_trials=1)
+    with _opened(folder, most_workers=1) as session:
+        layout = session.layout
 
         def make_pool(handle: Callable[[Message], None], look: Callable[[], None]) -> Pool:
             return InlinePool(
@@ -144,10 +143,11 @@ class _Session:
     writer: Writer
     driver: Driver
     first_events: Sequence[Event]
+    layout: Layout
 
 
 @contextmanager
-def _opened(folder: RunFolder) -> Iterator[_Session]:
+def _opened(folder: RunFolder, *, most_workers: int | None = None) -> Iterator[_Session]:
     """Own the run: record open and recovered, driver restored; closed on the way out.
 
     Who resumed it sees it running before the driver, and Optuna with it, is loaded. An error that keeps the run from starting is written into its record, where it is read.
@@ -159,6 +159,8 @@ def _opened(folder: RunFolder) -> Iterator[_Session]:
         writer.recover()
         writer.apply([RunStateChanged(time=time.time(), state="running")])
         try:
+            n_trials = most_workers or recipe.budget.n_trials
+            layout = layout_for(recipe.execution, n_trials=n_trials)
             driver = driver_for(recipe)
             with folder.reader() as reader:
                 sweep_artifacts(folder, reader.artifacts())
@@ -167,7 +169,9 @@ def _opened(folder: RunFolder) -> Iterator[_Session]:
             writer.apply([RunStateChanged(time=time.time(), state="failed", message=str(error))])
             raise
         # From here on the loop itself says how the run ended.
-        yield _Session(recipe=recipe, writer=writer, driver=driver, first_events=first_events)
+        yield _Session(
+            recipe=recipe, writer=writer, driver=driver, first_events=first_events, layout=layout
+        )
         try:
             _sweep(folder)  # of workers that died between a file's name and its row
         except NbAutomlError as error:

@@ -17,6 +17,7 @@ from nbautoml.engine.devices import Layout, count_gpus, is_without_gpus
 from nbautoml.engine.printed import PrintedLines
 from nbautoml.engine.process_pool import ProcessPool, _Worker
 from nbautoml.engine.ready import has_data
+from nbautoml.errors import RecipeError
 from nbautoml.spec import Budget
 from nbautoml.spec.recipe import Execution, Target
 from nbautoml.store import Home
@@ -175,3 +176,14 @@ def test_a_gpu_that_one_process_has_for_itself_is_left_alone(
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert bool(warmed(2).heard) == is_warmed
+
+
+def test_a_run_whose_device_is_not_there_fails_and_says_so(run):
+    folder = run(device="cuda:7")
+    with pytest.raises(RecipeError, match="cuda:7"), supervisor._opened(folder):
+        raise AssertionError("nobody owns a run that cannot begin")
+    with folder.reader() as reader:
+        info = reader.run()
+    assert info.state == "failed"
+    assert "device 'cuda:7' was asked for" in info.message
+    assert "--device cpu" in info.message
