@@ -11,7 +11,7 @@ import {
 import type { JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { rowOf } from '../state/rows';
-import { type ColumnLook, columnLooks, isProvisional } from './columns';
+import { type ColumnLook, columnLooks, digitPx, isProvisional } from './columns';
 import { GridHead } from './GridHead';
 import { Icon } from './icons';
 import type { PanelModel } from './model';
@@ -49,8 +49,12 @@ function useVirtualizer(count: number, element: () => HTMLDivElement | null): Gr
 export function TrialTable({ model }: Props): JSX.Element {
   const scroller = useRef<HTMLDivElement>(null);
   const dragged = useSignal<ReadonlyMap<string, number>>(new Map());
+  const charPx = useSignal<number | undefined>(undefined);
+  useLayoutEffect(() => {
+    if (scroller.current) charPx.value = digitPx(scroller.current);
+  }, [charPx]);
   const looks = useComputed(() =>
-    columnLooks(model.state.value, model.fields.value, model.t, dragged.value),
+    columnLooks(model.state.value, model.fields.value, model.t, dragged.value, charPx.value),
   ).value;
   const state = model.state.value;
   const rows = model.rows.value;

@@ -15,7 +15,7 @@ export interface ColumnLook {
   readonly text: (row: number) => string;
 }
 
-const CHAR_PX = 7.2;
+const USUAL_CHAR_PX = 7.2;
 const PADDING_PX = 18;
 const SORT_MARK_PX = 14;
 const LIMITS: Readonly<Record<Field['kind'], readonly [number, number]>> = {
@@ -29,11 +29,20 @@ const LIMITS: Readonly<Record<Field['kind'], readonly [number, number]>> = {
 /** Columns of texts that a mark stands beside: a colour, the star of the best, the front's diamond. */
 const WITH_MARKS: ReadonlySet<string> = new Set(['number', 'value', 'front']);
 
-/** How wide a text is, about, in the digits of the table; Chinese signs take two. */
-function widthOf(text: string): number {
+/** How wide a text is, about, in digits of the table; Chinese signs take two. */
+function digitsOf(text: string): number {
   let units = 0;
   for (const sign of text) units += sign.codePointAt(0)! > 0x2e7f ? 2 : 1;
-  return units * CHAR_PX;
+  return units;
+}
+
+/** How wide a digit is in an element's font, which is the reader's choice; some are a sixth wider than others. */
+export function digitPx(element: HTMLElement): number {
+  const context = document.createElement('canvas').getContext('2d');
+  if (!context) return USUAL_CHAR_PX;
+  const { fontStyle, fontWeight, fontSize, fontFamily } = getComputedStyle(element);
+  context.font = `${fontStyle} ${fontWeight} ${fontSize} ${fontFamily}`;
+  return context.measureText('0123456789').width / 10 || USUAL_CHAR_PX;
 }
 
 function textFunction(state: RunState, field: Field, t: Translate): (row: number) => string {
@@ -82,6 +91,7 @@ export function columnLooks(
   fields: readonly Field[],
   t: Translate,
   dragged: ReadonlyMap<string, number>,
+  charPx = USUAL_CHAR_PX,
 ): ColumnLook[] {
   const { n } = state.rows;
   const step = Math.max(1, Math.floor(n / 60));
@@ -89,9 +99,10 @@ export function columnLooks(
     const text = textFunction(state, field, t);
     const key = `field.${field.id}`;
     const title = isKey(key) ? t(key) : field.label;
-    let widest = widthOf(title) + SORT_MARK_PX;
-    for (let row = 0; row < n; row += step) widest = Math.max(widest, widthOf(text(row)));
-    if (n > 0) widest = Math.max(widest, widthOf(text(n - 1)));
+    let longest = 0;
+    for (let row = 0; row < n; row += step) longest = Math.max(longest, digitsOf(text(row)));
+    if (n > 0) longest = Math.max(longest, digitsOf(text(n - 1)));
+    const widest = Math.max(digitsOf(title) * charPx + SORT_MARK_PX, longest * charPx);
     const [least, most] = LIMITS[field.kind];
     const icon = field.kind === 'state' ? 20 : WITH_MARKS.has(field.id) ? 16 : 0;
     const fitting = Math.min(most, Math.max(least, widest + icon + PADDING_PX));

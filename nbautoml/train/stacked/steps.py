@@ -189,7 +189,7 @@ class _Recorded:
         self._graph = torch.cuda.CUDAGraph()
         # `torch.cuda.graph` also collects garbage and gives cached memory back, which takes longer
         # than to record.
-        usual, aside = torch.cuda.current_stream(), _stream(target.device)
+        usual, aside = torch.cuda.current_stream(target.device), _stream(target.device)
         aside.wait_stream(usual)
         with torch.cuda.stream(aside), _generator_lent(target.device):
             self._graph.capture_begin(capture_error_mode="thread_local")
