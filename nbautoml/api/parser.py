@@ -196,6 +196,8 @@ class Parser:
         others = [v.name for v in VERBS.values() if any(o.flag == flag for o in v.options)]
         if others:
             return f"{flag} belongs to {' and '.join(others)}"
+        if flag[2:] in {place.name.lower() for place in verb.places}:
+            return f"the {flag[2:]} needs no flag: {verb.name} {flag[2:].upper()}"
         # Without the dashes, which make any two flags look alike.
         near = nearest(flag[2:], [option.flag[2:] for option in verb.options])
         return f"did you mean --{near}?" if near else f"all flags: %automl help {verb.name}"

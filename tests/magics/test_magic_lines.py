@@ -52,6 +52,11 @@ def test_help_above_a_cell_runs_nothing_of_it(notebook):
             "tune has no flag --trails",
             "did you mean --trials?",
         ),
+        (
+            "%%automl tune --name a --trials 4\nx = 1",
+            "tune has no flag --name",
+            "the name needs no flag: tune NAME",
+        ),
         ("%automl runs --home {nowhere}", "nowhere is not defined", ""),
         ("%automl compress a --data digits", "compress needs a model", "--model"),
         ("%automl compress a --model Net --method prun", "method is 'prun'", "mean 'prune'"),
