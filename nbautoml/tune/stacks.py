@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["train_stacks"]
 
-# Modules that are kept for others to be built like them: of trials whose layers differ, each is new.
-MOST_KNOWN = 4
 LEAST_WIDTH = 2  # of a stack that ran out of memory and is tried again; below, one by one
 
 
@@ -56,6 +54,8 @@ class _Worker:
     """One task from its first trial to its last."""
 
     def __init__(self, task: Task, context: TaskContext) -> None:
+        from nbautoml.train.stacked import Models
+
         self._task, self._context = task, context
         self._session: Session = session_for(context)
         self._chooser = Chooser(task, self._session, context)
@@ -66,7 +66,7 @@ class _Worker:
         self._groups: Groups = {}  # by structure: members that wait for its stack
         self._begun: dict[Hashable, Iterator[int]] = {}  # the epochs of groups
         self._stacks: dict[Hashable, StackedFit] = {}  # in which those train
-        self._known: dict[str, Ready] = {}  # by what a module is built with: one that was
+        self._models = Models()
         self._turns = Turns()
         self._held: set[int] = set()  # trials that have not ended, and were not handed back
         self._has_more = True
@@ -155,7 +155,7 @@ class _Worker:
         """
         import torch
 
-        from nbautoml.train.stacked import Member, bare, ready
+        from nbautoml.train.stacked import Member
 
         settings, _ = self._session.split(trial.params)
         if like is not None:
@@ -177,13 +177,9 @@ class _Worker:
             limit_s=self._task.limit_s,
         )
         device = torch.device(self._context.device)
-        alike = repr((sorted(arguments.items()), settings.get("batch_size")))
-        known = self._known.get(alike)
-        found = ready(member, self._session.opened_data, device, self._session.loss, known)
-        if found.again is None:
-            self._known[alike] = bare(found)
-            if len(self._known) > MOST_KNOWN:
-                del self._known[next(iter(self._known))]
+        built_with = repr((sorted(arguments.items()), settings.get("batch_size")))
+        data, loss = self._session.opened_data, self._session.loss
+        found = self._models.ready(built_with, member, data, device, loss)
         reporter.count()
         built_s = time.monotonic() - begin
         found.member = dataclasses.replace(found.member, built_s=built_s)

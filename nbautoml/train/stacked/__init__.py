@@ -78,13 +78,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nbautoml.train.stacked.fit import Ended, StackedFit
     from nbautoml.train.stacked.groups import group_key, why_not
-    from nbautoml.train.stacked.members import Member, Ready, bare, ready
+    from nbautoml.train.stacked.members import Member, Models, Ready, bare, ready
     from nbautoml.train.stacked.reasons import CannotStack, TooWide
 
 __all__ = [
     "CannotStack",
     "Ended",
     "Member",
+    "Models",
     "Ready",
     "StackedFit",
     "TooWide",
@@ -98,6 +99,7 @@ _HOMES = {
     "CannotStack": "reasons",
     "Ended": "fit",
     "Member": "members",
+    "Models": "members",
     "Ready": "members",
     "StackedFit": "fit",
     "TooWide": "reasons",

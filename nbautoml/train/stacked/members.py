@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from nbautoml.errors import NbAutomlError
 from nbautoml.spec.fit import FitSettings
@@ -22,16 +21,18 @@ from nbautoml.train.seeds import isolated_rng, seed_all, step_seed, step_seeder
 from nbautoml.train.setup import Setup, built, prepare
 from nbautoml.train.stacked.padding import loose_key
 from nbautoml.train.stacked.reasons import CannotStack
-from nbautoml.train.stacked.tape import Tape, comparable, record, tensors_of
+from nbautoml.train.stacked.structure import structure_of
+from nbautoml.train.stacked.tape import Tape, record, tensors_of
 from nbautoml.train.stacked.weights import Start, start_of
 from nbautoml.train.state import FitState, Keeper, put_weights_
 
-__all__ = ["EVAL_ROWS", "Member", "Ready", "bare", "ready", "whole"]
+__all__ = ["EVAL_ROWS", "Member", "Models", "Ready", "bare", "ready", "whole"]
 
 EVAL_ROWS = 8
+# Of trials whose layers differ each has a module of another kind.
+MOST_KNOWN = 4
 # Settings that a tape and the key of a group hang on, and those that may not suit the loss.
 _ALIKE_IN = ("batch_size", "loss", "amp", "label_smoothing", "class_balance")
-_USUAL = frozenset(vars(nn.Module()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +105,35 @@ def whole(found: Ready) -> Ready:
     return found if found.again is None else found.again()
 
 
+class Models:
+    """Members that were taped, for others that are built alike; the newest few."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Ready] = {}
+
+    def ready(
+        self,
+        built_with: str,
+        member: Member,
+        data: TrainData,
+        device: torch.device,
+        loss: Loss | None,
+    ) -> Ready:
+        """`ready`, for a module that is built with what the text says."""
+        found = ready(member, data, device, loss, self._known.get(built_with))
+        if found.again is None:
+            self._known[built_with] = bare(found)
+            if len(self._known) > MOST_KNOWN:
+                del self._known[next(iter(self._known))]
+        return found
+
+
 def bare(found: Ready) -> Ready:
     """The member without its step and weights, to be kept for others to be built like it."""
     nothing = found.output.new_empty(0)
     return dataclasses.replace(
         found, start={}, output=nothing, target=nothing, inputs=nothing,
-        structure=_structure(found.setup.module),
+        structure=structure_of(found.setup.module),
     )  # fmt: skip
 
 
@@ -201,39 +225,13 @@ def _alike(member: Member, like: Ready, device: torch.device) -> Ready | None:
     seed_all(member.seed, device)
     module = built(member.build)
     _refuse_hooks(module)
-    if like.structure is None or _structure(module) != like.structure:
+    if like.structure is None or structure_of(module) != like.structure:
         return None
     optimizer = build_optimizer(settings, module, torch.device("cpu"))  # may refuse its settings
     setup = dataclasses.replace(
         like.setup, module=module, optimizer=optimizer, settings=settings, seed=member.seed
     )
     return dataclasses.replace(like, member=member, setup=setup, start=start_of(module))
-
-
-def _structure(module: nn.Module) -> tuple[Hashable, ...] | None:
-    """All that its forward pass can hang on, but for numbers in weights and buffers.
-
-    None where something in it cannot be compared: a tensor that is no buffer, a weight without shape.
-    """
-    told: list[Hashable] = []
-    ties: dict[int, int] = {}
-    for name, layer in module.named_modules(remove_duplicate=False):
-        told.append((name, type(layer), layer.training, ties.setdefault(id(layer), len(ties))))
-        for own in (layer._parameters, layer._buffers):  # noqa: SLF001  with those that are None
-            for key, tensor in own.items():
-                if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
-                    return None
-                told.append(key)
-                if tensor is not None:
-                    tie = ties.setdefault(id(tensor), len(ties))
-                    told.append((tensor.shape, tensor.dtype, tensor.requires_grad, tie))
-        for key, value in vars(layer).items():
-            if key in _USUAL:
-                continue
-            if isinstance(value, nn.Module | torch.Tensor):  # not registered
-                return None
-            told.append((key, comparable(value)))
-    return tuple(told)
 
 
 def _versions(inputs: Inputs) -> list[int]:

@@ -19,8 +19,7 @@ What a tape cannot hold is refused while it is written: reading a tensor's value
 from __future__ import annotations
 
 import hashlib
-import random
-from collections.abc import Callable, Hashable, Iterator, Sized
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import NoneType
@@ -32,14 +31,13 @@ from torch import nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from nbautoml.train.batches import Inputs, call_module
-from nbautoml.train.seeds import numpy_state
 from nbautoml.train.stacked.reasons import CannotStack
+from nbautoml.train.stacked.structure import changed, python_state
 
 __all__ = [
     "Op",
     "Ref",
     "Tape",
-    "comparable",
     "frozen",
     "name_of",
     "record",
@@ -47,7 +45,6 @@ __all__ = [
     "tensors_of",
 ]
 
-LONG = 100
 MAX_CONSTANT = 1_000_000  # numbers of a tensor that is neither weight, buffer nor input
 
 
@@ -161,12 +158,12 @@ def record(module: nn.Module, inputs: Inputs) -> tuple[Tape, torch.Tensor]:
         Exception: what the module raises comes through.
     """
     recorder = _Recorder(module, inputs)
-    before = _python_state(module)
+    before = python_state(module)
     with recorder:
         output = call_module(module, inputs)
-    changed = _changed(before, _python_state(module))
-    if changed:
-        raise CannotStack(f"forward changes {changed}, which a stack of trials would share")
+    found = changed(before, python_state(module))
+    if found:
+        raise CannotStack(f"forward changes {found}, which a stack of trials would share")
     return recorder.finish(output), output
 
 
@@ -371,37 +368,3 @@ def frozen(value: Any) -> Hashable:
 def _digest(value: torch.Tensor) -> Hashable:
     content = np.ascontiguousarray(value.cpu().numpy()).tobytes()
     return tuple(value.shape), str(value.dtype), hashlib.sha256(content).hexdigest()
-
-
-def _python_state(module: nn.Module) -> dict[tuple[str, str], Any]:
-    """What a stack cannot keep for each trial, by the layer and the attribute."""
-    state: dict[tuple[str, str], Any] = {
-        ("", "random numbers of Python"): random.getstate(),
-        ("", "the seed of torch's generator"): torch.initial_seed(),
-        ("", "random numbers of NumPy"): numpy_state(),
-    }
-    for name, layer in module.named_modules():
-        for key, tensor in (*layer._parameters.items(), *layer._buffers.items()):  # noqa: SLF001
-            state[name, key] = id(tensor)
-        for key, value in vars(layer).items():
-            if key[:1] != "_" and not isinstance(value, nn.Module):
-                state[name, key] = comparable(value)
-    return state
-
-
-def comparable(value: Any) -> Any:
-    """Something that tells whether an attribute has changed, or is another's."""
-    if isinstance(value, torch.Tensor):
-        return id(value), value._version  # noqa: SLF001  counts writes in place
-    if isinstance(value, _NUMBERS_AND_TEXTS):
-        return value
-    if isinstance(value, Sized) and len(value) > LONG:
-        return id(value), len(value)  # a vocabulary: writing it out would take longer than the step
-    return repr(value)
-
-
-def _changed(before: dict[tuple[str, str], Any], after: dict[tuple[str, str], Any]) -> str:
-    for place, value in after.items():
-        if place not in before or before[place] != value:
-            return ".".join(place).lstrip(".")
-    return ""
