@@ -10,7 +10,7 @@ POINTS ?= 200
 TIMES_POINTS ?= 20
 SOAK_S ?= 60
 
-.PHONY: setup demo lab check format test test-faults test-faults-times test-soak test-nightly test-fast bench bench-record bench-gpu bench-tables bench-compress bench-fronts bench-rivals browser screenshots clean front help
+.PHONY: setup demo lab check format test test-faults test-faults-times test-soak test-nightly test-fast test-gpu bench bench-record bench-gpu bench-tables bench-compress bench-fronts bench-rivals browser screenshots clean front help
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -74,6 +74,9 @@ test-nightly: setup browser  ## what `make test` leaves out for its time, but th
 
 test-fast: setup  ## what needs neither browser nor kernel
 	$(PY) -m pytest tests -m "not browser and not slow and not fault" -q
+
+test-gpu:  ## what needs a GPU, on a machine that has one; benchmarks/gpu.py says what a bare one needs, PY names its Python
+	$(PY) -m pytest tests/train_stacked/test_stack_cuda.py tests/tune/test_ahead.py -q
 
 $(VENV)/.bench: $(VENV)/.stamp
 	NBAUTOML_SKIP_FRONT_END=1 $(PIP) install -c constraints-dev.txt -e '.[dev,bench]'
