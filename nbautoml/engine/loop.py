@@ -110,12 +110,16 @@ class RunLoop:
         try:
             verdict = self._go_on()
         except RecordLostError:
-            self._pool.close(grace_s=CLOSE_GRACE_S)  # no word of ours belongs into it any more
+            self.close()  # no word of ours belongs into it any more
             raise
         except BaseException:
             self._wind_down("interrupted", "the supervisor stopped on an error; see supervisor.log")
             raise
         return self._wind_down(*verdict)
+
+    def close(self) -> None:
+        """See the workers off; after that nothing of the run is left running."""
+        self._pool.close(grace_s=CLOSE_GRACE_S)
 
     def interrupt(self, reason: str) -> None:
         """End the run so that it can be resumed; safe to call from a signal handler."""
@@ -371,8 +375,14 @@ class RunLoop:
             self._ending = ("interrupted", "ended while the record could not be written")
 
     def _wind_down(self, state: str, message: str) -> str:
-        """End workers, settle the trials in hand, write the last state."""
-        self._pool.close(grace_s=CLOSE_GRACE_S)
+        """End workers, settle the trials in hand, write the last state.
+
+        Workers with nothing in hand are only told to go: `close` waits for them, a GPU's for 0.1 s.
+        """
+        if self._in_hand or self._task_of:
+            self.close()
+        else:
+            self._set_control(is_over=True)
         for trial in sorted(self._in_hand):
             if state == "interrupted":
                 self._record([TrialRequeued(trial=trial, reason=message)])

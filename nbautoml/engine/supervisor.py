@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -69,10 +69,11 @@ def supervise(home: Home, folder: RunFolder, pool: ProcessPool) -> int:
     logging.getLogger("optuna").setLevel(logging.CRITICAL)
     is_terminated = False
     _open_ahead(home, folder, pool)
-    with _opened(folder) as session:
+    with ExitStack() as afterwards, _opened(folder) as session:
         layout = session.layout
         pool.assign(layout, run_folder=folder.path, home_data=home.data_dir)
         loop = RunLoop(folder, session.writer, session.driver, lambda _handle, _look: pool)
+        afterwards.callback(loop.close)
 
         def on_sigterm(_signum: int, _frame: FrameType | None) -> None:
             nonlocal is_terminated
@@ -118,7 +119,7 @@ def run_in_process(home: Home, folder: RunFolder) -> str:
     """Executor "inline": be the supervisor and the worker, here and now; returns the last state."""
     from nbautoml.engine.inline import InlinePool
 
-    with _opened(folder, most_workers=1) as session:
+    with ExitStack() as afterwards, _opened(folder, most_workers=1) as session:
         layout = session.layout
 
         def make_pool(handle: Callable[[Message], None], look: Callable[[], None]) -> Pool:
@@ -127,6 +128,7 @@ def run_in_process(home: Home, folder: RunFolder) -> str:
             )
 
         loop = RunLoop(folder, session.writer, session.driver, make_pool)
+        afterwards.callback(loop.close)
         plan = _plan(f"inline on {layout.devices[0]}", "inline", session.driver)
         return loop.run([plan, *session.first_events])
 

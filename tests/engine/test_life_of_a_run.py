@@ -20,6 +20,7 @@ from engine_runs import (
 )  # fmt: skip
 
 from nbautoml.engine import client
+from nbautoml.engine.inline import InlinePool
 from nbautoml.errors import EngineError
 from nbautoml.events import Interrupt
 from nbautoml.spec import Budget, Choice, Objective, Space
@@ -51,6 +52,19 @@ def test_all_trials_complete_with_values_and_curves(finished):
     with finished.reader() as reader:
         for row in rows:
             assert reader.points(trial=row.number, name="accuracy").epochs == [1, 2]
+
+
+def test_all_is_written_and_sealed_before_workers_are_waited_for(runs, tmp_path, monkeypatch):
+    sealed = []
+    close = InlinePool.close
+
+    def watched(self, *, grace_s):
+        sealed.append(bool(list(tmp_path.rglob("record.db.sha256"))))
+        close(self, grace_s=grace_s)
+
+    monkeypatch.setattr(InlinePool, "close", watched)
+    assert wait_for_end(runs.submit(execution=INLINE)) == "finished"
+    assert sealed == [True]
 
 
 def test_inline_gives_the_numbers_that_processes_give(finished, runs):
