@@ -51,14 +51,17 @@ on a GPU; it is no longer what plain PyTorch draws from the same seed.
 On a GPU a step is recorded once as a CUDA graph and played from then on (`steps`). An H200 with a
 slow host, torch 2.11, 64 trials of the MLP above as one, one epoch of 23 steps and its validation, ms:
 
-=============================================================  =====  ============
-way                                                            plain  dropout 0.2
-=============================================================  =====  ============
-gradients by autograd, bfloat16                                   65
-gradients by autograd                                             57
-gradients without it (`direct`), masks drawn trial by trial       18            84
-the same, recorded, masks of all trials at once (`philox`)       8.3            20
-=============================================================  =====  ============
+===================================================  =====  ============
+way                                                  plain  dropout 0.2
+===================================================  =====  ============
+gradients by autograd, bfloat16                         65
+gradients by autograd                                   57
+gradients without it (`direct`), launched               18            84
+the same, recorded                                     8.3            20
+===================================================  =====  ============
+
+Dropout's masks are of all trials at once (`philox`: some 130 kernels a layer, which only a recording
+makes cheap); what drawing them trial by trial takes was not measured.
 
 To record takes as long as some eight steps that are launched. 256 trials as one take 21 ms an epoch. A
 step that `torch.compile` has compiled was slower than one that is launched (27 against 25 us a trial
