@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import weakref
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -47,6 +48,37 @@ class Constant(Net):
         super().__init__(constant=torch.rand(3))
 
 
+class Array(Net):
+    """As text the two arrays are one: their middle is left out."""
+
+    def __init__(self):
+        table = np.zeros((90, 90))
+        table[45, 45] = float(torch.rand(()))
+        super().__init__(table=table)
+
+
+class Listed(Net):
+    """As text the two tensors are one: there they have four digits."""
+
+    def __init__(self):
+        super().__init__(constants=[1 + 1e-6 * torch.rand(3)])
+
+
+class Told:
+    """Says nothing of what it holds."""
+
+    def __init__(self):
+        self.factor = float(torch.rand(()))
+
+    def __repr__(self):
+        return "Told()"
+
+
+class Object(Net):
+    def __init__(self):
+        super().__init__(told=Told())
+
+
 class Tied(Net):
     def __init__(self):
         super().__init__()
@@ -71,18 +103,26 @@ def pair(bench, blobs, build, **settings):
     return first, readied(bench, blobs, build, bare(first), seed=5, **settings)
 
 
-def test_a_module_that_is_built_alike_is_not_taped(bench, blobs):
-    first, second = pair(bench, blobs, Net, lr=0.5, optimizer="adam")
+class Plain(Net):
+    """With attributes that can be compared."""
+
+    def __init__(self):
+        super().__init__(act=F.relu, sizes=[4, (8, "x")], of={"a": None}, dtype=torch.float32, _n=3)
+
+
+@pytest.mark.parametrize("build", [Net, Plain], ids=lambda kind: kind.__name__)
+def test_a_module_that_is_built_alike_is_not_taped(bench, blobs, build):
+    first, second = pair(bench, blobs, build, lr=0.5, optimizer="adam")
     assert second.again is not None
     assert second.tape is first.tape
-    alone = readied(bench, blobs, Net, seed=5)
+    alone = readied(bench, blobs, build, seed=5)
     assert second.key == alone.key
     assert all(torch.equal(value, second.start[name]) for name, value in alone.start.items())
 
 
 @pytest.mark.parametrize(
     "build",
-    [Random, RandomBehindAnUnderscore, Constant, WithLambda],
+    [Random, RandomBehindAnUnderscore, Constant, WithLambda, Array, Listed, Object],
     ids=lambda kind: kind.__name__,
 )
 def test_a_module_that_is_built_otherwise_is_taped(bench, blobs, build):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import random
-from collections.abc import Hashable, Sized
-from types import NoneType
+from collections.abc import Hashable, Iterator, Sized
+from types import BuiltinFunctionType, FunctionType, NoneType
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ __all__ = ["changed", "python_state", "structure_of"]
 
 LONG = 100
 _PLAIN = (int, float, str, bool, NoneType)
+_ONES = (FunctionType, BuiltinFunctionType, type, torch.dtype, torch.device)
 _USUAL = frozenset(vars(nn.Module()))
 
 
@@ -58,24 +60,44 @@ def changed(before: dict[tuple[str, str], Any], after: dict[tuple[str, str], Any
 def structure_of(module: nn.Module) -> tuple[Hashable, ...] | None:
     """All that its forward pass can hang on, but for numbers in weights and buffers.
 
-    None where something in it cannot be compared: a tensor that is no buffer, a weight without shape.
+    None where something in it cannot be compared for sure: a tensor that is no buffer, a weight without
+    shape, an array, an object of somebody's class.
     """
-    told: list[Hashable] = []
+    try:
+        return tuple(_facts_of(module))
+    except _UnknownError:
+        return None
+
+
+def _facts_of(module: nn.Module) -> Iterator[Hashable]:
     ties: dict[int, int] = {}
     for name, layer in module.named_modules(remove_duplicate=False):
-        told.append((name, type(layer), layer.training, ties.setdefault(id(layer), len(ties))))
+        yield name, type(layer), layer.training, ties.setdefault(id(layer), len(ties))
         for own in (layer._parameters, layer._buffers):  # noqa: SLF001  with those that are None
             for key, tensor in own.items():
                 if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
-                    return None
-                told.append(key)
+                    raise _UnknownError
+                yield key
                 if tensor is not None:
                     tie = ties.setdefault(id(tensor), len(ties))
-                    told.append((tensor.shape, tensor.dtype, tensor.requires_grad, tie))
+                    yield tensor.shape, tensor.dtype, tensor.requires_grad, tie
         for key, value in vars(layer).items():
-            if key in _USUAL:
-                continue
-            if isinstance(value, nn.Module | torch.Tensor):  # not registered
-                return None
-            told.append((key, _comparable(value)))
-    return tuple(told)
+            if key not in _USUAL:
+                yield key, _fact(value)
+
+
+def _fact(value: Any) -> Hashable:
+    """A value whose text would not tell all of it raises `_UnknownError`."""
+    if isinstance(value, (*_PLAIN, enum.Enum)):
+        return type(value), value
+    if isinstance(value, _ONES):  # equal if they are the same one
+        return value
+    if isinstance(value, list | tuple) and len(value) <= LONG:
+        return type(value), tuple(map(_fact, value))
+    if isinstance(value, dict) and len(value) <= LONG:
+        return type(value), tuple((_fact(key), _fact(item)) for key, item in value.items())
+    raise _UnknownError
+
+
+class _UnknownError(Exception):
+    """Something that cannot be compared."""
