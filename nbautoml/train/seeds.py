@@ -23,6 +23,7 @@ from numpy.random.mtrand import get_bit_generator
 
 __all__ = [
     "batch_order",
+    "default_generator",
     "isolated_rng",
     "numpy_state",
     "order_seed",
@@ -77,9 +78,7 @@ def step_seeder(device: torch.device) -> Callable[[int], None]:
     """
     on_cpu = torch.default_generator
     if device.type == "cuda":
-        torch.cuda.init()  # type: ignore[no-untyped-call]
-        index = device.index if device.index is not None else torch.cuda.current_device()
-        on_gpu = torch.cuda.default_generators[index]
+        on_gpu = default_generator(device)
 
         def seed_both(seed: int) -> None:
             on_cpu.manual_seed(seed)
@@ -98,6 +97,16 @@ def step_seeder(device: torch.device) -> Callable[[int], None]:
         on_cpu.manual_seed(seed)
 
     return seed_cpu
+
+
+def default_generator(device: torch.device) -> torch.Generator:
+    """The one that functions draw from on a CPU or GPU which are given none."""
+    if device.type != "cuda":
+        return torch.default_generator
+    torch.cuda.init()  # type: ignore[no-untyped-call]
+    index = device.index if device.index is not None else torch.cuda.current_device()
+    generator: torch.Generator = torch.cuda.default_generators[index]
+    return generator
 
 
 def numpy_state() -> bytes:

@@ -20,13 +20,13 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from nbautoml.train.seeds import step_seed
+from nbautoml.train.seeds import default_generator, step_seed
 from nbautoml.train.stacked.hashed import HashedMask
 from nbautoml.train.stacked.padding import Strided, corner
 from nbautoml.train.stacked.philox import FUSED, AtOnce, extent, scales
 from nbautoml.train.stacked.tape import Op, Tape
 
-__all__ = ["Draws", "Noise", "default_generator"]
+__all__ = ["Draws", "Noise"]
 
 
 class Noise:
@@ -266,12 +266,3 @@ def _compares_doubles() -> bool:
         if not torch.equal(uniform < p, drawn.bool()):
             return False
     return True
-
-
-def default_generator(device: torch.device) -> torch.Generator:
-    """The one that functions draw from which are given none."""
-    if device.type == "cuda":
-        index = device.index if device.index is not None else torch.cuda.current_device()
-        generator: torch.Generator = torch.cuda.default_generators[index]
-        return generator
-    return torch.default_generator

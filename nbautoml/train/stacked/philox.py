@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it
 from torch import Tensor
 
+from nbautoml.train.seeds import default_generator
 from nbautoml.train.stacked.tape import Op
 
 __all__ = ["FUSED", "AtOnce", "Launch", "PhiloxMask", "agrees", "extent", "philox", "scales"]
@@ -239,7 +240,7 @@ def scales(rates: Sequence[float], n_dims: int, device: torch.device) -> Tensor:
 @functools.cache
 def agrees(n: int, dtype: torch.dtype, device: torch.device) -> bool:
     """Whether this torch draws on this GPU what is computed here, tried out with one tensor."""
-    generator = torch.cuda.default_generators[torch.device(device).index or 0]
+    generator = default_generator(device)
     before = generator.get_state()
     launch, seed, rate = Launch.on(device), 2**40 + 7, 0.4
     try:

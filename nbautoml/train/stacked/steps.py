@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from nbautoml.train.frames import one_line
+from nbautoml.train.seeds import default_generator
 from nbautoml.train.stacked.groups import Group
-from nbautoml.train.stacked.noise import Draws, Noise, default_generator
+from nbautoml.train.stacked.noise import Draws, Noise
 from nbautoml.train.stacked.optimizers import Updater
 from nbautoml.train.stacked.program import Program
 from nbautoml.train.stacked.slots import Slot
