@@ -337,6 +337,8 @@ class TuneDriver:
         if state not in {"complete", "stopped_early"} or value is None or math.isnan(value):
             return
         self._n_good += 1
+        if state != "complete":  # no other is the best of a run, whose weights are kept
+            return
         is_max = self._recipe.objectives[0].direction == "maximize"
         if self._best is None or (value > self._best if is_max else value < self._best):
             self._best = value

@@ -22,7 +22,15 @@ from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbautoml.events import LogLine, Task, TaskContext, TrialRequeued, TrialRestarted, TrialSpec
+from nbautoml.events import (
+    LogLine,
+    Task,
+    TaskContext,
+    TrialEnded,
+    TrialRequeued,
+    TrialRestarted,
+    TrialSpec,
+)
 from nbautoml.spec.fit import FitSettings
 from nbautoml.train.failures import cancelled, failed
 from nbautoml.tune.checkpoints import Checkpoints
@@ -237,8 +245,7 @@ class _Worker:
             limit_s=self._task.limit_s,
         )
         ended = train_one(trial, task, self._session, self._context)
-        if ended.values:
-            self._note_best(ended.values[0])
+        self._note_best(ended)
         self._context.emit(ended)
 
     def _train_group(self, key: Hashable) -> Iterator[int]:
@@ -358,7 +365,7 @@ class _Worker:
             task = Task(handler=self._task.handler, trials=(), payload=self._payload())
             reporter = self._reporters[number]
             ended = ended_well(result, reporter, task, self._session, self._context)
-            self._note_best(result.value)
+            self._note_best(ended)
         self._context.emit(ended)
 
     def _give_up(self, stack: StackedFit, members: list[Ready], error: Exception) -> None:
@@ -372,8 +379,10 @@ class _Worker:
         """What is best so far, which decides whose weights are kept."""
         return {"best": self._best, "front": self._task.payload.get("front")}
 
-    def _note_best(self, value: float) -> None:
-        is_max = self._session.recipe.objectives[0].direction == "maximize"
+    def _note_best(self, ended: TrialEnded) -> None:
+        if ended.state != "complete" or not ended.values:  # no other is the best of a run
+            return
+        value, is_max = ended.values[0], self._session.recipe.objectives[0].direction == "maximize"
         if self._best is None or (value > self._best if is_max else value < self._best):
             self._best = value
 

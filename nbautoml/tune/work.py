@@ -276,7 +276,9 @@ def ended_well(
 
 
 def _should_keep(values: list[float], task: Task, session: Session) -> bool:
-    """Weights are kept when they beat what was best at hand-out: few files, and never too few.
+    """Weights are kept unless what was best at hand-out beats them: few files, and never too few.
+
+    Of two trials that are as good the best is the one that came first, which may end last.
 
     With several objectives: of every trial that none beats in all of them.
     """
@@ -291,7 +293,7 @@ def _should_keep(values: list[float], task: Task, session: Session) -> bool:
     if best is None:
         return True
     is_max = session.recipe.objectives[0].direction == "maximize"
-    return values[0] > float(best) if is_max else values[0] < float(best)
+    return values[0] >= float(best) if is_max else values[0] <= float(best)
 
 
 def _keep_weights(result: FitResult, number: int, context: TaskContext) -> None:
