@@ -16,10 +16,12 @@ from nbautoml.spec import Choice, Float, Int, Space, split_params
 from nbautoml.spec.objective import SIZES
 from nbautoml.spec.reading import Parameters, read_parameters
 from nbautoml.spec.recipe import Recipe
+from nbautoml.tune.stacking import may_tape
 
 if TYPE_CHECKING:
     from nbautoml.data import TrainData
     from nbautoml.events import TaskContext
+    from nbautoml.train.stacked import Solo
 
 __all__ = ["Session", "open_ahead", "session_for"]
 
@@ -29,6 +31,7 @@ class Session:
     """A run as a worker sees it.
 
     Attributes:
+        device: where the data lies.
         widths: how many trials to train as one, by their structure, as far as it was measured here.
     """
 
@@ -36,6 +39,7 @@ class Session:
     capsule: ModuleType
     capsule_dir: Path
     data: TrainData | None
+    device: str = "cpu"
     widths: dict[Hashable, int] = field(default_factory=dict)
 
     @property
@@ -93,6 +97,20 @@ class Session:
         """Whether a trial's size is one of its objectives."""
         return any(one.metric in SIZES for one in self.recipe.objectives)
 
+    @functools.cached_property
+    def solo(self) -> Solo | None:
+        """Fits without autograd; None where the run's modules are to be trained as they are."""
+        from nbautoml.train.stacked import Solo
+
+        if self.device != "cpu" or not may_tape(self.recipe):
+            return None
+        return Solo(
+            self.opened_data,
+            objective=self.recipe.objectives[0],
+            metrics=self.metric_names,
+            loss=self.loss,
+        )
+
     @property
     def loss(self) -> Any:
         """The user's own loss function, or None."""
@@ -135,6 +153,7 @@ def _session(run_folder: Path, home_data: Path, device: str) -> Session:
         capsule=import_capsule(capsule_dir),
         capsule_dir=capsule_dir,
         data=data,
+        device=device,
     )
 
 

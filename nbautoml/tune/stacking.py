@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nbautoml.events import PlanChosen
     from nbautoml.spec.recipe import Recipe
 
-__all__ = ["MAX_WIDTH", "STACK_HANDLER", "Stacking"]
+__all__ = ["MAX_WIDTH", "STACK_HANDLER", "Stacking", "may_tape"]
 
 STACK_HANDLER = "nbautoml.tune.stacks:train_stacks"
 # Wider stacks leave a CPU's caches: 64 and 128 were no faster than 32. On an H200 256 small MLPs take
@@ -30,8 +30,25 @@ MAX_WIDTH = {"cpu": 32, "mps": 32, "cuda": 256}
 # on digits over a wide space, one worker, 9 seeds: 2.3 s with 25, 2.1 with 12, 1.3 with 8; of 100
 # trials (3 seeds) 47 to 55 were above 97 % with 8, 44 to 48 with 12, in about the same time.
 FIRST = 8
+LEAST_TRIALS = 4
 # A sampler that learns has seen nothing of the trials that run: a stack may hold this share of all.
 LEARNING_SHARE = 8
+
+
+def may_tape(recipe: Recipe) -> bool:
+    """Whether a run's modules may be trained by what a tape says of them, several as one or one by one.
+
+    Objectives and estimators have no tape; for a few trials nobody looks for the fastest way, and those of
+    ``--deterministic`` go one by one as they are, unless stacks are asked for.
+    """
+    execution, n_trials = recipe.execution, recipe.budget.n_trials
+    return (
+        recipe.kind == "tune"
+        and recipe.target.role == "module"
+        and execution.executor
+        in ({"vectorized"} if execution.deterministic else {"auto", "vectorized"})
+        and (n_trials is None or n_trials >= LEAST_TRIALS)
+    )
 
 
 @dataclass
@@ -68,17 +85,12 @@ class Stacking:
         and all stacks have the same width: see `nbautoml.study.rounds`.
         """
         executor = recipe.execution.executor
-        is_stackable = (
-            recipe.kind == "tune"
-            and recipe.target.role == "module"
-            and executor in ({"vectorized"} if round_size else {"auto", "vectorized"})
-        )
         # Where the workers measure, they know their device.
         is_cpu = executor == "vectorized" and not recipe.execution.device.startswith("cuda")
         width = MAX_WIDTH["cpu" if is_cpu else "cuda"]
         if sampler not in BLIND:
             width = min(width, max(2, (n_trials or 8 * LEARNING_SHARE) // LEARNING_SHARE))
-        if not is_stackable or (n_trials is not None and n_trials < 4):
+        if not may_tape(recipe):
             width = 1
         elif round_size:
             width = max(4, round_size // 4)

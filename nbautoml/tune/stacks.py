@@ -19,7 +19,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.events import (
@@ -35,10 +34,11 @@ from nbautoml.spec.fit import FitSettings
 from nbautoml.train.failures import cancelled, failed
 from nbautoml.tune.checkpoints import Checkpoints
 from nbautoml.tune.chooser import Chooser
+from nbautoml.tune.keys import Wider, structure_of
 from nbautoml.tune.planner import SlowerError
 from nbautoml.tune.session import Session, session_for
 from nbautoml.tune.turns import Turns
-from nbautoml.tune.work import Reporter, ended_well, make_builder, train_one
+from nbautoml.tune.work import Reporter, built_with, ended_well, make_builder, train_one
 
 if TYPE_CHECKING:
     from nbautoml.train.stacked import Ready, StackedFit
@@ -108,7 +108,7 @@ class _Worker:
             self._turns.forget(key)
             return
         if not self._task.payload.get("is_blind", False):
-            width = self._chooser.width(_structure(key))
+            width = self._chooser.width(structure_of(key))
             n_free = min(n_free, width - len(self._held))
         if self._has_more and n_free > 0:
             self._take_more(n_free)
@@ -185,9 +185,8 @@ class _Worker:
             limit_s=self._task.limit_s,
         )
         device = torch.device(self._context.device)
-        built_with = repr((sorted(arguments.items()), settings.get("batch_size")))
         data, loss = self._session.opened_data, self._session.loss
-        found = self._models.ready(built_with, member, data, device, loss)
+        found = self._models.ready(built_with(settings, arguments), member, data, device, loss)
         reporter.count()
         built_s = time.monotonic() - begin
         found.member = dataclasses.replace(found.member, built_s=built_s)
@@ -263,7 +262,7 @@ class _Worker:
         from nbautoml.train import free_memory, is_out_of_memory, one_line, release_frames
         from nbautoml.train.stacked import StackedFit
 
-        structure = _structure(key)
+        structure = structure_of(key)
         if self._chooser.trains_alone(structure, members):
             self._hand_back(self._specs[member.member.number] for member in members)
             return []
@@ -339,7 +338,7 @@ class _Worker:
         try:
             stack.add_ready(member)
         except TooWide:
-            self._let_wait({_Wider(key): [member]})
+            self._let_wait({Wider(key): [member]})
         except CannotStack as error:
             if not stack.numbers:  # nor would it fit into a stack of its own
                 raise
@@ -391,17 +390,6 @@ class _Worker:
         if not self._is_told:
             self._is_told = True
             self._context.emit(LogLine(text=f"one by one: {reason}", level="info"))
-
-
-@dataclass(frozen=True)
-class _Wider:
-    """The key of members that are wider than the stack of their structure: a second one is theirs."""
-
-    than: Hashable
-
-
-def _structure(key: Hashable) -> Hashable:
-    return _structure(key.than) if isinstance(key, _Wider) else key
 
 
 def _n_weights(member: Ready) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.events import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from nbautoml.train import FitResult
 
-__all__ = ["Reporter", "ended_well", "make_builder", "train_modules", "train_one"]
+__all__ = ["Reporter", "built_with", "ended_well", "make_builder", "train_modules", "train_one"]
 
 
 # Between two batches nobody asks sooner: a stack's batch of a small model takes a millisecond, and
@@ -68,6 +68,11 @@ def make_builder(
         return module
 
     return build
+
+
+def built_with(settings: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
+    """What a trial's module and the shape of its steps hang on, as a text."""
+    return repr((sorted(arguments.items()), settings.get("batch_size")))
 
 
 class Reporter:
@@ -228,15 +233,34 @@ def _fitted(
     context: TaskContext,
     n_parts: int = 1,
 ) -> FitResult:
-    """Fit it from the newest checkpoint that can be used."""
+    """Fit it from the newest checkpoint that can be used, without autograd where that is faster."""
     from nbautoml.train import CannotKeep, fit
+    from nbautoml.train.stacked import BrokenStack, CannotStack, Member
 
     settings, arguments = session.split(trial.params)
+    build = reporter.watch(make_builder(session.target, arguments))
     for start in checkpoints.starts():
         reporter.note_spent(start.spent_s if start else 0.0)
+        if session.solo is not None and n_parts == 1:
+            member = Member(
+                number=trial.number, build=build, settings=FitSettings(**settings),
+                seed=trial.seed, listener=reporter, keeper=checkpoints, resumed=start,
+            )  # fmt: skip
+            try:
+                return session.solo.fit(
+                    member, built_with(settings, arguments), on_built=reporter.count
+                )
+            except CannotStack:
+                pass  # nobody was told of a step
+            except BrokenStack as error:
+                epoch, step = checkpoints.start
+                text = f"{error}; again with autograd"
+                context.emit(
+                    TrialRestarted(trial=trial.number, reason=text, epoch=epoch, step=step)
+                )
         try:
             return fit(
-                reporter.watch(make_builder(session.target, arguments)),
+                build,
                 session.opened_data,
                 FitSettings(**settings),
                 objective=session.recipe.objectives[0],

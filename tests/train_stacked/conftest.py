@@ -15,7 +15,7 @@ from nbautoml.data import load_named, open_data, snapshot
 from nbautoml.spec.fit import FitSettings
 from nbautoml.spec.objective import Objective
 from nbautoml.train import fit
-from nbautoml.train.stacked import Member, StackedFit
+from nbautoml.train.stacked import Member, Solo, StackedFit
 
 
 @pytest.fixture(scope="session")
@@ -134,6 +134,14 @@ class Bench:
             number=number, build=trial.build, settings=trial.settings, seed=trial.seed,
             listener=trial.listener,
         )  # fmt: skip
+
+    @staticmethod
+    def solo(data: Any, *, metric="loss") -> Solo:
+        return Solo(data, objective=objective_of(metric), metrics=None, loss=None)
+
+    @classmethod
+    def by_solo(cls, ways: Solo, trial: Trial, built_with: str = "") -> Outcome:
+        return Outcome(ways.fit(cls.member(0, trial), built_with), trial.listener)
 
     @classmethod
     def both(cls, trials, data, width, **how):

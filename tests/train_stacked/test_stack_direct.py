@@ -15,6 +15,7 @@ from nbautoml.train.stacked.program import Program
 from nbautoml.train.stacked.tape import record
 
 N_TRIALS, N_ROWS = 3, 16
+CPU = torch.device("cpu")
 
 
 class Both(nn.Module):
@@ -69,7 +70,7 @@ KNOWN = {
     "a frozen layer": Frozen,
 }  # fmt: skip
 NOT_KNOWN = {
-    "a convolution": lambda: nn.Sequential(nn.Unflatten(1, (1, 8)), nn.Conv1d(1, 4, 8), nn.Flatten()),
+    "an image alone": lambda: nn.Sequential(nn.Conv1d(16, 16, 5), nn.Flatten()),
     "a layer norm": lambda: nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 4)),
     "one layer twice": Tied,
     "written into": Skip,
@@ -97,7 +98,7 @@ def both_ways(make, loss, target):
     expected = torch.autograd.grad(losses.sum(), list(leaves.values()))
     into = {name: torch.full_like(leaf, torch.nan) for name, leaf in leaves.items()}
     with torch.inference_mode():  # as in a stack
-        found = direct_of(tape, used)(inputs, stacked, draws, target, loss, into)
+        found = direct_of(tape, used, CPU)(inputs, stacked, draws, target, loss, into)
     return (losses, *expected), (found, *into.values())
 
 
@@ -132,12 +133,12 @@ def test_other_losses_are_left_to_autograd_and_agree(loss):
 @pytest.mark.parametrize("make", NOT_KNOWN.values(), ids=NOT_KNOWN)
 def test_what_is_not_known_is_left_to_autograd(make):
     module, tape = taped(make)
-    assert direct_of(tape, [name for name, _ in module.named_parameters()]) is None
+    assert direct_of(tape, [name for name, _ in module.named_parameters()], CPU) is None
 
 
 def test_a_weight_that_gets_no_gradient_directly_is_left_to_autograd():
     _, tape = taped(Both)
-    assert direct_of(tape, ["fc.weight", "elsewhere"]) is None
+    assert direct_of(tape, ["fc.weight", "elsewhere"], CPU) is None
 
 
 def test_a_stack_of_small_models_does_without_autograd(bench, digits):

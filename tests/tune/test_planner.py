@@ -18,6 +18,7 @@ from nbautoml.spec.fit import FitSettings
 from nbautoml.spec.objective import Objective
 from nbautoml.train import Silent, TrialCancelled
 from nbautoml.train.stacked import Member, ready
+from nbautoml.tune import chooser
 from nbautoml.tune.measured import Measured
 from nbautoml.tune.planner import (
     BUDGET_S,
@@ -264,3 +265,25 @@ def test_plan_says_what_planning_took_and_what_a_trial_needs():
     )
     slow = Measured(alone_s=2.0, reason="a step takes 2 s", planning_s=4.1)
     assert slow.plan(n_workers=2, n_steps=200, device="cpu").details["planning_s"] == 4.1
+
+
+def chooser_of(data):
+    payload = {"measure": False, "n_workers": 1, "n_trials": 20, "width": 8}
+    session = SimpleNamespace(opened_data=data, widths={})
+    return chooser.Chooser(SimpleNamespace(payload=payload), session, SimpleNamespace(device="cpu"))
+
+
+@pytest.mark.parametrize(("looks", "is_tried"), [([5.0, 0.001], True), ([5.0, 5.0], False)])
+def test_a_step_that_seemed_long_is_looked_at_again(digits, monkeypatch, looks, is_tried):
+    seen = iter(looks)
+    monkeypatch.setattr(chooser, "measure_alone", lambda *_: next(seen))
+    alone_s, reason = chooser_of(digits)._measured_alone([template(digits, 8)] * 4, 8)
+    assert (alone_s == 0.001, reason == "") == (is_tried, is_tried)
+    assert not list(seen)
+
+
+def test_a_step_that_takes_long_is_timed_once(digits, monkeypatch):
+    seen = iter([5.0])
+    monkeypatch.setattr(chooser, "measure_alone", lambda *_: next(seen))
+    monkeypatch.setattr(chooser, "SECOND_LOOK_S", 0.0)
+    assert chooser_of(digits)._measured_alone([template(digits, 8)] * 4, 8)[1]

@@ -82,14 +82,17 @@ if TYPE_CHECKING:
     from nbautoml.train.stacked.fit import Ended, StackedFit
     from nbautoml.train.stacked.groups import group_key, why_not
     from nbautoml.train.stacked.members import Member, Models, Ready, bare, ready
-    from nbautoml.train.stacked.reasons import CannotStack, TooWide
+    from nbautoml.train.stacked.reasons import BrokenStack, CannotStack, TooWide
+    from nbautoml.train.stacked.solo import Solo
 
 __all__ = [
+    "BrokenStack",
     "CannotStack",
     "Ended",
     "Member",
     "Models",
     "Ready",
+    "Solo",
     "StackedFit",
     "TooWide",
     "bare",
@@ -99,11 +102,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BrokenStack": "reasons",
     "CannotStack": "reasons",
     "Ended": "fit",
     "Member": "members",
     "Models": "members",
     "Ready": "members",
+    "Solo": "solo",
     "StackedFit": "fit",
     "TooWide": "reasons",
     "bare": "members",

@@ -22,7 +22,7 @@ from torch import Tensor
 from nbautoml.errors import DataError
 from nbautoml.spec.fit import OPTIMIZERS
 from nbautoml.spec.objective import Objective
-from nbautoml.train.batches import TrainData, eval_batch_size
+from nbautoml.train.batches import TrainData
 from nbautoml.train.judge import Judge
 from nbautoml.train.loop import metric_names, threshold_of
 from nbautoml.train.losses import Loss
@@ -64,6 +64,7 @@ class StackedFit:
         has_exact_dropout: dropout drops what it would drop were the trial trained on its own. False:
             what follows from the trial's seed by a hash, drawn for all trials at once.
         has_graph: on a GPU steps are recorded and played again (`steps`).
+        group: what the members have in common, where that was found out before.
 
     Raises:
         RecipeError, DataError: as `nbautoml.train.fit`.
@@ -81,6 +82,7 @@ class StackedFit:
         has_exact_dropout: bool = True,
         has_graph: bool = True,
         timer: Timer | None = None,
+        group: Group | None = None,
     ) -> None:
         if data.valid.n == 0:
             raise DataError("there are no validation rows", hint="give some, or a split above 0")
@@ -89,7 +91,7 @@ class StackedFit:
         self._timer = timer
         self._device = torch.device(device)
         self._names = metric_names(data.task, objective, metrics)
-        self._group: Group | None = None
+        self._group: Group | None = group
         self._weights: Weights | None = None
         self._slots: list[Slot] = []
         self._waiting: list[Slot] = []
@@ -158,6 +160,8 @@ class StackedFit:
         if self._group is not None:
             try:
                 self._group.admit(entering)
+                if self._weights is None:
+                    self._weights = Weights(self._group.layout, entering.start)
                 return self._group
             except CannotStack:
                 if self._slots or self._waiting:
@@ -301,11 +305,11 @@ class StackedFit:
 
     def _evaluate(self) -> list[dict[str, float]]:
         group, weights = self._inside()
-        data, size = self._data, group.setup.settings.batch_size
+        data = self._data
         tally = StackedTally(
             self._names, data.task, max(len(data.classes), 1), threshold_of(self._loss)
         )
-        rows = max(size, eval_batch_size(data.spec, size) // self.width)
+        rows = group.eval_rows(self.width)
         group.evaluate({**weights.kept, **weights.leaves}, len(self._slots), rows, tally)
         return tally.result()
 
@@ -347,13 +351,11 @@ class StackedFit:
             stopped=slot.ended_by == "stopped",
             ended_by=slot.ended_by,
             duration_s=slot.duration_s,
-            notes=(*slot.notes, f"stacked up to {self.width} wide", *self._notes()),
+            notes=(*slot.notes, *self._notes()),
         )
 
     def _notes(self) -> list[str]:
+        way = f"stacked up to {self.width} wide" if self.width > 1 else "gradients without autograd"
         refusal = self._steps.refusal if self._steps is not None else ""
-        return (
-            [f"steps were launched one by one, for recording one raised {refusal}"]
-            if refusal
-            else []
-        )
+        text = f"steps were launched one by one, for recording one raised {refusal}"
+        return [way, text] if refusal else [way]

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from nbautoml.train.stacked.noise import Draws
+from nbautoml.train.stacked.reordered import pooled_first
 from nbautoml.train.stacked.rules import RULES, each, vmapped_or_each
 from nbautoml.train.stacked.tape import Op, Ref, Tape, refs_in, tensors_of
 
-__all__ = ["Program"]
+__all__ = ["Program", "compiled"]
 
 Values = list[Any]
 Step = Callable[[Values, Draws], None]
@@ -26,15 +27,16 @@ class Program:
     """
 
     def __init__(self, tape: Tape) -> None:
-        self.tape = tape
+        self.tape = tape = pooled_first(tape)
         n_noises = 0
         self._steps: list[Step] = []
+        self._dead = _last_read(tape)
         for op in tape.ops:
             if op.noise is not None:
                 self._steps.append(_dropout(op, n_noises))
                 n_noises += 1
             else:
-                step = _compiled(op)
+                step = compiled(op)
                 self._steps.append(step if op.has_grad else torch.no_grad()(step))
 
     def __call__(
@@ -58,10 +60,25 @@ class Program:
             values[at] = weights[name]
         for at, tensor in tape.constants.items():
             values[at] = tensor.expand(n, *tensor.shape)
-        for step in self._steps:
+        for step, dead in zip(self._steps, self._dead, strict=True):
             step(values, draws)
+            for at in dead:
+                values[at] = None
         output: Tensor = values[tape.output]
         return output
+
+
+def _last_read(tape: Tape) -> list[tuple[int, ...]]:
+    """By call: the values that nobody reads after it, whose memory the next one may take."""
+    last = {
+        ref.index: at for at, op in enumerate(tape.ops) for ref in refs_in((op.args, op.kwargs))
+    }
+    for at in (*tape.inputs, *tape.weights.values(), *tape.constants, tape.output):
+        last.pop(at, None)
+    dead: list[list[int]] = [[] for _ in tape.ops]
+    for value, at in last.items():
+        dead[at].append(value)
+    return [tuple(item) for item in dead]
 
 
 def _dropout(op: Op, which: int) -> Step:
@@ -75,7 +92,8 @@ def _dropout(op: Op, which: int) -> Step:
     return run
 
 
-def _compiled(op: Op) -> Step:
+def compiled(op: Op) -> Step:
+    """How a call is computed for a stack."""
     if not any(True for _ in refs_in((op.args, op.kwargs))):
         return _made(op)
     rule = RULES.get(op.function)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nbautoml.errors import NbAutomlError
 
-__all__ = ["CannotStack", "TooWide"]
+__all__ = ["BrokenStack", "CannotStack", "TooWide"]
 
 
 class CannotStack(NbAutomlError):  # noqa: N818  no failure: the trial runs another way
@@ -21,3 +21,7 @@ class CannotStack(NbAutomlError):  # noqa: N818  no failure: the trial runs anot
 
 class TooWide(CannotStack):
     """A module's layers are wider than those of the stack; a wider stack would take it."""
+
+
+class BrokenStack(Exception):  # noqa: N818  no failure of the trial: it starts again another way
+    """A step of a stack raised what none of its trials is known to raise."""

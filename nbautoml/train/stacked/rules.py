@@ -26,7 +26,7 @@ On a CPU a grouped convolution is worse than one call a trial: 16 trials of a sm
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -34,6 +34,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it
 from torch import Tensor
 
+from nbautoml.train.stacked.images import conv_each, conv_grouped, halves, split
 from nbautoml.train.stacked.tape import Op, tensors_of
 
 __all__ = [
@@ -41,10 +42,10 @@ __all__ = [
     "RULES",
     "SHAPING",
     "Rule",
-    "conv_each",
-    "conv_grouped",
     "each",
+    "everywhere",
     "linear",
+    "put_back",
     "vmapped",
     "vmapped_or_each",
 ]
@@ -126,6 +127,11 @@ def _batchwise(op: Op, x: Tensor, *args: Any, **kwargs: Any) -> Any:
     return merged.unflatten(0, (len(x), -1))
 
 
+def _max_pool2d(op: Op, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    halved = halves(op, x, *args, **kwargs)
+    return _batchwise(op, x, *args, **kwargs) if halved is None else halved
+
+
 def _conv(
     op: Op, x: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any
 ) -> Tensor:
@@ -136,50 +142,6 @@ def _conv(
     return way(op, x, weight, bias, *args, **kwargs)
 
 
-def conv_grouped(
-    op: Op, x: Tensor, weight: Tensor, bias: Tensor | None, *args: Any, **kwargs: Any
-) -> Tensor:
-    """One convolution for all trials, each of which is a group, or as many groups as it has.
-
-    Args:
-        op: a convolution.
-        x: ``(K, B, channels, ...)``.
-        weight: ``(K, out, channels / groups, ...)``.
-        bias: ``(K, out)``.
-        *args: stride, padding, dilation and groups of one trial, as the function takes them.
-        **kwargs: likewise.
-    """
-    names = ("stride", "padding", "dilation", "groups")
-    options = {"groups": 1, **dict(zip(names, args, strict=False)), **kwargs}
-    options["groups"] *= len(x)
-    wide = x.transpose(0, 1).flatten(1, 2)
-    bias = bias if bias is None else bias.flatten()
-    out = op.function(wide, weight.flatten(0, 1), bias, **options)
-    return _split(out, len(x))
-
-
-def _split(wide: Tensor, n: int) -> Tensor:
-    """``(B, K * C, ...)`` to ``(K, B, C, ...)``."""
-    return wide.view(len(wide), n, -1, *wide.shape[2:]).transpose(0, 1)
-
-
-def conv_each(
-    op: Op, x: Tensor, weight: Tensor, bias: Tensor | None, *args: Any, **kwargs: Any
-) -> Tensor:
-    """One convolution a trial."""
-    biases: Iterable[Tensor | None] = [None] * len(x) if bias is None else bias.unbind()
-    if weight.ndim != 5:
-        rows = zip(x.unbind(), weight.unbind(), biases, strict=True)
-        return torch.stack([op.function(*row, *args, **kwargs) for row in rows])
-    last = torch.channels_last
-    outs = [
-        op.function(one, kernel.contiguous(memory_format=last), own, *args, **kwargs)
-        for one, kernel, own in zip(x.unbind(), weight.unbind(), biases, strict=True)
-    ]
-    # Stacked in the layout that the convolution gave: pooling is twice as fast there.
-    return torch.stack([out.permute(0, 2, 3, 1) for out in outs]).permute(0, 1, 4, 2, 3)
-
-
 def _batch_norm(
     _: Op, x: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor | None = None,
     bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
@@ -187,14 +149,15 @@ def _batch_norm(
     wide = x.transpose(0, 1).flatten(1, 2)
     flat = [None if item is None else item.reshape(-1) for item in (mean, var, weight, bias)]
     out = F.batch_norm(wide, flat[0], flat[1], flat[2], flat[3], training, momentum, eps)
-    if training and mean is not None and var is not None and flat[0] is not None:
-        _put_back(mean, flat[0])
-        _put_back(var, flat[1])
-    return _split(out, len(x))
+    if training:
+        put_back(mean, flat[0])
+        put_back(var, flat[1])
+    return split(out, len(x))
 
 
-def _put_back(kept: Tensor, new: Tensor | None) -> None:
-    if new is not None and kept.data_ptr() != new.data_ptr():
+def put_back(kept: Tensor | None, new: Tensor | None) -> None:
+    """Running statistics, where they were written into a copy."""
+    if kept is not None and new is not None and kept.data_ptr() != new.data_ptr():
         kept.copy_(new.view_as(kept))
 
 
@@ -332,7 +295,8 @@ class _Slot:
         self.at = at
 
 
-def _everywhere(names: str) -> list[Callable[..., Any]]:
+def everywhere(names: str) -> list[Callable[..., Any]]:
+    """The functions of these names: torch has most of them in several places."""
     homes = (torch, F, torch.Tensor, torch._C._nn)  # noqa: SLF001  where F.linear and others live
     found = [getattr(home, name, None) for name in names.split() for home in homes]
     return [item for item in found if item is not None]
@@ -346,7 +310,7 @@ _SEVERAL = """add sub mul div add_ sub_ mul_ div_ pow maximum minimum where lerp
 __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __pow__ __iadd__ __isub__ __imul__
 __itruediv__ __lt__ __le__ __gt__ __ge__ __eq__ __ne__ eq ne lt le gt ge rsub true_divide"""
 _SHAPES = "view reshape flatten unflatten squeeze unsqueeze view_as reshape_as"
-_POOLS = """max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d
+_POOLS = """max_pool1d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d
 adaptive_avg_pool2d adaptive_max_pool1d adaptive_max_pool2d interpolate pixel_shuffle"""
 
 
@@ -354,11 +318,12 @@ def _table() -> dict[Callable[..., Any], Rule]:
     table: dict[Callable[..., Any], Rule] = {}
     for names, rule in (
         (_UNARY, _direct), (_SEVERAL, _aligned), (_SHAPES, _shaped), (_POOLS, _batchwise),
-        ("linear", linear), ("conv1d conv2d", _conv), ("batch_norm", _batch_norm),
+        ("linear", linear), ("conv1d conv2d", _conv), ("max_pool2d", _max_pool2d),
+        ("batch_norm", _batch_norm),
         ("layer_norm", _layer_norm), ("group_norm", _group_norm), ("embedding", _embedding),
         ("scaled_dot_product_attention", _attention),
     ):  # fmt: skip
-        table.update(dict.fromkeys(_everywhere(names), rule))
+        table.update(dict.fromkeys(everywhere(names), rule))
     return table
 
 
@@ -366,7 +331,7 @@ RULES: Mapping[Callable[..., Any], Rule] = _table()
 """By the function that a tape names."""
 
 
-_UNIT_BY_UNIT = (_direct, _aligned, _batchwise, linear, _conv, _batch_norm, _embedding)
+_UNIT_BY_UNIT = (_direct, _aligned, _batchwise, _max_pool2d, linear, _conv, _batch_norm, _embedding)
 PADDABLE = frozenset(function for function, rule in RULES.items() if rule in _UNIT_BY_UNIT)
 """Functions to which units that are padded with zeros make no difference: see `padding`."""
 SHAPING = frozenset(function for function, rule in RULES.items() if rule is _shaped)
