@@ -90,7 +90,7 @@ class Stacking:
         width = MAX_WIDTH["cpu" if is_cpu else "cuda"]
         if sampler not in BLIND:
             width = min(width, max(2, (n_trials or 8 * LEARNING_SHARE) // LEARNING_SHARE))
-        if not may_tape(recipe):
+        if not may_tape(recipe) or (n_trials is not None and n_trials < LEAST_TRIALS):
             width = 1
         elif round_size:
             width = max(4, round_size // 4)

@@ -66,6 +66,7 @@ KNOWN = {
     "no biases": lambda: nn.Sequential(nn.Linear(8, 6, bias=False), nn.Sigmoid(), nn.Linear(6, 4)),
     "flattened": lambda: nn.Sequential(nn.Unflatten(1, (2, 4)), nn.Linear(4, 5), nn.Flatten(),
                                        nn.ReLU(inplace=True), nn.Linear(10, 4)),
+    "batch norm": lambda: nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 4)),
     "an idle layer": Both,
     "a frozen layer": Frozen,
 }  # fmt: skip
@@ -83,6 +84,16 @@ def taped(make):
     return module, record(module, torch.randn(N_ROWS, 8))[0]
 
 
+def columns_for(leaves):
+    """Where gradients go in a stack: columns of one matrix."""
+    flat = torch.full((N_TRIALS, sum(leaf[0].numel() for leaf in leaves.values())), torch.nan)
+    found, at = {}, 0
+    for name, leaf in leaves.items():
+        found[name] = flat[:, at : at + leaf[0].numel()].view(leaf.shape)
+        at += leaf[0].numel()
+    return found
+
+
 def both_ways(make, loss, target):
     """Losses and gradients, by autograd and directly."""
     module, tape = taped(make)
@@ -90,13 +101,15 @@ def both_ways(make, loss, target):
         name: torch.stack([value.detach() * scale for scale in (1.0, 0.5, -2.0)])
         for name, value in module.named_parameters()
     }
+    for name, value in module.named_buffers():
+        stacked[name] = torch.stack([value] * N_TRIALS)
     used = [n for n, p in module.named_parameters() if p.requires_grad and not n.startswith("idle")]
     leaves = {name: stacked[name].requires_grad_() for name in used}
     inputs = [torch.randn(N_TRIALS, N_ROWS, 8)]
     draws = Draws([(torch.rand(N_TRIALS, N_ROWS, 6) > 0.4) / 0.6 for _ in tape.rates])
     losses = loss(Program(tape)(inputs, stacked, draws), target)
     expected = torch.autograd.grad(losses.sum(), list(leaves.values()))
-    into = {name: torch.full_like(leaf, torch.nan) for name, leaf in leaves.items()}
+    into = columns_for(leaves)
     with torch.inference_mode():  # as in a stack
         found = direct_of(tape, used, CPU)(inputs, stacked, draws, target, loss, into)
     return (losses, *expected), (found, *into.values())

@@ -41,8 +41,8 @@ Did not help, and is not here:
 * keeping freed memory from the system (``mallopt``): 2 to 5 %; it is the whole process's, so workers
   have it (`nbautoml.engine.heap`: a fit with convolutions gains a quarter);
 * convolutions on a CPU: stacked they lose to training one by one (210 against 150 ms a trial,
-  small CNN, 8 wide), although each trial has a call of its own. Attention loses by a quarter,
-  LSTMs come out even. Measure before choosing;
+  small CNN, 8 wide), although each trial has a call of its own: they go one by one by what a stack
+  of one does (`solo`). Attention loses by a quarter, LSTMs come out even. Measure before choosing;
 
 A choice, off by default: ``has_exact_dropout=False`` draws dropout by a hash of (seed, step, layer)
 for all trials at once, 3 us instead of 13 a trial and step, and one launch instead of one a trial

@@ -145,11 +145,19 @@ def _linear(call: Call) -> Step | None:
         if weight_name in own:
             torch.bmm(grad.transpose(1, 2), rows(x), out=into[weight_name])
         if bias_name in own:
-            torch.sum(grad, 1, out=into[bias_name])
+            _sum_rows(grad, into[bias_name])
         if needs_x:
             add(grads, x_at, torch.bmm(grad, values[weight_at]).view(x.shape))
 
     return forward, backward
+
+
+def _sum_rows(grad: Tensor, into: Tensor) -> None:
+    """Added up in the order in which autograd does it, whatever rows lie in between (after batch norm)."""
+    if grad.is_contiguous() or grad.stride(2) != 1:
+        torch.sum(grad, 1, out=into)
+    else:
+        into.copy_(grad.sum(1))
 
 
 def _sum(call: Call) -> Step | None:
