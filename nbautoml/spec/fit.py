@@ -53,7 +53,7 @@ class FitSettings:
     batch_size: int = 32
     epochs: int = 10
     weight_decay: float = 0.0
-    momentum: float = 0.9
+    momentum: float | None = None
     betas: tuple[float, float] = (0.9, 0.999)
     loss: str | None = None
     schedule: str | None = None
@@ -69,6 +69,17 @@ class FitSettings:
             # A checked value is also brought to its own type (an int lr, a numpy scalar),
             # so that settings that mean the same are equal and can be written as JSON.
             object.__setattr__(self, name, check(name, getattr(self, name)))
+
+    @property
+    def momentum_taken(self) -> float:
+        """The momentum asked for, or what is usual for the optimiser: 0.9, and none for RMSprop, as in torch.
+
+        >>> FitSettings(optimizer="nesterov").momentum_taken, FitSettings(optimizer="rmsprop").momentum_taken
+        (0.9, 0.0)
+        """
+        if self.momentum is not None:
+            return self.momentum
+        return 0.0 if self.optimizer == "rmsprop" else 0.9
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> FitSettings:
@@ -185,7 +196,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = MappingProxyType(
         "batch_size": _whole("a whole number of samples, at least 1", low=1),
         "epochs": _whole("a whole number of passes over the data, at least 1", low=1),
         "weight_decay": _number("a number of at least 0, such as 1e-4", low=0),
-        "momentum": _number("a number in [0, 1), such as 0.9", low=0, high=1, below=True),
+        "momentum": _or_none(_number("a number in [0, 1), such as 0.9", low=0, high=1, below=True)),
         "betas": _betas,
         "loss": _or_none(_one_of(LOSSES, "loss")),
         "schedule": _or_none(_one_of(SCHEDULES, "schedule")),
@@ -205,7 +216,7 @@ SETTING_HELP: Mapping[str, str] = MappingProxyType(
         "batch_size": "samples a step",
         "epochs": "passes over the training data",
         "weight_decay": "pull of the weights towards zero, at least 0",
-        "momentum": "of sgd's relatives momentum and nesterov, and of rmsprop, in [0, 1)",
+        "momentum": "of momentum and nesterov (0.9 unless given) and of rmsprop (0), in [0, 1)",
         "betas": "decay rates of adam and adamw, two numbers in [0, 1)",
         "loss": f"what is minimised; from the task unless given: {', '.join(LOSSES)}",
         "schedule": f"how lr falls over the steps: None (constant), {', '.join(SCHEDULES)}",

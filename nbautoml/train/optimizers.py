@@ -113,12 +113,12 @@ def _sgd(_: FitSettings) -> tuple[str, dict[str, Any]]:
 
 
 def _momentum(settings: FitSettings) -> tuple[str, dict[str, Any]]:
-    return "SGD", {"momentum": settings.momentum}
+    return "SGD", {"momentum": settings.momentum_taken}
 
 
 def _nesterov(settings: FitSettings) -> tuple[str, dict[str, Any]]:
     # torch refuses Nesterov's look-ahead without momentum, where it is SGD anyway.
-    return "SGD", {"momentum": settings.momentum, "nesterov": settings.momentum > 0}
+    return "SGD", {"momentum": settings.momentum_taken, "nesterov": settings.momentum_taken > 0}
 
 
 def _adam(settings: FitSettings) -> tuple[str, dict[str, Any]]:
@@ -130,7 +130,7 @@ def _adamw(settings: FitSettings) -> tuple[str, dict[str, Any]]:
 
 
 def _rmsprop(settings: FitSettings) -> tuple[str, dict[str, Any]]:
-    return "RMSprop", {"momentum": settings.momentum} if settings.momentum else {}
+    return "RMSprop", {"momentum": settings.momentum_taken} if settings.momentum_taken else {}
 
 
 def _adagrad(_: FitSettings) -> tuple[str, dict[str, Any]]:

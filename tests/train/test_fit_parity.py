@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -79,6 +81,14 @@ def last_epoch_wins(run_fit):
 def test_fifty_steps_give_the_weights_of_a_loop_by_hand(name, blobs, mlp, last_epoch_wins):
     result = last_epoch_wins(mlp, blobs, optimizer=name)
     assert_same_weights(result, by_hand(mlp, blobs, OPTIMIZERS[name]))
+
+
+@pytest.mark.parametrize(
+    ("name", "usual"), [("rmsprop", torch.optim.RMSprop), ("momentum", partial(torch.optim.SGD, momentum=0.9))]
+)  # fmt: skip
+def test_momentum_that_is_not_given_is_the_usual_one(name, usual, blobs, mlp, last_epoch_wins):
+    result = last_epoch_wins(mlp, blobs, optimizer=name, lr=0.01, momentum=None)
+    assert_same_weights(result, by_hand(mlp, blobs, lambda weights: usual(weights, lr=0.01)))
 
 
 def test_dropout_draws_from_the_seed_of_the_step(blobs, mlp, last_epoch_wins):

@@ -205,7 +205,7 @@ class Updater:
             rows = Rows(
                 flat=flat[place], grad=grad[place], first=first[place], second=second[place],
                 lr=now[0], factor=now[1], eps=now[2],
-                momentum=_column([item.momentum for item in own], flat),
+                momentum=_column([item.momentum_taken for item in own], flat),
                 beta1=_column([1 - item.betas[0] for item in own], flat),
                 beta2=_column([1 - item.betas[1] for item in own], flat),
                 decay=_column(decays, flat) if any(decays) else None,
