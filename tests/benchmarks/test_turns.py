@@ -33,3 +33,15 @@ def test_no_turn_begins_that_would_end_too_late() -> None:
 def test_nothing_begins_once_time_is_over() -> None:
     with pytest.raises(TimeOverError, match="time was over"):
         alternate({"a": lambda: 1.0}, repeats=1, clock=Clock(0.0))
+
+
+def test_a_first_turn_that_took_all_the_time_is_no_figure() -> None:
+    clock = Clock(3600.0)
+
+    def slow() -> float:
+        clock._until -= 3600.0
+        return 1.0
+
+    with pytest.raises(TimeOverError, match="first turn only"):
+        alternate({"slow": slow}, repeats=5, n_warm=1, clock=clock)
+    assert clock.taken() == []
