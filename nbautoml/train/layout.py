@@ -15,7 +15,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-__all__ = ["allows_channels_last", "use_channels_last"]
+__all__ = ["NOTE", "allows_channels_last", "use_channels_last"]
+
+NOTE = "images lie in memory with their channels last (torch.channels_last), which is faster here"
 
 
 def use_channels_last(

@@ -14,7 +14,7 @@ from torch.nn.parameter import UninitializedParameter
 from nbautoml.errors import ModelError
 from nbautoml.spec.fit import FitSettings
 from nbautoml.train.batches import Inputs, TrainData, call_module, first_batch
-from nbautoml.train.layout import use_channels_last
+from nbautoml.train.layout import NOTE, use_channels_last
 from nbautoml.train.losses import Loss, class_weights, loss_for
 from nbautoml.train.optimizers import build_optimizer
 from nbautoml.train.precision import Precision, precision_for
@@ -110,7 +110,7 @@ def prepare(
     # On a GPU the layout pays where tensor cores compute, which is in mixed precision.
     is_worth_it = device.type == "cpu" or precision.dtype is not None
     if use_channels_last(module, try_step, is_worth_it=is_worth_it):
-        notes.append("channels_last")
+        notes.append(NOTE)
     if n_parts > 1:
         notes.append(f"batches in {n_parts} parts")
     should_drop = _should_drop_last(module, data.train.n, settings.batch_size)

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from nbautoml.train.layout import NOTE
+
 BATCH, EPOCHS, SEED = 10, 5, 11
 
 OPTIMIZERS = {
@@ -175,7 +177,7 @@ def images(digits, open_value):
 
 def test_channels_last_changes_no_weights_beyond_rounding(images, last_epoch_wins):
     result = last_epoch_wins(Images, images, optimizer="sgd", lr=0.01)
-    assert "channels_last" in result.notes
+    assert NOTE in result.notes
     model = by_hand(Images, images, lambda weights: torch.optim.SGD(weights, lr=0.01))
     assert_same_weights(result, model, at_most=1e-5)
 
@@ -187,4 +189,4 @@ def test_kept_weights_are_contiguous_whatever_the_layout(images, run_fit):
 
 def test_a_module_that_views_activations_is_left_in_its_own_layout(images, run_fit):
     result = run_fit(Viewed, images, optimizer="sgd")
-    assert "channels_last" not in result.notes
+    assert NOTE not in result.notes
