@@ -102,7 +102,7 @@ class Session:
         """Fits without autograd; None where the run's modules are to be trained as they are."""
         from nbautoml.train.stacked import Solo
 
-        if self.device != "cpu" or not may_tape(self.recipe):
+        if self.device != "cpu" or not may_tape(self.recipe, self.recipe.budget.n_trials):
             return None
         return Solo(
             self.opened_data,

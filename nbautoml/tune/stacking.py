@@ -30,18 +30,22 @@ MAX_WIDTH = {"cpu": 32, "mps": 32, "cuda": 256}
 # on digits over a wide space, one worker, 9 seeds: 2.3 s with 25, 2.1 with 12, 1.3 with 8; of 100
 # trials (3 seeds) 47 to 55 were above 97 % with 8, 44 to 48 with 12, in about the same time.
 FIRST = 8
-LEAST_TRIALS = 4
+LEAST_TRIALS = 4  # fewer are over before another way has paid
 # A sampler that learns has seen nothing of the trials that run: a stack may hold this share of all.
 LEARNING_SHARE = 8
 
 
-def may_tape(recipe: Recipe) -> bool:
+def may_tape(recipe: Recipe, n_trials: int | None) -> bool:
     """Whether a run's modules may be trained by what a tape says of them, several as one or one by one.
 
     Objectives and estimators have no tape; for a few trials nobody looks for the fastest way, and those of
     ``--deterministic`` go one by one as they are, unless stacks are asked for.
+
+    Args:
+        recipe: of the run.
+        n_trials: of the run, where that is known.
     """
-    execution, n_trials = recipe.execution, recipe.budget.n_trials
+    execution = recipe.execution
     return (
         recipe.kind == "tune"
         and recipe.target.role == "module"
@@ -90,7 +94,7 @@ class Stacking:
         width = MAX_WIDTH["cpu" if is_cpu else "cuda"]
         if sampler not in BLIND:
             width = min(width, max(2, (n_trials or 8 * LEARNING_SHARE) // LEARNING_SHARE))
-        if not may_tape(recipe) or (n_trials is not None and n_trials < LEAST_TRIALS):
+        if not may_tape(recipe, n_trials):
             width = 1
         elif round_size:
             width = max(4, round_size // 4)

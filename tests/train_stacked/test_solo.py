@@ -66,7 +66,9 @@ class Watched(nn.Sequential):
         type(self).n_built += 1
 
 
-def test_what_is_not_known_is_refused_before_a_word_and_not_built_again(bench, images):
+def test_what_is_not_known_is_refused_before_a_word_and_not_built_again(bench, images, monkeypatch):
+    opened = []
+    monkeypatch.setattr(Group, "__init__", lambda *a, **k: opened.append(1))
     ways, ear = bench.solo(images), Ear()
     Watched.n_built = 0
     trial = bench.trial(lambda: Watched(3), listener=ear, batch_size=20, epochs=10)
@@ -74,6 +76,7 @@ def test_what_is_not_known_is_refused_before_a_word_and_not_built_again(bench, i
         with pytest.raises(CannotStack):
             bench.by_solo(ways, trial)
     assert Watched.n_built == 1
+    assert not opened  # nor was a step made to find out
     assert not ear.steps
     assert not ear.epochs
 

@@ -14,7 +14,14 @@ import torch
 from torch import Tensor
 
 from nbautoml.train.stacked.calls import Call, Into, Step, Values, add, like
-from nbautoml.train.stacked.images import channels_last, conv_each, split, together
+from nbautoml.train.stacked.images import (
+    channels_last,
+    conv_each,
+    pooling_of,
+    split,
+    spread,
+    together,
+)
 from nbautoml.train.stacked.noise import Draws
 from nbautoml.train.stacked.rules import put_back
 
@@ -39,7 +46,7 @@ def convolution(call: Call) -> Step | None:
     bias_at = None if bias is None else bias.index
     n = len(shapes[weight_at]) - 2
     stride, padding, dilation = (
-        _spread(asked.get(name, usual), n)
+        spread(asked.get(name, usual), n)
         for name, usual in (("stride", 1), ("padding", 0), ("dilation", 1))
     )
     groups = asked.get("groups", 1)
@@ -75,13 +82,9 @@ def convolution(call: Call) -> Step | None:
 
 def max_pool2d(call: Call) -> Step | None:
     """Max pooling of a batch of images: the places of the largest are kept for their gradient."""
-    asked = call.options("kernel_size", "stride", "padding", "dilation", "ceil_mode")
-    if asked.get("return_indices") or len(call.op.shapes[0]) != 4:
+    *how, has_places = pooling_of(*call.op.args[1:], **call.op.kwargs)
+    if has_places or len(call.op.shapes[0]) != 4:
         return None
-    kernel = _spread(asked["kernel_size"], 2)
-    stride = _spread(asked.get("stride") or kernel, 2)
-    padding, dilation = _spread(asked.get("padding", 0), 2), _spread(asked.get("dilation", 1), 2)
-    how = (kernel, stride, padding, dilation, bool(asked.get("ceil_mode", False)))
     source, target, slot = call.source, call.op.outputs[0], call.slot
 
     def forward(values: Values, _: Draws) -> None:
@@ -105,9 +108,9 @@ def avg_pool2d(call: Call) -> Step | None:
     )
     if len(call.op.shapes[0]) != 4:
         return None
-    kernel = _spread(asked["kernel_size"], 2)
+    kernel = spread(asked["kernel_size"], 2)
     how = (
-        kernel, _spread(asked.get("stride") or kernel, 2), _spread(asked.get("padding", 0), 2),
+        kernel, spread(asked.get("stride") or kernel, 2), spread(asked.get("padding", 0), 2),
         bool(asked.get("ceil_mode", False)), bool(asked.get("count_include_pad", True)),
         asked.get("divisor_override"),
     )  # fmt: skip
@@ -200,9 +203,3 @@ def _ordered(grad: Tensor, images: Tensor) -> Tensor:
     """A gradient of pooled images with its channels where theirs are."""
     is_last = images.is_contiguous(memory_format=torch.channels_last)
     return grad.contiguous(memory_format=torch.channels_last) if is_last else grad.contiguous()
-
-
-def _spread(value: Any, n: int) -> list[int]:
-    """A size of each dimension, from one number or several."""
-    given = list(value) if isinstance(value, list | tuple) else [value]
-    return [int(item) for item in (given if len(given) == n else given * n)]

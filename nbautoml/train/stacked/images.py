@@ -2,25 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from nbautoml.train.stacked.tape import Op
 
-__all__ = ["channels_last", "conv_each", "conv_grouped", "halves", "split", "together"]
+__all__ = [
+    "HALVING",
+    "Pooling",
+    "channels_last",
+    "conv_each",
+    "conv_grouped",
+    "halves",
+    "pooling_of",
+    "split",
+    "spread",
+    "together",
+]
 
-_POOLING = {
-    "kernel_size": None, "stride": None, "padding": 0, "dilation": 1, "ceil_mode": False,
-    "return_indices": False,
-}  # fmt: skip
-"""What follows the images in a call of max pooling, in its order, and what is usual."""
-_HALVING = {
-    "kernel_size": (2, (2, 2)), "stride": (2, (2, 2), ()), "padding": (0, (0, 0)),
-    "dilation": (1, (1, 1)), "ceil_mode": (False,), "return_indices": (False,),
-}  # fmt: skip
+
+class Pooling(NamedTuple):
+    """How images are pooled, height before width."""
+
+    kernel: list[int]
+    stride: list[int]
+    padding: list[int]
+    dilation: list[int]
+    is_ceiled: bool
+    has_places: bool  # the places of the largest are asked for
+
+
+HALVING = Pooling([2, 2], [2, 2], [0, 0], [1, 1], is_ceiled=False, has_places=False)
+
+
+def pooling_of(*args: Any, **kwargs: Any) -> Pooling:
+    """What a call of `max_pool2d` asks for.
+
+    Args:
+        *args: what follows the images, as the function takes it.
+        **kwargs: likewise.
+
+    >>> pooling_of(2) == pooling_of(kernel_size=(2, 2), stride=None) == HALVING
+    True
+    """
+    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+    asked = {**dict(zip(names, args, strict=False)), **kwargs}
+    kernel = spread(asked["kernel_size"], 2)
+    return Pooling(
+        kernel,
+        spread(asked.get("stride") or kernel, 2),
+        spread(asked.get("padding", 0), 2),
+        spread(asked.get("dilation", 1), 2),
+        bool(asked.get("ceil_mode", False)),
+        bool(asked.get("return_indices", False)),
+    )
+
+
+def spread(value: Any, n: int) -> list[int]:
+    """A size of each dimension, from one number or several.
+
+    >>> spread(3, 2), spread((1, 2), 2)
+    ([3, 3], [1, 2])
+    """
+    given = list(value) if isinstance(value, list | tuple) else [value]
+    return [int(item) for item in (given if len(given) == n else given * n)]
 
 
 def conv_grouped(
@@ -98,19 +146,11 @@ def halves(op: Op, x: Tensor, *args: Any, **kwargs: Any) -> Tensor | None:
         *args: what follows the images, as the function takes it.
         **kwargs: likewise.
     """
-    asked = {**_POOLING, **dict(zip(_POOLING, args, strict=False)), **kwargs}
-    if x.device.type != "cpu" or torch.is_grad_enabled() or not _is_halving(op, x, asked):
+    is_image = len(op.shapes[0]) == 4 and x.ndim == 5 and x.stride(2) == 1
+    if x.device.type != "cpu" or torch.is_grad_enabled() or not is_image:
+        return None
+    if pooling_of(*args, **kwargs) != HALVING:
         return None
     height, width = x.shape[-2] // 2 * 2, x.shape[-1] // 2 * 2
     wide = torch.maximum(x[..., :height, 0:width:2], x[..., :height, 1:width:2])
     return torch.maximum(wide[..., 0::2, :], wide[..., 1::2, :])
-
-
-def _is_halving(op: Op, x: Tensor, asked: Mapping[str, Any]) -> bool:
-    """Whether images are pooled two by two, and lie with their channels last."""
-    sizes = {
-        name: value if isinstance(value, int) else tuple(value or ())
-        for name, value in asked.items()
-    }
-    is_plain = all(sizes[name] in usual for name, usual in _HALVING.items())
-    return is_plain and len(op.shapes[0]) == 4 and x.ndim == 5 and x.stride(2) == 1

@@ -33,10 +33,12 @@ from nbautoml.spec.objective import Objective
 from nbautoml.train.frames import one_line
 from nbautoml.train.losses import Loss
 from nbautoml.train.memory import is_out_of_memory
+from nbautoml.train.stacked.direct import direct_of
 from nbautoml.train.stacked.fit import StackedFit
 from nbautoml.train.stacked.groups import Group
-from nbautoml.train.stacked.members import Member, Models, whole
+from nbautoml.train.stacked.members import Member, Models, Ready, whole
 from nbautoml.train.stacked.reasons import BrokenStack, CannotStack
+from nbautoml.train.stacked.reordered import pooled_first
 
 if TYPE_CHECKING:
     from nbautoml.train.batches import TrainData
@@ -122,9 +124,7 @@ class Solo:
         on_built()
         group = self._groups.get(entering.key)
         if group is None:
-            if sum(value.numel() for value in entering.start.values()) > MOST_WEIGHTS:
-                raise CannotStack(f"it has more than {MOST_WEIGHTS:,} weights")
-            group = Group(whole(entering), self._data, self._loss, is_solo=True)
+            group = self._group_of(entering)
             self._groups[entering.key] = group
             if len(self._groups) > MOST_GROUPS:
                 del self._groups[next(iter(self._groups))]
@@ -134,3 +134,17 @@ class Solo:
         )  # fmt: skip
         stack.add_ready(entering)
         return stack
+
+    def _group_of(self, entering: Ready) -> Group:
+        """A group of its structure; what needs no step is asked first.
+
+        Raises:
+            CannotStack: there is nothing to win, or its step differs from the module's own.
+        """
+        if sum(value.numel() for value in entering.start.values()) > MOST_WEIGHTS:
+            raise CannotStack(f"it has more than {MOST_WEIGHTS:,} weights")
+        tape, named = entering.tape, entering.setup.module.named_parameters()
+        trained = [name for name, own in named if own.requires_grad and name in tape.weights]
+        if direct_of(pooled_first(tape), trained, CPU) is None:
+            raise CannotStack("its gradients are not known without autograd")
+        return Group(whole(entering), self._data, self._loss, is_solo=True)
