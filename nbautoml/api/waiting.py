@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nbautoml.api.namespace import current_shell
+from nbautoml.engine.client import last_words
 from nbautoml.errors import EngineError, StoreError
 from nbautoml.spec import format_duration
 from nbautoml.store import RunFolder, RunInfo
@@ -153,12 +154,8 @@ class _Seal:
 
 
 def _never_started(folder: RunFolder, info: RunInfo, spent: float) -> EngineError:
-    try:
-        lines = folder.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    last = f"; its last words: {lines[-1][:300]}" if lines else ""
     return EngineError(
-        f"no supervisor has taken run {info.name!r} for {format_duration(round(spent))}{last}",
+        f"no supervisor has taken run {info.name!r} for {format_duration(round(spent))}"
+        f"{last_words(folder)}",
         hint=f"%automl resume {info.name} tries again; {folder.log_path} tells more",
     )

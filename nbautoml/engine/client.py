@@ -10,26 +10,30 @@ import contextlib
 import dataclasses
 import functools
 import json
+import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from nbautoml.errors import EngineError
-from nbautoml.events import Command, Interrupt, Pause, Stop
+from nbautoml.engine.forking import SAFE_PATH
+from nbautoml.errors import EngineError, NbAutomlError
+from nbautoml.events import Command, Interrupt, Pause, RunStateChanged, Stop
 from nbautoml.spec.budget import Budget
-from nbautoml.store import Home, RunFolder
+from nbautoml.store import Home, Owner, RunFolder
 from nbautoml.store.interrupts import interrupts_held
+from nbautoml.store.peek import peek
 
 if TYPE_CHECKING:
     from nbautoml.capsule import Capsule
     from nbautoml.spec.recipe import Recipe
 
-__all__ = ["forget_warm", "keep_warm", "preheat", "resume", "send", "submit"]
+__all__ = ["forget_warm", "keep_warm", "last_words", "preheat", "resume", "send", "submit"]
 
 _START = "import sys; from nbautoml.engine.starting import main; sys.exit(main())"
 _RESUMABLE = ("interrupted", "stopped", "failed", "queued")
@@ -166,19 +170,20 @@ def _hand_over(home: Home, folder: RunFolder, recipe: Recipe) -> None:
         candidate, _started.warm = _started.warm, None
         if candidate is None or not _order(candidate, home, folder):
             words = ["--home", str(home.path), "--run", str(folder.path), "--kind", recipe.kind]
-            candidate = _popen(words, cwd=Path.cwd(), stdin=subprocess.DEVNULL)
+            candidate = _popen(words, cwd=Path.cwd(), stdin=subprocess.DEVNULL, log=folder.log_path)
         _started.children.append(candidate)
         _started.is_detached[folder.path] = recipe.execution.detach
-        is_kept_warm = _started.kept_warm_for is not None
-    if is_kept_warm:
-        threading.Thread(
-            target=_preheat_after, args=(candidate,), name="nbautoml-preheat", daemon=True
-        ).start()
+    threading.Thread(
+        target=_see_off, args=(candidate, folder), name="nbautoml-see-off", daemon=True
+    ).start()
 
 
-def _preheat_after(child: subprocess.Popen[str]) -> None:
-    """The next run finds a warm supervisor, too: it is started when the last run has ended."""
-    child.wait()
+def _see_off(child: subprocess.Popen[str], folder: RunFolder) -> None:
+    """When a supervisor has ended: tell of a run that it never began; the next run finds a warm one."""
+    code = child.wait()
+    # The record can't be written, nor could the supervisor: who waits for the run is told.
+    with contextlib.suppress(NbAutomlError, OSError):
+        _fail_if_queued(folder, code)
     with _lock:
         _reap()
         home = None if _started.children else _started.kept_warm_for
@@ -186,6 +191,29 @@ def _preheat_after(child: subprocess.Popen[str]) -> None:
         # Without it a run starts cold, and says itself what is wrong.
         with contextlib.suppress(EngineError):
             preheat(home)
+
+
+def _fail_if_queued(folder: RunFolder, code: int) -> None:
+    """Record that the supervisor left with this exit code before it had taken the run."""
+    if peek(folder).state != "queued":
+        return
+    recipe = folder.recipe()
+    writer = folder.writer(Owner.this_process())
+    try:
+        writer.create(recipe)
+        message = f"its process ended with exit code {code} before it began{last_words(folder)}"
+        writer.apply([RunStateChanged(time=time.time(), state="failed", message=message)])
+    finally:
+        writer.close()
+
+
+def last_words(folder: RunFolder) -> str:
+    """What the run's supervisor said last, as the end of a sentence; "" where it said nothing."""
+    try:
+        lines = folder.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return f"; its last words: {lines[-1][:300]}" if lines else ""
 
 
 def _order(warm: subprocess.Popen[str], home: Home, folder: RunFolder) -> bool:
@@ -202,24 +230,44 @@ def _order(warm: subprocess.Popen[str], home: Home, folder: RunFolder) -> bool:
     return True
 
 
-def _popen(words: list[str], *, cwd: Path, stdin: int) -> subprocess.Popen[str]:
-    """Start a supervisor in a session of its own: no terminal's or kernel's signals reach it."""
+def _popen(
+    words: list[str], *, cwd: Path, stdin: int, log: Path | None = None
+) -> subprocess.Popen[str]:
+    """Start a supervisor in a session of its own: no terminal's or kernel's signals reach it.
+
+    What it says before it knows its run's log goes there, too, where the log is given.
+    """
     _let_go_at_exit()
     try:
-        return subprocess.Popen(
-            [sys.executable, "-c", _START, *words],
-            cwd=cwd if cwd.is_dir() else None,
-            stdin=stdin,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            text=True,
-        )
+        with _appended(log) as said:
+            return subprocess.Popen(
+                [sys.executable, *SAFE_PATH, "-c", _START, *words],
+                cwd=cwd if cwd.is_dir() else None,
+                stdin=stdin,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                start_new_session=True,
+                text=True,
+            )
     except OSError as error:
         raise EngineError(
             f"could not start the supervisor process: {error}",
             hint="free some memory or processes, or use --executor inline",
         ) from error
+
+
+@contextlib.contextmanager
+def _appended(log: Path | None) -> Iterator[int]:
+    """The log, open; where it can't be, nobody hears what is said."""
+    try:
+        found = None if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError:
+        found = None
+    try:
+        yield subprocess.DEVNULL if found is None else found
+    finally:
+        if found is not None:
+            os.close(found)
 
 
 @functools.cache

@@ -12,7 +12,19 @@ import multiprocessing
 from collections.abc import Mapping
 from multiprocessing.context import BaseContext
 
-__all__ = ["PRELOAD", "PRELOAD_BY_KIND", "SESSION_VARIABLE", "start_forkserver", "worker_context"]
+__all__ = [
+    "PRELOAD",
+    "PRELOAD_BY_KIND",
+    "SAFE_PATH",
+    "SESSION_VARIABLE",
+    "start_forkserver",
+    "worker_context",
+]
+
+SAFE_PATH = ("-P",)
+"""Python's flag for our processes, which the forkserver inherits: the folder where they start is not
+searched for modules, for a ``random.py`` beside a notebook would be taken for Python's. A worker
+searches it once it has loaded what it needs, for the notebook's code is used to that."""
 
 SESSION_VARIABLE = "NBAUTOML_SUPERVISOR_SESSION"
 """Set for the forkserver, and what comes of it: the session that its supervisor leads."""

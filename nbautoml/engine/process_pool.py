@@ -155,6 +155,7 @@ class ProcessPool:
             "n_threads": self._layout.n_threads,
             "run_folder": str(self._run_folder),
             "home_data": str(self._home_data),
+            "cwd": _working_folder(),
         }
 
     def poll(self, timeout_s: float) -> list[Message]:
@@ -348,6 +349,14 @@ class ProcessPool:
             worker.cancelled_at = now
         elif now - worker.cancelled_at > LIMIT_GRACE_S and worker.process.is_alive():
             worker.process.kill()
+
+
+def _working_folder() -> str:
+    """Where the notebook is; a warm worker began elsewhere. "" when the folder was deleted."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""
 
 
 def _reported(worker: int, found: Mapping[str, Any]) -> Reported:

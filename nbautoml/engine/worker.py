@@ -155,6 +155,7 @@ class PipeContext:
             self.device, self.n_threads = message["device"], message["n_threads"]
             self.run_folder = Path(message["run_folder"])
             self.home_data = Path(message["home_data"])
+            _stand_in(message["cwd"])
             if message["type"] == "task":
                 return Task.from_json(message["task"])
             with contextlib.suppress(Exception, SystemExit):
@@ -266,6 +267,17 @@ def _flush_prints() -> None:
     # The user's code may have closed it.
     with contextlib.suppress(ValueError, OSError, AttributeError):
         sys.stdout.flush()
+
+
+def _stand_in(folder: str) -> None:
+    """Be where the notebook is: its code opens files there, and imports modules from there.
+
+    Not earlier, and never before what a worker needs was loaded: see `nbautoml.engine.forking`.
+    """
+    with contextlib.suppress(OSError):  # it was deleted
+        os.chdir(folder)
+    if "" not in sys.path:
+        sys.path.insert(0, "")
 
 
 def _let_go_of_forkserver() -> None:
