@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import sqlalchemy as sa
 
 from nbautoml.spec.objective import Direction
-from nbautoml.store.reading import TRIALS, check_number_of_trials, read_cursor, trials_of
+from nbautoml.store.reading import (
+    TRIALS,
+    as_orphans,
+    check_number_of_trials,
+    read_cursor,
+    trials_of,
+)
 from nbautoml.store.rows import FINISHED_STATES, OPEN_STATES, Page, TrialRow
 from nbautoml.store.schema import trial_table
 
@@ -13,9 +21,16 @@ __all__ = ["read_page"]
 
 
 def read_page(
-    connection: sa.Connection, run: int, direction: Direction, *, n_each: int | None
+    connection: sa.Connection,
+    run: int,
+    direction: Direction,
+    *,
+    n_each: int | None,
+    is_orphan: bool = False,
 ) -> Page:
     """The open trials, the ``n_each`` best and the ``n_each`` newest; all for None or when they fit.
+
+    ``is_orphan``: see `RunRow`.
 
     Raises:
         StoreError: the record has not as many trials as it says, or one of the page's is damaged.
@@ -31,7 +46,13 @@ def read_page(
         trials = trials_of(connection, every.order_by(column.number))
     else:
         trials = _some(connection, run, direction, n_each)
-    return Page(cursor=read_cursor(connection, run), counts=counts, trials=trials)
+    cursor = read_cursor(connection, run)
+    if is_orphan:
+        counts["waiting"] = counts.get("waiting", 0) + counts.pop("running", 0)
+        return Page(
+            cursor=replace(cursor, of_orphan=True), counts=counts, trials=as_orphans(trials)
+        )
+    return Page(cursor=cursor, counts=counts, trials=trials)
 
 
 def _some(connection: sa.Connection, run: int, direction: Direction, n_each: int) -> list[TrialRow]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -133,7 +134,10 @@ class Reader:
     def trials(self, since_seq: int = 0) -> list[TrialRow]:
         """Trials that changed after ``since_seq``, in the order of their numbers."""
         with self._transaction() as now:
-            return reading.read_trials(*now, since_seq) if now else []
+            if now is None:
+                return []
+            rows = reading.read_trials(*now, since_seq)
+            return reading.as_orphans(rows) if self._run(now[0]).is_orphan else rows
 
     def page(self, direction: Direction, *, n_each: int | None = None) -> Page:
         """What a screen shows of the trials: the open, the best and the newest, and how many there are.
@@ -145,7 +149,8 @@ class Reader:
         with self._transaction() as now:
             if now is None:
                 return Page(cursor=Cursor(), counts={}, trials=[])
-            return paging.read_page(*now, direction, n_each=n_each)
+            is_orphan = self._run(now[0]).is_orphan
+            return paging.read_page(*now, direction, n_each=n_each, is_orphan=is_orphan)
 
     def points(
         self,
@@ -186,7 +191,10 @@ class Reader:
     def cursor(self) -> Cursor:
         """Where the record stands now: `changes` from here tells only what comes next."""
         with self._transaction() as now:
-            return reading.read_cursor(*now) if now else Cursor()
+            if now is None:
+                return Cursor()
+            is_orphan = self._run(now[0]).is_orphan
+            return dataclasses.replace(reading.read_cursor(*now), of_orphan=is_orphan)
 
     def changes(
         self,
@@ -208,13 +216,15 @@ class Reader:
             if now is None:
                 return _nothing(run, since)
             points = reading.read_points(*now, since.point, limit=max_points)
-            if run.seq == since.seq and not points:
+            is_new_orphan = run.is_orphan and not since.of_orphan
+            if run.seq == since.seq and not points and not is_new_orphan:
                 return _nothing(run, since)
+            trials = reading.read_trials(*now, since.seq, or_running=is_new_orphan)
             logs = reading.read_logs(*now, since.log, max_logs)
             commands = reading.read_commands(*now, since.command)
             return Changes(
                 run=run,
-                trials=reading.read_trials(*now, since.seq),
+                trials=reading.as_orphans(trials) if run.is_orphan else trials,
                 points=points,
                 logs=logs,
                 commands=commands,
@@ -225,6 +235,7 @@ class Reader:
                     point=points.ids[-1] if points else since.point,
                     log=logs[-1].id if logs else since.log,
                     command=commands[-1].id if commands else since.command,
+                    of_orphan=run.is_orphan,
                 ),
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ from nbautoml.store.texts import checksum, from_text, many_from_text, point_chec
 
 __all__ = [
     "TRIALS",
+    "as_orphans",
     "check_number_of_trials",
     "read_artifacts",
     "read_commands",
@@ -64,11 +66,12 @@ def read_run(connection: sa.Connection, run_id: str) -> tuple[int, RunRow] | Non
     owner = None
     if row.owner_pid is not None:
         owner = Owner(row.owner_pid, row.owner_started, row.owner_host)
+    shown = shown_state(row.state, owner, row.heartbeat)
     return row.key, RunRow(
         id=row.id,
         name=row.name,
         kind=row.kind,
-        state=shown_state(row.state, owner, row.heartbeat),
+        state=shown,
         message=row.message,
         plan=row.plan,
         plan_details=from_text(row.plan_details),
@@ -78,6 +81,7 @@ def read_run(connection: sa.Connection, run_id: str) -> tuple[int, RunRow] | Non
         started_at=row.started_at,
         ended_at=row.ended_at,
         seq=row.seq,
+        is_orphan=shown != row.state,
     )
 
 
@@ -100,19 +104,29 @@ def read_counts(connection: sa.Connection, run: int) -> dict[str, Any]:
     return dict(zip(("n_trials", "n_finished", "low", "high"), row, strict=True))
 
 
-def read_trials(connection: sa.Connection, run: int, since_seq: int) -> list[TrialRow]:
-    """Trials that changed after ``since_seq``, in the order of their numbers.
+def read_trials(
+    connection: sa.Connection, run: int, since_seq: int, *, or_running: bool = False
+) -> list[TrialRow]:
+    """Trials that changed after ``since_seq``, or are running, in the order of their numbers.
 
     Raises:
         StoreError: a trial is missing, or a finished one is not what it was when it ended.
     """
     query = TRIALS.where(trial_table.c.run == run)
     if since_seq:
-        query = query.where(trial_table.c.seq > since_seq)
+        is_new = trial_table.c.seq > since_seq
+        query = query.where(is_new | (trial_table.c.state == "running") if or_running else is_new)
     rows = trials_of(connection, query.order_by(trial_table.c.number))
     if not since_seq:
         check_number_of_trials(connection, run, len(rows))
     return rows
+
+
+def as_orphans(rows: Sequence[TrialRow]) -> list[TrialRow]:
+    """What is seen of trials whose run's owner is gone: none runs; those that did will be run again."""
+    return [
+        dataclasses.replace(row, state="waiting") if row.state == "running" else row for row in rows
+    ]
 
 
 def check_number_of_trials(connection: sa.Connection, run: int, n_trials: int) -> None:

@@ -31,7 +31,8 @@ class RunRow:
     """One run, as its record states it; times are seconds since 1970 (UTC) or None.
 
     ``state`` is what a person should see: a run whose owner is gone reads "interrupted",
-    whatever it was doing when it went.
+    whatever it was doing when it went. Such a run is an orphan, and the trials that were running
+    read "waiting", which they will be when somebody resumes it.
     """
 
     id: str
@@ -47,6 +48,7 @@ class RunRow:
     started_at: float | None = None
     ended_at: float | None = None
     seq: int = 0
+    is_orphan: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,12 +202,16 @@ class CommandRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Cursor:
-    """How much of a record a reader has seen; plain numbers, so that it can travel as JSON."""
+    """How much of a record a reader has seen; plain numbers, so that it can travel as JSON.
+
+    ``of_orphan``: the reader knows already that the run's owner is gone, of which the record does not tell.
+    """
 
     seq: int = 0
     point: int = 0
     log: int = 0
     command: int = 0
+    of_orphan: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -323,7 +324,8 @@ class StoreContract(FollowingContract):
 
     def test_run_of_a_killed_owner_is_interrupted_and_recovers(self, folder: RunFolder) -> None:
         """What was finished stays; what ran waits again, with the next attempt and its curve."""
-        _write_and_be_killed(folder.path)
+        with _written_by_another(folder.path) as process:
+            process.kill()
         with folder.reader() as reader:
             assert reader.run().state == "interrupted"
             before = reader.changes()
@@ -337,6 +339,27 @@ class StoreContract(FollowingContract):
             assert after.dropped == []
             assert reader.points().trials.count(1) == 1
 
+    def test_no_trial_runs_in_a_run_whose_owner_is_gone(self, folder: RunFolder) -> None:
+        """Who follows is told once; who comes later sees the same, and counts as many."""
+        with folder.reader() as reader:
+            with _written_by_another(folder.path) as process:
+                before = reader.changes()
+                process.kill()
+            gone = reader.changes(before.cursor)
+            assert [trial.state for trial in before.trials] == ["complete", "running"]
+            assert [(trial.number, trial.state) for trial in gone.trials] == [(1, "waiting")]
+            assert not reader.changes(gone.cursor)
+            assert gone.cursor == reader.cursor == reader.page("maximize").cursor
+            states = [trial.state for trial in reader.trials()]
+            page = reader.page("maximize")
+            assert states == [trial.state for trial in page.trials] == ["complete", "waiting"]
+            assert page.counts == {"complete": 1, "waiting": 1}
+            with folder.writer(Owner.this_process()) as writer:
+                writer.create(folder.recipe())
+                writer.recover()
+                (again,) = reader.changes(gone.cursor).trials
+                assert (again.number, again.state, again.attempt) == (1, "waiting", 2)
+
     def test_writer_goes_on_where_another_ended(self, folder: RunFolder) -> None:
         """Seq, open trials and finished ones are as they were."""
         for number in range(3):
@@ -349,14 +372,14 @@ class StoreContract(FollowingContract):
             assert reader.run().seq == 3 * 7
 
 
-def _write_and_be_killed(path: Path) -> None:
-    """One finished and one running trial by a process that is then killed."""
+@contextmanager
+def _written_by_another(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """One finished and one running trial by a process that waits to be killed."""
     with subprocess.Popen(
         [sys.executable, "-c", _OTHER_PROCESS, str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
-        said = process.stdout.readline()
-        process.kill()
-    assert said.strip() == b"written"
+        assert process.stdout.readline().strip() == b"written"
+        yield process
