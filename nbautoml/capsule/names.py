@@ -19,7 +19,7 @@ class Needs:
     Attributes:
         eager: when the statement is executed: bases, decorators, defaults, class bodies.
         lazy: when a function in it is called.
-        soft: in annotations alone; nothing breaks at once when one is missing.
+        soft: in annotations that nobody evaluates, as those written as text; nothing breaks at once when one is missing.
         made: names that its functions assign by ``global``.
     """
 
@@ -45,7 +45,11 @@ def needs_of(source: str, *, are_annotations_lazy: bool = False) -> Needs:
     Needs(eager=('A', 'T'), lazy=('g',), soft=(), made=frozenset())
     """
     tree = ast.parse(source)
-    annotations = tuple(dict.fromkeys(_annotation_names(tree)))
+    annotations = list(_annotations(tree))
+    spelled = {
+        node.id for found in annotations for node in ast.walk(found) if isinstance(node, ast.Name)
+    }
+    texts = {name for found in annotations for name in _names_in_texts(found)}
     prefix = "from __future__ import annotations\n" if are_annotations_lazy else ""
     top = symtable.symtable(prefix + source, "<capsule>", "exec")
     bound = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
@@ -61,13 +65,13 @@ def needs_of(source: str, *, are_annotations_lazy: bool = False) -> Needs:
         outside = names - _ALWAYS_THERE - bound - {"annotations"}
         return tuple(sorted(outside, key=lambda name: (order.get(name, len(order)), name)))
 
-    soft = {name for name in annotations if are_annotations_lazy}
-    eager = at_once - soft if are_annotations_lazy else at_once | set(annotations)
+    eager = at_once if are_annotations_lazy else at_once | spelled
+    soft = texts | spelled if are_annotations_lazy else texts
     # A class may use a name that it binds itself later: then both readings are asked for.
     return Needs(
         eager=settled(eager),
         lazy=settled(in_functions - eager),
-        soft=settled(soft - in_functions - at_once),
+        soft=settled(soft - in_functions - eager),
         made=frozenset(made),
     )
 
@@ -102,8 +106,8 @@ def _in_order(tree: ast.AST) -> Iterator[str]:
             yield node.id
 
 
-def _annotation_names(tree: ast.AST) -> Iterator[str]:
-    """Names in annotations, those written as text included."""
+def _annotations(tree: ast.AST) -> Iterator[ast.expr]:
+    """All annotations: of arguments, of what functions return, of variables."""
     for node in ast.walk(tree):
         found: list[ast.expr | None] = []
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -113,17 +117,29 @@ def _annotation_names(tree: ast.AST) -> Iterator[str]:
             found = [argument.annotation for argument in every] + [node.returns]
         elif isinstance(node, ast.AnnAssign):
             found = [node.annotation]
-        for annotation in found:
-            if annotation is not None:
-                yield from _names_in(annotation)
+        yield from (annotation for annotation in found if annotation is not None)
 
 
-def _names_in(annotation: ast.expr) -> Iterator[str]:
-    for node in ast.walk(annotation):
-        if isinstance(node, ast.Name):
-            yield node.id
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+def _names_in_texts(annotation: ast.expr) -> Iterator[str]:
+    """Names in types that are written as text; texts in a call or a ``Literal`` are values, and no types.
+
+    >>> list(_names_in_texts(ast.parse("dict['A', 'B | C']", mode="eval").body))
+    ['A', 'B', 'C']
+    >>> list(_names_in_texts(ast.parse("Choice('A', 'B')", mode="eval").body))
+    []
+    """
+    match annotation:
+        case (
+            ast.Call() | ast.Subscript(value=ast.Name(id="Literal") | ast.Attribute(attr="Literal"))
+        ):
+            return
+        case ast.Constant(value=str(text)):
             try:
-                yield from _names_in(ast.parse(node.value, mode="eval").body)
+                inner = ast.parse(text, mode="eval").body
             except SyntaxError:
-                continue  # text in a Literal[...], say: no name
+                return  # no type
+            yield from (node.id for node in ast.walk(inner) if isinstance(node, ast.Name))
+        case _:
+            for child in ast.iter_child_nodes(annotation):
+                if isinstance(child, ast.expr):
+                    yield from _names_in_texts(child)

@@ -140,6 +140,15 @@ IMPORTS = [
         "from __future__ import annotations\nclass Net:\n    def __init__(self, k: NotDefined = 3): self.k = k\n    def forward(self, x): return (self.k, Net.__init__.__annotations__)",
     ),
     case(
+        "future annotations that are bases, too",
+        "from __future__ import annotations\nimport dataclasses\nclass Base: pass\n@dataclasses.dataclass\nclass Net(Base):\n    k: Base | None = None\n    f: dataclasses.Field = None\n    def forward(self, x): return isinstance(self, Base)",
+    ),
+    case(
+        "types and values that annotations have as text",
+        "from typing import Literal\nfrom nbautoml import Choice",
+        "class Net:\n    def __init__(self, kind: Choice('gru', 'lstm') = 'gru', act: Literal['relu', 'tanh'] = 'relu', next: 'Net | None' = None, other: list['Nowhere'] = ()): self.kind = kind\n    def forward(self, x): return (self.kind, act_of(self))\ndef act_of(net): return Net.__init__.__annotations__['kind'].options",
+    ),
+    case(
         "import in a cell with a magic",
         "%pwd\nimport json\n!echo hi",
         NET.format("json.dumps([x])"),
