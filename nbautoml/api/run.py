@@ -12,6 +12,7 @@ from nbautoml.api.pictures import Pictures
 from nbautoml.api.steering import Steering
 from nbautoml.api.texts import Code, run_line
 from nbautoml.api.trials import (
+    OF_STUDIES,
     TrialView,
     best_row,
     curves_frame,
@@ -381,7 +382,9 @@ class Run(Steering, Pictures):
 
     def __getattr__(self, name: str) -> Any:
         # Only for names that are nowhere else; IPython asks for many that begin with _.
-        near = "" if name.startswith("_") else nearest(name, dir(type(self)))
+        near = (
+            "" if name.startswith("_") else OF_STUDIES.get(name) or nearest(name, dir(type(self)))
+        )
         raise AttributeError(
             f"a Run has no attribute {name!r}" + (f"; did you mean {near!r}?" if near else "")
         )

@@ -17,8 +17,17 @@ if TYPE_CHECKING:
     from nbautoml.spec.objective import Objective
     from nbautoml.store import Points, TrialRow
 
-__all__ = ["TrialView", "best_row", "curves_frame", "trials_frame"]
+__all__ = ["OF_STUDIES", "TrialView", "best_row", "curves_frame", "trials_frame"]
 
+# How a run calls what Optuna's studies have under these names.
+OF_STUDIES: Mapping[str, str] = {
+    "best_params": "best.params",
+    "best_value": "best.value",
+    "best_trial": "best",
+    "best_trials": "front",
+    "trials_dataframe": "trials",
+    "get_trials": "trials",
+}
 # A trial that was stopped early is the best only while no whole one has a value.
 _VALUED = ("complete", "stopped_early")
 

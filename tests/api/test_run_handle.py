@@ -9,6 +9,7 @@ import pytest
 
 import nbautoml
 from nbautoml.api.run import Run
+from nbautoml.api.trials import OF_STUDIES
 from nbautoml.api.waiting import ProgressLine, WaitingStopped, wait_for
 from nbautoml.errors import EngineError, NbAutomlError, RunNotFoundError, SpaceError
 from nbautoml.store.peek import peek
@@ -210,6 +211,14 @@ def test_an_interrupt_ends_the_waiting_and_says_that_the_run_goes_on(record):
 def test_a_misspelt_attribute_names_the_nearest(digits):
     with pytest.raises(AttributeError, match="did you mean 'best_model'"):
         _ = digits.best_modle
+
+
+def test_names_of_optunas_studies_lead_to_ours(digits):
+    with pytest.raises(AttributeError, match=r"did you mean 'best\.params'"):
+        _ = digits.best_params
+    for name, ours in OF_STUDIES.items():
+        assert not hasattr(type(digits), name)
+        assert hasattr(type(digits), ours.partition(".")[0])
 
 
 def test_model_without_kept_weights_says_which_trials_have_some(digits):
