@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nbautoml.api.roles import is_module_class
+from nbautoml.api.roles import is_maker, is_module_class
 from nbautoml.errors import RecipeError, UsageError, nearest
 from nbautoml.spec import Dimension
 
@@ -37,8 +37,9 @@ class CellBody:
     def model(self) -> tuple[str, Any]:
         """What the cell wants trained, with its name.
 
-        In this order: what it assigns to ``model``, its ``objective(trial)``, and the
-        ``nn.Module`` class that no other class of the cell uses (the last, if there are several).
+        In this order: what it assigns to ``model``, its ``objective(trial)``, the ``nn.Module``
+        class that no other class of the cell uses (the last, if there are several), and the last
+        function whose signature says that it makes a module.
 
         Raises:
             RecipeError: there is nothing of the kind.
@@ -52,10 +53,12 @@ class CellBody:
         if modules:
             name = self._not_used_by_others(modules)[-1]
             return name, self.names[name]
+        if makers := [name for name, value in self.names.items() if is_maker(value)]:
+            return makers[-1], self.names[makers[-1]]
         raise RecipeError(
             "the cell defines nothing to train",
-            hint="define an nn.Module class, an objective(trial), or model = a scikit-learn "
-            f"class; or name one that exists with --model{self._near_miss()}",
+            hint="define an nn.Module class, an objective(trial), or model = a function that makes "
+            f"a module, or a scikit-learn class; or name one that exists with --model{self._near_miss()}",
         )
 
     def _not_used_by_others(self, modules: list[str]) -> list[str]:

@@ -8,7 +8,6 @@ only for a run that this very process submitted, or when the caller says so.
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -173,7 +172,7 @@ def _target(
 ) -> Any:
     symbol = recipe.target.symbol
     found = namespace.get(symbol)
-    if inspect.isclass(found) and _is_unchanged(found, recipe, namespace, [symbol]):
+    if callable(found) and _is_unchanged(found, recipe, namespace, [symbol]):
         return found
     state = "has changed since the run" if found is not None else "is not defined here"
     if not may_run_code:

@@ -58,7 +58,7 @@ WHAT = (
         name="model",
         kind="expression",
         help="what is trained, when the cell does not define it: an nn.Module class, "
-        "an objective(trial), or a scikit-learn class",
+        "a function that makes a module, an objective(trial), or a scikit-learn class",
     ),
     Option(name="target", kind="text", help="the column of a DataFrame that is predicted"),
     Option(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nbautoml.api.ask import Ask
-from nbautoml.errors import SpaceError
+from nbautoml.errors import DataError, SpaceError
 from nbautoml.spec import SETTING_NAMES, Dimension, Space
 from nbautoml.spec.reading import gather, read_parameters
 
@@ -18,6 +18,7 @@ def read_space(ask: Ask, role: str) -> tuple[Space, dict[str, Any]]:
 
     Raises:
         SpaceError: nobody takes a name, a range is impossible, or nothing varies in `tune`.
+        DataError: a function that makes a module came without data.
     """
     said = {**given_space(ask), **ask.settings}
     if callable(said.get("loss")):
@@ -55,6 +56,11 @@ def given_space(ask: Ask) -> dict[str, Any]:
 def _refuse_names(ask: Ask, said: Mapping[str, Any]) -> None:
     """An objective asks for its values itself: what else is said would do nothing."""
     dimensions = [name for name, value in ask.cell.items() if isinstance(value, Dimension)]
+    if read_parameters(ask.model).names & {*said, *dimensions}:
+        raise DataError(
+            f"{ask.symbol or ask.model.__name__} makes a module, and there is no data to train it on",
+            hint="say --data (X, y); an objective(trial) is given no other values than its trial",
+        )
     for name in (*said, *dimensions):
         raise SpaceError(
             f"nothing takes {name!r}: an objective asks for its values itself",

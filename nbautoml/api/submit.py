@@ -67,7 +67,7 @@ def submit(ask: Ask) -> Submitted:
     """
     from nbautoml.engine.client import submit as start
 
-    role = role_of(ask.model)
+    role = role_of(ask.model, has_data=ask.options["data"] is not None)
     symbol = ask.symbol or symbol_of(ask.model, namespace_for(ask.model))
     space, fixed = read_space(ask, role)
     execution = read_execution(ask, role)

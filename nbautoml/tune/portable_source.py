@@ -70,9 +70,18 @@ def parameter_names(source: str, symbol: str) -> tuple[set[str], bool] | None:
 
     >>> parameter_names("def make(width, **more): return Net(width, **more)", "make")
     ({'width'}, True)
+    >>> parameter_names("def make(width): return Net(width); model = make".replace("; ", chr(10)), "model")
+    ({'width'}, False)
     """
-    classes = {n.name: n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ClassDef)}
-    functions = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]
+    tree = ast.parse(source)
+    classes = {n.name: n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)}
+    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
+    for statement in tree.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Name(id=meant)) if (
+                name == symbol
+            ):
+                symbol = meant
     taker: ast.FunctionDef | None = next((f for f in functions if f.name == symbol), None)
     seen: set[str] = set()
     while taker is None and symbol in classes and symbol not in seen:

@@ -52,6 +52,10 @@ def objective(trial):
     return trial.suggest_float("x", 0, 1)
 
 
+def maker(hidden, width=8):
+    return nn.Sequential(nn.Linear(4, hidden), nn.ReLU(), nn.Linear(hidden, 2))
+
+
 def my_loss(output, target):
     return nn.functional.cross_entropy(output, target)
 
@@ -190,6 +194,42 @@ def test_an_objective_needs_no_data(sent):
 
 def test_an_objective_refuses_data_that_it_would_not_see(home):
     assert "brings its own data" in refused(DataError, objective).message
+
+
+def test_a_function_with_data_makes_a_module(sent):
+    recipe, capsule = sent(model=maker, hidden=Int(4, 8), lr=Float(1e-3, 1e-1))
+    assert (recipe.target.role, recipe.target.symbol) == ("module", "maker")
+    assert list(recipe.space) == ["hidden", "lr"]
+    assert "def maker(hidden" in capsule.source
+
+
+def test_a_function_that_makes_a_module_needs_data(home):
+    error = refused(DataError, maker, data=None, hidden=Int(4, 8))
+    assert "maker makes a module, and there is no data" in error.message
+    assert "needs --data" in refused(RecipeError, two_needed, data=None).hint
+
+
+def two_needed(hidden, width):
+    return nn.Linear(hidden, width)
+
+
+def makes_a_class(hidden):
+    return nn.Linear
+
+
+def test_a_function_that_makes_something_else_is_refused(home):
+    assert "gave a type, not a" in refused(ModelError, makes_a_class, hidden=Int(1, 2)).message
+
+
+@pytest.mark.parametrize(
+    ("model", "hint"),
+    [
+        (nn.Sequential(nn.Linear(64, 10)), "return nn.Sequential(...)"),
+        (Net(), "class: Net, without"),
+    ],
+)
+def test_a_module_that_is_made_already_is_refused(home, model, hint):
+    assert hint in refused(RecipeError, model).hint
 
 
 def test_an_objective_cannot_be_deterministic(home):

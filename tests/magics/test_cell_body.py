@@ -78,6 +78,16 @@ def test_what_is_assigned_to_model_wins_over_all(notebook):
     assert body_of(notebook, MODULES + text).model()[0] == "model"
 
 
+@pytest.mark.parametrize(
+    "line", ["def make(hidden: Int(4, 8) = 8): ...", "def make(hidden=8) -> nn.Sequential: ..."]
+)
+def test_a_function_that_says_that_it_makes_a_module_is_the_model(notebook, line):
+    text = f"from torch import nn\nfrom nbautoml import Int\n{line}\ndef helper(x: Nowhere): ...\n"
+    text = "from __future__ import annotations\n" + text
+    assert body_of(notebook, text).model()[0] == "make"
+    assert body_of(notebook, text + MODULES).model()[0] == "Net"
+
+
 def test_a_cell_without_anything_to_train_says_what_it_may_define(notebook):
     with pytest.raises(RecipeError, match="defines nothing to train") as caught:
         body_of(notebook, "def objectiv(trial): ...\n").model()

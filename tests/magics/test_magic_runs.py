@@ -73,6 +73,26 @@ def test_a_cell_becomes_a_run_and_the_run_a_trained_model(cells):
     assert accuracy == pytest.approx(small.best.value, abs=0.1)
 
 
+def test_a_cell_with_a_function_that_makes_a_module_becomes_one_too(cells):
+    cells.run(
+        "%%automl tune made --data (X, y) --trials 2 --epochs 2 --executor inline\n"
+        "def make(hidden: Int(8, 16) = 8, act: Choice('relu', 'tanh') = 'relu'):\n"
+        "    layer = {'relu': nn.ReLU, 'tanh': nn.Tanh}[act]()\n"
+        "    return nn.Sequential(nn.Linear(64, hidden), layer, nn.Linear(hidden, 10))\n"
+    )
+    assert cells.error is None
+    made = cells.names["made"].wait()
+    assert list(made.trials["state"]) == ["complete", "complete"]
+    model = made.best_model
+    assert model[0].out_features == made.best.params["hidden"]
+    accuracy = (model(cells.names["X"]).argmax(1) == cells.names["y"]).float().mean().item()
+    assert accuracy == pytest.approx(made.best.value, abs=0.1)
+    cells.run(f"%automl code made --trial {made.best.number}")
+    said = cells.run(cells.shell.rl_next_input)
+    assert cells.error is None
+    assert f"{made.best.value:.4f}"[:5] in said
+
+
 def test_the_second_run_finds_a_warm_supervisor_too(cells, monkeypatch):
     monkeypatch.setenv("NBAUTOML_PREHEAT", "1")
     cells.run("%reload_ext nbautoml")
