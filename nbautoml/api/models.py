@@ -195,7 +195,10 @@ def _is_unchanged(
     from nbautoml.capsule import build_capsule
 
     roots = [*symbols, *([recipe.target.loss] if recipe.target.loss else [])]
-    around = {**namespace_for(found), **namespace}
+    around = {
+        **namespace,
+        **namespace_for(found),
+    }  # of the module that defines it, if not the notebook
     for names in (roots, [*roots, *_choices_of_classes(recipe)]):
         try:
             capsule = build_capsule(names, around, cells=sources_for(found))

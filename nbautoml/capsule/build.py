@@ -15,7 +15,7 @@ from nbautoml.capsule.container import Capsule
 from nbautoml.capsule.history import History
 from nbautoml.capsule.item import Item
 from nbautoml.capsule.items import Maker
-from nbautoml.capsule.modules import is_local, local_sources
+from nbautoml.capsule.modules import is_local, local_imports, local_sources
 from nbautoml.capsule.values import NotCapturableError
 from nbautoml.errors import CapsuleError, nearest
 
@@ -50,10 +50,7 @@ def build_capsule(
     items = _Collector(namespace, History(cells)).collect(roots)
     _check_sizes(items, data_names)
     ordered = _in_order(items, roots)
-    modules: dict[str, str] = {}
-    for item in items.values():
-        if item.module is not None and is_local(item.module):
-            modules.update(local_sources(item.module))
+    modules = local_sources({name for item in items.values() for name in _local_modules(item)})
     captured = {item.name: item.captured for item in ordered if item.captured is not None}
     return Capsule(
         source=_text(ordered),
@@ -61,6 +58,13 @@ def build_capsule(
         modules=dict(sorted(modules.items())),
         roots=tuple(roots),
     )
+
+
+def _local_modules(item: Item) -> set[str]:
+    """The user's own modules that an item is, or that its functions import when they are called."""
+    if item.module is not None:
+        return {item.module.__name__.partition(".")[0]} if is_local(item.module) else set()
+    return local_imports(item.source)
 
 
 class _Collector:

@@ -10,20 +10,22 @@ import site
 import sys
 import sysconfig
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nbautoml.errors import CapsuleError
 
-__all__ = ["is_local", "local_sources"]
+__all__ = ["is_local", "local_imports", "local_sources"]
 
 MAX_BYTES = 2 * 2**20
 
 
 def is_local(module: types.ModuleType) -> bool:
     """Whether a module is the user's own file: neither installed, nor Python's, nor ours."""
-    file = getattr(module, "__file__", None)
-    top = module.__name__.partition(".")[0]
+    return _is_own_file(module.__name__.partition(".")[0], getattr(module, "__file__", None))
+
+
+def _is_own_file(top: str, file: str | None) -> bool:
     if not file or top in {"nbautoml", "__main__"} or top in sys.stdlib_module_names:
         return False
     path = Path(file).resolve()
@@ -32,8 +34,11 @@ def is_local(module: types.ModuleType) -> bool:
     return top not in _distributed()  # an editable install is importable by name in a worker too
 
 
-def local_sources(module: types.ModuleType) -> dict[str, str]:
-    """Files of a local module, its packages and the local modules that it imports.
+def local_sources(names: Iterable[str]) -> dict[str, str]:
+    """Files of local modules, their packages and the local modules that they import.
+
+    Args:
+        names: of the modules, without what stands behind a dot.
 
     Returns:
         Path below the capsule's ``modules/`` -> source.
@@ -42,7 +47,8 @@ def local_sources(module: types.ModuleType) -> dict[str, str]:
         CapsuleError: the files are larger than 2 MB together, or no text.
     """
     found: dict[str, str] = {}
-    todo, seen = [module.__name__.partition(".")[0]], set()
+    todo, seen = sorted(names), set()
+    listed = ", ".join(todo)
     while todo:
         name = todo.pop()
         if name in seen:
@@ -50,11 +56,11 @@ def local_sources(module: types.ModuleType) -> dict[str, str]:
         seen.add(name)
         for path, source in _files(name):
             found[path] = source
-            todo.extend(sorted(_local_imports(source)))
+            todo.extend(sorted(local_imports(source)))
     if sum(map(len, found.values())) > MAX_BYTES:
         raise CapsuleError(
-            f"the local module {module.__name__!r} comes to more than {MAX_BYTES // 2**20} MB of source",
-            hint="install it as a package, then it is imported by name",
+            f"the local modules {listed} come to more than {MAX_BYTES // 2**20} MB of source",
+            hint="install them as a package, then they are imported by name",
         )
     return found
 
@@ -78,7 +84,8 @@ def _files(name: str) -> Iterator[tuple[str, str]]:
             ) from error
 
 
-def _local_imports(source: str) -> set[str]:
+def local_imports(source: str) -> set[str]:
+    """Local modules that a source imports, inside its functions too, where they may not be loaded yet."""
     try:
         tree = ast.parse(source)
     except SyntaxError:
@@ -89,8 +96,17 @@ def _local_imports(source: str) -> set[str]:
             names.update(alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.partition(".")[0])
-    loaded = {name: sys.modules[name] for name in names if name in sys.modules}
-    return {name for name, module in loaded.items() if is_local(module)}
+    return set(filter(_is_local_name, names))
+
+
+def _is_local_name(name: str) -> bool:
+    if (module := sys.modules.get(name)) is not None:
+        return is_local(module)
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and _is_own_file(name, spec.origin)
 
 
 @functools.cache

@@ -52,6 +52,32 @@ def test_package_with_relative_imports(shell, beside, tmp_path_factory, read_els
     assert said_elsewhere(shell, elsewhere, read_elsewhere) == "9"
 
 
+def test_modules_that_functions_import_when_they_are_called(
+    shell, beside, tmp_path_factory, read_elsewhere
+):
+    (beside / "mine_late.py").write_text(
+        "def later(x):\n    import mine_later\n    return mine_later.ONE + x\n"
+    )
+    (beside / "mine_later.py").write_text("ONE = 1\n")
+    shell.run(
+        "class Net:\n    def forward(self, x):\n        import json\n"
+        "        from mine_late import later\n        return later(x)"
+    )
+    capsule = shell.capsule("Net")
+    assert "mine_later" not in sys.modules
+    assert sorted(capsule.modules) == ["mine_late.py", "mine_later.py"]
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    assert said_elsewhere(shell, elsewhere, read_elsewhere) == "3"
+
+
+def test_an_import_of_what_is_not_there_is_left_to_the_function(shell):
+    shell.run(
+        "class Net:\n    def forward(self, x):\n        try:\n            import not_installed_at_all"
+        "\n        except ImportError:\n            return x"
+    )
+    assert shell.capsule("Net").modules == {}
+
+
 def test_installed_packages_are_imported_by_name(shell):
     shell.run("import numpy as np", "class Net:\n    def forward(self, x): return np.ones(x)")
     assert shell.capsule("Net").modules == {}

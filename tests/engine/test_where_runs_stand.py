@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import textwrap
 
 import pytest
@@ -74,3 +76,41 @@ def test_a_supervisor_that_cannot_begin_says_so_at_once(runs, monkeypatch):
     monkeypatch.undo()
     client.resume(runs.home, folder)
     until(lambda: state_of(folder) == "finished", what="the run that was begun again")
+
+
+SCRIPT = {
+    "mine_layers.py": "from torch import nn\nclass Block(nn.Linear): ...\n",
+    "mine_net.py": (
+        "from torch import nn\n"
+        "from nbautoml import Int\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, hidden: Int(4, 8) = 4):\n"
+        "        super().__init__()\n"
+        "        from mine_layers import Block\n"
+        "        self.all = nn.Sequential(Block(64, hidden), nn.ReLU(), Block(hidden, 10))\n"
+        "    def forward(self, x):\n"
+        "        return self.all(x)\n"
+    ),
+    "script.py": (
+        "import warnings\n"
+        "import nbautoml\n"
+        "from mine_net import Net\n"
+        "run = nbautoml.tune(Net, data='digits', trials=2, epochs=1, workers=1, name='scripted')\n"
+        "run.wait()\n"
+        "with warnings.catch_warnings(action='error'):\n"
+        "    assert type(run.best_model) is Net\n"
+        "print(run.state, *run.trials['state'])\n"
+    ),
+}
+
+
+def test_a_script_elsewhere_whose_functions_import_what_lies_beside_it(tmp_path):
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    for name, text in SCRIPT.items():
+        (sources / name).write_text(text)
+    done = subprocess.run(
+        [sys.executable, str(sources / "script.py")],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == "finished complete complete", done.stderr
