@@ -38,7 +38,9 @@ FLUSH_EVERY_S = 0.05
 PR_SET_PDEATHSIG = 1
 
 
+# Held here, for the user's code may replace `json.dumps` and `json.loads`.
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
 
 
 class RunOver(BaseException):
@@ -182,7 +184,7 @@ class PipeContext:
     def _take(self) -> None:
         """Take one message; control is applied at once, the rest is kept."""
         try:
-            message = json.loads(self._pipe.recv_bytes())
+            message = _decode(self._pipe.recv_bytes().decode())
         except (EOFError, ConnectionResetError, OSError) as error:
             raise RunOver from error
         if message["type"] == "control":

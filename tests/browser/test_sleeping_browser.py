@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from asleep import asleep, browser_processes
@@ -76,6 +77,15 @@ def until_finished(lab: Lab, name: str) -> RunFolder:
     raise AssertionError(f"{name} did not finish")
 
 
+def saved_of(notebook: Notebook) -> dict[str, Any]:
+    """The run as the notebook's file holds it."""
+    [output] = notebook.save()["cells"][1]["outputs"]
+    found: dict[str, Any] = json.loads(
+        output["data"]["application/vnd.nbautoml.run.v1+json"]["text"]
+    )
+    return found
+
+
 def is_whole(notebook: Notebook, folder: RunFolder) -> None:
     """Panel and saved notebook hold every trial, and every epoch of every curve."""
     in_state(notebook, "finished")
@@ -83,11 +93,12 @@ def is_whole(notebook: Notebook, folder: RunFolder) -> None:
     expect(counts).to_contain_text(f"{N_TRIALS} of {N_TRIALS}", timeout=WAIT_MS)
     rows = notebook.panel.locator(".nba-rows [role=row]")
     expect(rows).to_have_count(N_TRIALS, timeout=WAIT_MS)
-    notebook.page.wait_for_timeout(
-        2_500
-    )  # the writer lets the kernel's own last display come first
-    [output] = notebook.save()["cells"][1]["outputs"]
-    saved = json.loads(output["data"]["application/vnd.nbautoml.run.v1+json"]["text"])
+    saved = saved_of(notebook)
+    limit = time.monotonic() + WAIT_MS / 1000
+    # The writer lets the kernel's own last display come first.
+    while saved["header"]["state"] != "finished" and time.monotonic() < limit:
+        notebook.page.wait_for_timeout(500)
+        saved = saved_of(notebook)
     assert saved["header"]["state"] == "finished"
     assert saved["trials"]["number"] == list(range(N_TRIALS))
     with folder.reader() as reader:

@@ -86,7 +86,6 @@ CASES = [
     ),
     Case("an odd environment", "import os; os.environ.clear()", state="complete"),
     Case("odd warnings", "import warnings; warnings.simplefilter('error')", state="complete"),
-    # What it had to say is said; its worker cannot read what comes next, and is replaced.
     Case("a patched json", "import json; json.dumps = json.loads = None", state="complete"),
 ]
 
