@@ -12,11 +12,11 @@ import numpy as np
 from nbautoml.data.arrays import Array, quantity
 from nbautoml.errors import DataError
 
-__all__ = ["Column", "feature_column", "stored_dtype"]
+__all__ = ["WIDE_STD", "Column", "feature_column", "spread_of", "stored_dtype"]
 
 CHUNK_BYTES = 8 << 20
 _PROBED_ROWS = 10_000  # enough to see a column's scale
-_WIDE_STD = 100.0
+WIDE_STD = 100.0
 _NAMED = 5  # more are counted, not named
 
 
@@ -171,10 +171,17 @@ def feature_column(
     return column
 
 
-def _note_scale(column: Column, notes: list[str]) -> None:
+def spread_of(values: Array) -> Array:
+    """The standard deviation of each feature over the first rows; 0 where it is not finite."""
     with np.errstate(all="ignore"):
-        std = np.asarray(column.values[:_PROBED_ROWS]).astype(np.float64).std(axis=0)
-    wide = np.flatnonzero(np.isfinite(std) & (std > _WIDE_STD)).tolist()
+        std = np.asarray(values[:_PROBED_ROWS]).astype(np.float64).std(axis=0)
+    spread: Array = np.nan_to_num(std, nan=0.0, posinf=0.0)
+    return spread
+
+
+def _note_scale(column: Column, notes: list[str]) -> None:
+    std = spread_of(column.values)
+    wide = np.flatnonzero(std > WIDE_STD).tolist()
     if wide:
         notes.append(
             f"{column.what}: {column.named_features(wide)} spread widely (standard deviation up to "

@@ -20,6 +20,7 @@ another table of whole numbers                         an error that asks for th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from nbautoml.data.arrays import Array, is_frame, quantity, to_array
-from nbautoml.data.columns import Column
+from nbautoml.data.columns import WIDE_STD, Column, spread_of
 from nbautoml.errors import DataError, nearest
 from nbautoml.spec.objective import TASKS
 
@@ -228,6 +229,11 @@ def _numbers(train: Array, valid: Array | None, names: tuple[str, str], notes: l
         notes.append(f"{names[0]}: uint8 divided by 255 on the device (0 to 1)")
     elif train.dtype.name != "float32":
         notes.append(f"{names[0]}: {train.dtype.name} becomes float32")
+    if not is_pixels and (std := float(spread_of(train).max())) > WIDE_STD:
+        notes.append(
+            f"{names[0]}: spreads widely (standard deviation {std:.3g}); networks learn slowly towards "
+            f"such numbers: divide by {10.0 ** round(math.log10(std)):g}, say, and the metric with them"
+        )
     return Labels("regression", (), (), *_pair(train, valid, names, dtype, divisor))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Any, ClassVar
 
 from nbautoml.errors import SpaceError, nearest
@@ -14,9 +15,10 @@ __all__ = ["Choice"]
 class Choice(Dimension):
     """One of some options.
 
-    Options are text, numbers, True, False, None, tuples or lists of these, or classes and
-    functions that have a name (``nn.ReLU``). The record and the sampler know an option by its
-    *label*: the value itself, the name of a class or function, the text of a tuple. The module
+    Options are text, numbers, True, False, None, tuples or lists of these, members of an
+    enumeration, or classes and functions that have a name (``nn.ReLU``). The record and the sampler
+    know an option by its *label*: the value itself, the name of a class or function (of a member
+    ``Act.RELU``), the text of a tuple. The module
     gets the object: see `resolve`.
 
     Args:
@@ -117,6 +119,10 @@ class Choice(Dimension):
         return found
 
     def _find(self, value: Any) -> Option | None:
+        if isinstance(value, enum.Enum):  # one that is a text, too, is not the option of that text
+            found = next((option for option in self._options if option.value is value), None)
+            if found is not None:
+                return found
         try:
             label = plain(value)
         except TypeError:

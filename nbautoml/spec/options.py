@@ -1,13 +1,14 @@
 """How an option of a `Choice` is written down: every option has a label that fits in JSON.
 
 Text, numbers, True, False and None are their own labels. A class or a function goes by its name,
-a tuple or list of plain values by its text. A recipe that is read from a file holds the names
+a member of an enumeration by its class and its name, a tuple or list of plain values by its text. A recipe that is read from a file holds the names
 alone; nothing is imported to find the objects again, because a file must not decide which code
 runs. They are taken from the cell's own dimensions instead (`Space.bound`).
 """
 
 from __future__ import annotations
 
+import enum
 import math
 import numbers
 from dataclasses import dataclass
@@ -65,9 +66,13 @@ def to_option(value: Any) -> Option:
 
     >>> to_option((64, 32)).label, to_option(dict).label, to_option(3).label
     ('(64, 32)', 'dict', 3)
+    >>> to_option(enum.Enum("Act", ["RELU", "GELU"]).RELU).label
+    'Act.RELU'
     """
     if isinstance(value, Symbol):
         return Option(value.name, value, is_symbol=True)
+    if isinstance(value, enum.Enum):  # also of one whose members are text or numbers
+        return Option(f"{type(value).__name__}.{value.name}", value, is_symbol=True)
     if isinstance(value, (tuple, list)):
         return Option(_sequence_label(value), value)
     try:
@@ -124,8 +129,8 @@ def _name(value: Any) -> str:
     if not callable(value) or not isinstance(name, str):
         raise SpaceError(
             f"an option is {value!r}, a {type(value).__name__}, which has no name to be recorded by",
-            hint="options are text, numbers, None, tuples of these, or classes and functions: "
-            "nn.ReLU, not nn.ReLU()",
+            hint="options are text, numbers, None, tuples of these, members of an Enum, or classes and "
+            "functions: nn.ReLU, not nn.ReLU()",
         )
     if not name.isidentifier():
         raise SpaceError(

@@ -58,11 +58,14 @@ class Chooser:
             else None
         )
 
-    def note_no_groups(self) -> None:
-        """No two trials of the task have the same structure."""
+    def note_no_groups(self, reason: str = "") -> None:
+        """No two trials of the task fit into a stack: for a reason, or no two have the same structure."""
         if self._measures and not self._session.widths:
-            reason, n_workers = "the trials differ in their layers", self._payload["n_workers"]
-            self._context.emit(one_by_one(reason, n_workers, self._context.device))
+            why, n_workers = (
+                reason or "the trials differ in their layers",
+                self._payload["n_workers"],
+            )
+            self._context.emit(one_by_one(why, n_workers, self._context.device))
 
     def note_undecided(self, width: int) -> None:
         """A stack came to its end before its steps could tell whether it is faster."""

@@ -218,6 +218,8 @@ def _resolved(
             values[name] = dimension.resolve(value)
         except NbAutomlError:
             text = option_source(source, name, dimension.options.index(value))
+            if text is None and "." in str(value):
+                text = str(value)  # a member of an enumeration, which is written as it is called
             if text is None:
                 raise RecipeError(
                     f"the option {value} of {name} is known by its name alone",

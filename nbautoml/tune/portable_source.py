@@ -115,6 +115,8 @@ def option_source(source: str, name: str, index: int) -> str | None:
             calls.append(node.value)
     for call in calls:
         if isinstance(call, ast.Call) and _called(call) == "Choice" and index < len(call.args):
+            if any(isinstance(argument, ast.Starred) for argument in call.args[: index + 1]):
+                continue
             return ast.get_source_segment(source, call.args[index])
     return None
 

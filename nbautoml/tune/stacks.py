@@ -78,14 +78,15 @@ class _Worker:
         self._turns = Turns()
         self._held: set[int] = set()  # trials that have not ended, and were not handed back
         self._has_more = True
-        self._is_told = False
+        self._refusal = ""  # why a trial fits into no stack, of the first that does not
 
     def train(self) -> None:
         """All trials of the task."""
         groups, alone = self._sorted(self._task.trials)
-        if all(len(own) == 1 for own in groups.values()):
-            alone += self._lone(groups)
-        alone += self._choose(groups)
+        lone = self._lone(groups) if all(len(own) == 1 for own in groups.values()) else []
+        if not groups:
+            self._chooser.note_no_groups("" if lone else self._refusal)
+        alone += lone + self._choose(groups)
         if not groups:
             self._has_more = False
         self._hand_back(alone if groups else alone[1:])
@@ -219,8 +220,6 @@ class _Worker:
 
     def _choose(self, groups: Groups) -> list[TrialSpec]:
         """Take out those that are known to be faster one by one."""
-        if not groups:
-            self._chooser.note_no_groups()
         slow: list[TrialSpec] = []
         for key, members in sorted(groups.items(), key=lambda pair: -len(pair[1])):
             if self._chooser.trains_alone(key, members):
@@ -387,8 +386,8 @@ class _Worker:
 
     def _tell_once(self, reason: str) -> None:
         """Why trials are trained one by one, once a task."""
-        if not self._is_told:
-            self._is_told = True
+        if not self._refusal:
+            self._refusal = reason
             self._context.emit(LogLine(text=f"one by one: {reason}", level="info"))
 
 

@@ -168,6 +168,14 @@ def test_features_of_wide_spread_are_told(snap):
     assert "column 1 spread widely" in " ".join(snap((wide, Y)).notes)
 
 
+def test_a_target_of_wide_spread_is_told(snap):
+    prices = np.random.default_rng(0).normal(size=len(X))
+    assert snap((X, prices), task="regression").notes == ("y: float64 becomes float32",)
+    told = snap((X, prices * 3e5 / prices.std()), task="regression").notes[-1]
+    assert told.startswith("y: spreads widely (standard deviation 3e+05)")
+    assert "divide by 100000, say" in told
+
+
 def test_memory_maps_of_the_user_are_copied_not_moved(opened, tmp_path):
     path = tmp_path / ".writing-mine" / "x.npy"
     path.parent.mkdir()

@@ -183,23 +183,29 @@ def rounds_of(folder):
     return rounds
 
 
-def test_what_cannot_be_stacked_is_trained_alone_and_the_log_says_why(runs):
-    source = """
-    from torch import nn
+BY_NUMBERS = """
+from torch import nn
 
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(64, 10)
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
 
-        def forward(self, x):
-            return self.layer(x) * (2.0 if x.sum().item() > 0 else 1.0)
-    """
-    folder = runs.submit(source, space=LR, budget=Budget(n_trials=6), execution=STACKED)
+    def forward(self, x):
+        return self.layer(x) * (2.0 if x.sum().item() > 0 else 1.0)
+"""
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_what_cannot_be_stacked_is_trained_alone_and_log_and_plan_say_why(runs, is_asked):
+    execution = STACKED if is_asked else Execution(n_workers=1)
+    folder = runs.submit(BY_NUMBERS, space=LR, budget=Budget(n_trials=6), execution=execution)
     assert wait_for_end(folder) == "finished"
     assert all(row.state == "complete" for row in trials_of(folder))
     with folder.reader() as reader:
-        assert any(line.text.startswith("one by one:") for line in reader.logs())
+        said = {line.text for line in reader.logs()}
+    (why,) = {text.removeprefix("one by one: ") for text in said if text.startswith("one by one:")}
+    assert is_asked or plan_of(folder).plan.startswith("one by one in 1 worker on cpu: " + why)
 
 
 def test_nan_in_one_trial_leaves_the_others_alone(runs):

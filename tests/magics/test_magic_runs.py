@@ -93,6 +93,27 @@ def test_a_cell_with_a_function_that_makes_a_module_becomes_one_too(cells):
     assert f"{made.best.value:.4f}"[:5] in said
 
 
+def test_members_of_an_enumeration_may_be_options(cells):
+    cells.run(
+        "from enum import Enum\nclass Act(Enum):\n    RELU = nn.ReLU\n    TANH = nn.Tanh\n",
+    )
+    cells.run(
+        HERE.replace("small", "acts")
+        .replace("hidden: Int(8, 16) = 8", "act: Choice(*Act) = Act.RELU")
+        .replace("nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, 10)",
+                 "nn.Linear(64, 8), act.value(), nn.Linear(8, 10)")
+    )  # fmt: skip
+    assert cells.error is None
+    acts = cells.names["acts"].wait()
+    assert set(acts.trials["act"]) <= {"Act.RELU", "Act.TANH"}
+    chosen = cells.names["Act"][acts.best.params["act"].partition(".")[2]]
+    assert type(acts.best_model.layers[1]) is chosen.value
+    cells.run(f"%automl code acts --trial {acts.best.number}")
+    said = cells.run(cells.shell.rl_next_input)
+    assert cells.error is None
+    assert f"{acts.best.value:.4f}"[:5] in said
+
+
 def test_the_second_run_finds_a_warm_supervisor_too(cells, monkeypatch):
     monkeypatch.setenv("NBAUTOML_PREHEAT", "1")
     cells.run("%reload_ext nbautoml")

@@ -202,6 +202,14 @@ TORCH = [
         NET.format("[kind.resolve(o).k for o in kind.options]"),
     ),
     case(
+        "choice of members of an enumeration",
+        "from enum import Enum\nfrom nbautoml import Choice",
+        "class Act(str, Enum):\n    RELU = 'relu'\n    TANH = 'tanh'\nact = Choice(*Act)",
+        NET.format(
+            "[(o, act.resolve(o) is Act(v), act.label(Act(v))) for o, v in zip(act.options, ('relu', 'tanh'))]"
+        ),
+    ),
+    case(
         "choice of own functions",
         "from nbautoml import Choice",
         "def a(x): return 1\ndef b(x): return 2\npick = Choice(a, b)",
