@@ -14,6 +14,7 @@ from nbautoml.api.parser import signature_of
 from nbautoml.api.run import Run
 from nbautoml.api.verb_table import VERBS, in_python
 from nbautoml.api.waiting import WaitingStopped
+from nbautoml.errors import UsageError
 from nbautoml.store import Home
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _indented(text: str) -> str:
 
 
 @_told_by("tune")
-def tune(model: Any, /, **options: Any) -> Run:
+def tune(model: Any, /, *more: Any, **options: Any) -> Run:
     """Find the values with which a model is best; returns at once, with the run that goes on.
 
     What varies stands in the annotations of the model's ``__init__`` or in ``space``; a further
@@ -78,11 +79,12 @@ def tune(model: Any, /, **options: Any) -> Run:
         run = nbautoml.tune(Net, data=(X, y), space={"lr": Float(1e-4, 0.1, log=True)}, trials=60)
         run.wait().best
     """
+    _refuse_by_place("tune", more)
     return start(_ask("tune", model, options))
 
 
 @_told_by("train")
-def train(model: Any, /, **options: Any) -> Run:
+def train(model: Any, /, *more: Any, **options: Any) -> Run:
     """Train a model once; returns at once, with the run that goes on.
 
     A further keyword is a setting of the trainer (``lr``, ``epochs``, ...) or a parameter of the
@@ -96,6 +98,7 @@ def train(model: Any, /, **options: Any) -> Run:
         run = nbautoml.train(Net, data=(X, y), epochs=30, **best.params)
         run.wait().best_model
     """
+    _refuse_by_place("train", more)
     return start(_ask("train", model, options))
 
 
@@ -120,6 +123,14 @@ def compress(model: Any, /, method: Any = None, **options: Any) -> Run:
         nbautoml.compress(net, [Pruning(0.5), Quantization("int8")], data=(X, y))
     """
     return start(_ask("compress", model, {"method": method, **options}))
+
+
+def _refuse_by_place(verb: str, more: Sequence[Any]) -> None:
+    if more:
+        raise UsageError(
+            f"{verb} takes the model alone without a name, and got {len(more)} more",
+            hint=f"{verb}(Net, data=(X, y), ...)",
+        )
 
 
 def _ask(verb: str, model: Any, given: dict[str, Any]) -> Ask:

@@ -282,20 +282,27 @@ def _part(inputs: Any, target: Any, x: str, y: str, notes: list[str]) -> tuple[F
             target = pd.Series(target)
         _check_lengths(named, target, names)
         return _without_missing(named, target, names, notes), layout
+    _check_lengths(named, target, names)  # a target of other rows may not tell its task
     return FormPart(named, target, names), layout
 
 
 def _check_lengths(inputs: Mapping[str, Any], target: Any, names: Mapping[str, str]) -> None:
+    n_targets = _n_rows(target)
     for name, value in inputs.items():
-        shape = shape_of(value)
-        if not shape and (shape == () or not isinstance(value, (list, tuple))):
-            continue  # no rows at all: reported when it is read
-        n_rows = int(shape[0]) if shape else len(value)
-        if n_rows != len(target):
+        n_rows = _n_rows(value)
+        if n_rows is not None and n_targets is not None and n_rows != n_targets:
             raise DataError(
-                f"{names[name]} has {quantity(n_rows, 'row')}, {names['']} has {len(target)}",
+                f"{names[name]} has {quantity(n_rows, 'row')}, {names['']} has {n_targets}",
                 hint="each row needs one target",
             )
+
+
+def _n_rows(value: Any) -> int | None:
+    """How many rows there are; None for what has no rows at all, which is told when it is read."""
+    shape = shape_of(value)
+    if shape:
+        return int(shape[0])
+    return len(value) if shape is None and isinstance(value, (list, tuple)) else None
 
 
 def _check_same_inputs(train: FormPart, valid: FormPart, layouts: tuple[str, str]) -> None:

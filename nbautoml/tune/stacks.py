@@ -140,7 +140,7 @@ class _Worker:
                 member = self._ready(trial, self._session.split(trial.params)[1])
                 groups.setdefault(member.loose_key, []).append(member)
             except CannotStack as error:
-                self._tell_once(str(error))
+                self._tell_once(error.message)
                 alone += [trial]
             except Exception:  # noqa: BLE001  on its own it fails again, where it is told properly
                 alone += [trial]
@@ -341,7 +341,7 @@ class _Worker:
         except CannotStack as error:
             if not stack.numbers:  # nor would it fit into a stack of its own
                 raise
-            self._tell_once(str(error))
+            self._tell_once(error.message)
             self._hand_back([self._specs[member.member.number]])
 
     def _take_more(self, n: int) -> None:

@@ -203,6 +203,13 @@ def test_a_function_with_data_makes_a_module(sent):
     assert "def maker(hidden" in capsule.source
 
 
+@pytest.mark.parametrize("verb", ["tune", "train"])
+def test_data_without_its_name_is_answered_with_how_to_say_it(verb):
+    with pytest.raises(UsageError) as caught:
+        getattr(nbautoml, verb)(Net, *DATA)
+    assert caught.value.hint == f"{verb}(Net, data=(X, y), ...)"
+
+
 def test_a_function_that_makes_a_module_needs_data(home):
     error = refused(DataError, maker, data=None, hidden=Int(4, 8))
     assert "maker makes a module, and there is no data" in error.message

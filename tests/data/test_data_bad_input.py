@@ -72,6 +72,9 @@ class Holey(Dataset):
 CASES = {
     # rows
     "lengths differ": ((X, Y[:15]), {}, ["X has 20 rows", "y has 15"], "one target"),
+    "lengths differ, and the task is not clear": (
+        (X, [0.0, 1.0, 2.0, 3.0, 4.0]), {}, ["X has 20 rows", "y has 5"], "one target"
+    ),
     "lengths of validation differ": (
         (X, Y, X[:4], Y[:3]), {}, ["X_val has 4 rows", "y_val has 3"], "one target"
     ),
