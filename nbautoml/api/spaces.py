@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from nbautoml.api.ask import Ask
-from nbautoml.errors import DataError, SpaceError
+from nbautoml.errors import DataError, SpaceError, UsageError
 from nbautoml.spec import SETTING_NAMES, Dimension, Space
-from nbautoml.spec.reading import gather, read_parameters
+from nbautoml.spec.reading import gather, overlooked, read_parameters
 
-__all__ = ["given_space", "read_enqueued", "read_space"]
+__all__ = ["given_space", "notes_on_names", "read_enqueued", "read_space"]
+
+# How Optuna and Ray Tune call what `tune` has under another name.
+_CALLED_ELSEWHERE: Mapping[str, str] = MappingProxyType(
+    {
+        "n_trials": "trials",
+        "num_trials": "trials",
+        "max_trials": "trials",
+        "num_samples": "trials",
+        "timeout": "time",
+        "n_jobs": "workers",
+        "pruner": "stopper",
+        "direction": "maximize=True",
+        "study_name": "name",
+    }
+)
 
 
 def read_space(ask: Ask, role: str) -> tuple[Space, dict[str, Any]]:
@@ -19,10 +36,12 @@ def read_space(ask: Ask, role: str) -> tuple[Space, dict[str, Any]]:
     Raises:
         SpaceError: nobody takes a name, a range is impossible, or nothing varies in `tune`.
         DataError: a function that makes a module came without data.
+        UsageError: an option under the name that another tool has for it.
     """
     said = {**given_space(ask), **ask.settings}
     if callable(said.get("loss")):
         del said["loss"]  # a function: see `read_loss`
+    _refuse_options_of_others(ask)
     if role == "objective":
         _refuse_names(ask, said)
         return Space(), {}
@@ -40,6 +59,22 @@ def read_space(ask: Ask, role: str) -> tuple[Space, dict[str, Any]]:
     return space, fixed
 
 
+def notes_on_names(ask: Ask, role: str) -> tuple[str, ...]:
+    """What the cell assigns as if it were a setting: neither an error nor without a word.
+
+    A name that the cell itself reads means something to its author.
+    """
+    if role != "module" or not ask.cell:
+        return ()
+    tree = ast.parse(ask.cell_source)
+    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    mine = {name: value for name, value in ask.cell.items() if name not in used}
+    return tuple(
+        f"{name} does nothing here: the setting is called {meant}"
+        for name, meant in overlooked(mine, read_parameters(ask.model).names).items()
+    )
+
+
 def given_space(ask: Ask) -> dict[str, Any]:
     """What was said as ``space=`` (or ``params=`` of `train`): a dict, empty when nothing was."""
     found = ask.options.get("space" if ask.verb == "tune" else "params")
@@ -51,6 +86,22 @@ def given_space(ask: Ask) -> dict[str, Any]:
             hint='write {"lr": Float(1e-4, 0.1)}',
         )
     return dict(found)
+
+
+def _refuse_options_of_others(ask: Ask) -> None:
+    """A keyword that is no option of ours is a parameter of the model; one of Optuna's is neither."""
+    for name in ask.settings:
+        ours = _CALLED_ELSEWHERE.get(name, "")
+        if ours and ours.partition("=")[0] in ask.options and not _takes(ask.model, name):
+            raise UsageError(
+                f"{ask.verb} has no option {name!r}",
+                hint=f"it is called {ours} here",
+            )
+
+
+def _takes(model: Any, name: str) -> bool:
+    parameters = read_parameters(model)
+    return name in parameters.names or parameters.accepts_any
 
 
 def _refuse_names(ask: Ask, said: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from nbautoml.api.ask import Ask
 from nbautoml.api.namespace import names_in, names_of, namespace_for, sources_for, symbol_of
 from nbautoml.api.roles import role_of
-from nbautoml.api.spaces import given_space, read_enqueued, read_space
+from nbautoml.api.spaces import given_space, notes_on_names, read_enqueued, read_space
 from nbautoml.api.trying import try_batch
 from nbautoml.api.versions import versions
 from nbautoml.errors import CapsuleError, DataError, RecipeError, RunNameTakenError
@@ -78,7 +78,11 @@ def submit(ask: Ask) -> Submitted:
     enqueued = read_enqueued(ask, space)
     loss_name, loss = read_loss(ask, role)
     capsule = make_capsule(ask, symbol, space, loss_name)
-    notes = (*(data.notes if data else ()), *try_batch(ask, role, space, fixed, data, loss))
+    notes = (
+        *notes_on_names(ask, role),
+        *(data.notes if data else ()),
+        *try_batch(ask, role, space, fixed, data, loss),
+    )
     recipe = Recipe(
         kind=ask.verb,
         name=name,

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
@@ -25,11 +26,41 @@ __all__ = [
     "Parameters",
     "check_names",
     "gather",
+    "overlooked",
     "read_dict",
     "read_parameters",
     "read_signature",
     "split_names",
 ]
+
+
+# How the settings are called in Keras, Lightning, scikit-learn and many a script.
+_CALLED_ELSEWHERE: Mapping[str, str] = MappingProxyType(
+    {
+        "learning_rate": "lr",
+        "n_epochs": "epochs",
+        "num_epochs": "epochs",
+        "max_epochs": "epochs",
+        "batch": "batch_size",
+        "bs": "batch_size",
+        "wd": "weight_decay",
+        "l2": "weight_decay",
+        "grad_clip": "clip",
+        "gradient_clip": "clip",
+        "gradient_clip_val": "clip",
+        "clip_grad": "clip",
+        "max_norm": "clip",
+        "scheduler": "schedule",
+        "lr_schedule": "schedule",
+        "lr_scheduler": "schedule",
+        "criterion": "loss",
+        "loss_fn": "loss",
+        "optim": "optimizer",
+        "smoothing": "label_smoothing",
+        "early_stopping": "patience",
+    }
+)
+_ALIKE = 0.85  # of difflib: "epoch" is, "path" and "patience" are not
 
 
 def split_names(
@@ -60,6 +91,29 @@ def split_names(
         elif name in parameters and _is_plain(value):
             fixed[name] = plain(value)
     return dimensions, fixed
+
+
+def overlooked(
+    namespace: Mapping[str, Any],
+    parameters: Collection[str] = (),
+    settings: Collection[str] = SETTING_NAMES,
+) -> dict[str, str]:
+    """What a cell assigns that does nothing, but is called like a setting elsewhere, or nearly so.
+
+    Plain values, and functions for the loss; each with the setting that is meant.
+
+    >>> overlooked({"learning_rate": 0.1, "epoch": 5, "path": "here", "lr": 0.1})
+    {'learning_rate': 'lr', 'epoch': 'epochs'}
+    """
+    found: dict[str, str] = {}
+    for name, value in namespace.items():
+        if name in settings or name in parameters:
+            continue
+        near = difflib.get_close_matches(name, settings, n=1, cutoff=_ALIKE)
+        meant = _CALLED_ELSEWHERE.get(name) or (near[0] if near else "")
+        if meant in settings and (_is_plain(value) or (meant == "loss" and callable(value))):
+            found[name] = meant
+    return found
 
 
 def read_dict(space: Mapping[str, Any]) -> tuple[dict[str, Dimension], dict[str, Any]]:
@@ -114,8 +168,8 @@ def check_names(
     for name in (*space, *fixed):
         if name in settings or name in parameters or accepts_any:
             continue
-        known = [*parameters, *settings]
-        close = nearest(name, known)
+        elsewhere = _CALLED_ELSEWHERE.get(name, "")
+        close = elsewhere if elsewhere in settings else nearest(name, [*parameters, *settings])
         listed = ", ".join(sorted(parameters)) or "none"
         guess = f"did you mean {close!r}? " if close else ""
         raise SpaceError(

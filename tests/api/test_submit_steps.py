@@ -210,6 +210,29 @@ def test_data_without_its_name_is_answered_with_how_to_say_it(verb):
     assert caught.value.hint == f"{verb}(Net, data=(X, y), ...)"
 
 
+@pytest.mark.parametrize(
+    ("given", "ours"),
+    [
+        ({"n_trials": 5}, "trials"),
+        ({"timeout": 60}, "time"),
+        ({"direction": "maximize"}, "maximize=True"),
+    ],
+)
+def test_options_under_optunas_names_lead_to_ours(home, given, ours):
+    error = refused(UsageError, objective, data=None, **given)
+    assert error.message == f"tune has no option {next(iter(given))!r}"
+    assert error.hint == f"it is called {ours} here"
+
+
+def test_a_parameter_of_the_model_may_be_called_like_an_option_elsewhere(sent):
+    recipe, _ = sent(model=of_jobs, n_jobs=Int(4, 8))
+    assert list(recipe.space) == ["n_jobs"]
+
+
+def of_jobs(n_jobs):
+    return nn.Linear(4, 2) if n_jobs else None
+
+
 def test_a_function_that_makes_a_module_needs_data(home):
     error = refused(DataError, maker, data=None, hidden=Int(4, 8))
     assert "maker makes a module, and there is no data" in error.message

@@ -93,6 +93,19 @@ def test_a_cell_with_a_function_that_makes_a_module_becomes_one_too(cells):
     assert f"{made.best.value:.4f}"[:5] in said
 
 
+def test_a_setting_under_another_tools_name_is_told_not_passed_over(cells):
+    text = HERE.replace(
+        "lr = Float(1e-3, 1e-1, log=True)", "num_epochs = 9\nwd = 0.1\nprint(wd)\npath = 1"
+    )
+    said = cells.run(text.replace("--epochs 2", "--epochs 1"))
+    assert cells.error is None
+    assert "num_epochs does nothing here: the setting is called epochs" in said
+    assert "wd does nothing" not in said  # the cell reads it
+    assert "path does" not in said
+    said = cells.run(HERE.replace("lr = Float", "learning_rate = Float"))
+    assert "did you mean 'lr'?" in said
+
+
 def test_members_of_an_enumeration_may_be_options(cells):
     cells.run(
         "from enum import Enum\nclass Act(Enum):\n    RELU = nn.ReLU\n    TANH = nn.Tanh\n",
