@@ -58,7 +58,9 @@ def rebuild_module(
     if recipe.target.role != "module":
         raise NbAutomlError(
             f"run {recipe.name!r} tuned an {recipe.target.role}, which leaves no module",
-            hint=f"build it from {recipe.name}.best.params",
+            hint=f"{recipe.target.symbol}(**{recipe.name}.best.params).fit(X, y) makes and fits one"
+            if recipe.target.role == "estimator"
+            else f"build it from {recipe.name}.best.params",
         )
     weights = _trained(folder, recipe, row)
     target = _target(folder, recipe, namespace, may_run_code=may_run_code)

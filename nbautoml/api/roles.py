@@ -13,8 +13,8 @@ from nbautoml.spec.reading import read_parameters
 __all__ = ["is_maker", "is_module_class", "role_of"]
 
 _TAKES = (
-    "give an nn.Module class, a function that makes a module, a function objective(trial), or a "
-    "scikit-learn class such as RandomForestClassifier"
+    "give an nn.Module class, a function that makes a module or a pipeline, a function "
+    "objective(trial), or a scikit-learn class such as RandomForestClassifier"
 )
 
 

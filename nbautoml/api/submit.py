@@ -21,7 +21,7 @@ from nbautoml.api.ask import Ask
 from nbautoml.api.namespace import names_in, names_of, namespace_for, sources_for, symbol_of
 from nbautoml.api.roles import role_of
 from nbautoml.api.spaces import given_space, notes_on_names, read_enqueued, read_space
-from nbautoml.api.trying import try_batch
+from nbautoml.api.trying import makes_estimator, try_batch
 from nbautoml.api.versions import versions
 from nbautoml.errors import CapsuleError, DataError, RecipeError, RunNameTakenError
 from nbautoml.spec import (
@@ -67,7 +67,7 @@ def submit(ask: Ask) -> Submitted:
     """
     from nbautoml.engine.client import submit as start
 
-    role = role_of(ask.model, has_data=ask.options["data"] is not None)
+    role = read_role(ask)
     symbol = ask.symbol or symbol_of(ask.model, namespace_for(ask.model))
     space, fixed = read_space(ask, role)
     execution = read_execution(ask, role)
@@ -103,6 +103,17 @@ def submit(ask: Ask) -> Submitted:
         source={"line": ask.line, "data": ask.data_text},
     )
     return Submitted(home=ask.home, folder=start(ask.home, recipe, capsule), notes=notes)
+
+
+def read_role(ask: Ask) -> str:
+    """The role of the model; of a function by what it makes.
+
+    Raises:
+        RecipeError: it is nothing that can be tuned.
+    """
+    role = role_of(ask.model, has_data=ask.options["data"] is not None)
+    is_made = role == "module" and not isinstance(ask.model, type)
+    return "estimator" if is_made and makes_estimator(ask) else role
 
 
 # -- what it is judged by, and on what ----------------------------------------------------------

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.api.ask import Ask
+from nbautoml.api.spaces import read_space
 from nbautoml.spec import Choice, FitSettings, Float, Int, Space, split_params
 from nbautoml.spec.reading import read_parameters
 
 if TYPE_CHECKING:
     from nbautoml.spec.data import DataSpec
 
-__all__ = ["small_settings", "try_batch"]
+__all__ = ["makes_estimator", "small_settings", "try_batch"]
 
 # What one batch may hold when it is tried on the kernel's CPU: a quarter of a second for a CNN.
 TRY_VALUES = 2**18
@@ -56,6 +59,33 @@ def try_batch(
             loss=loss,
         )
     return tuple(told.splitlines()[1:])
+
+
+def makes_estimator(ask: Ask) -> bool:
+    """Whether a function makes a scikit-learn estimator (a pipeline, say) and no module.
+
+    It is called once to find out. What it raises is told where a batch is tried.
+    """
+    torch = sys.modules.get("torch")
+    try:
+        space, fixed = read_space(ask, "module")
+        parameters = read_parameters(ask.model)
+        params = {**fixed, **space.resolve(_small_point(space, parameters.defaults))}
+        _, arguments = split_params(params, parameters.names, accepts_any=parameters.accepts_any)
+        with _random_state_kept(torch):
+            made = ask.model(**arguments)
+    except Exception:  # noqa: BLE001
+        return False
+    is_module = torch is not None and isinstance(made, torch.nn.Module)
+    return not is_module and hasattr(made, "fit") and hasattr(made, "get_params")
+
+
+def _random_state_kept(torch: Any) -> contextlib.AbstractContextManager[None]:
+    if torch is None:
+        return contextlib.nullcontext()
+    from nbautoml.train.seeds import isolated_rng
+
+    return isolated_rng(torch.device("cpu"))
 
 
 def _small_point(space: Space, defaults: Mapping[str, Any]) -> dict[str, Any]:

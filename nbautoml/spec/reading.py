@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nbautoml.errors import RecipeError, SpaceError, nearest
-from nbautoml.spec.fit import SETTING_NAMES, FitSettings
+from nbautoml.spec.fit import OPTIMIZERS, SCHEDULES, SETTING_NAMES, FitSettings
 from nbautoml.spec.options import plain
 from nbautoml.spec.signature import Parameters, read_parameters, read_signature, title
 from nbautoml.spec.space import Choice, Dimension, Float, Int, Space
@@ -341,6 +341,10 @@ def _not_plain(name: str, value: Any) -> str:
 
 
 def _plain_hint(name: str, value: Any) -> str:
+    if known := {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}.get(name):
+        # A word where torch has a class: `optimizer = torch.optim.Adam` is "adam".
+        close = nearest(getattr(value, "__name__", type(value).__name__).lower(), known)
+        return (f"did you mean {close!r}? " if close else "") + f"One of: {', '.join(known)}"
     if isinstance(value, (list, tuple)):
         options = ", ".join(map(repr, value[:4]))
         return f"write {name} = Choice({options}{', ...' if len(value) > 4 else ''})"

@@ -1,4 +1,4 @@
-"""What a worker does with a task of a scikit-learn class: cross-validation, fold by fold."""
+"""What a worker does with a task of a scikit-learn class, or a function that makes one of its estimators: cross-validation, fold by fold."""
 
 from __future__ import annotations
 
@@ -86,9 +86,12 @@ def _score_one(
 
 
 def _make(session: Session, trial: TrialSpec) -> Any:
-    """A fresh estimator; it gets the trial's seed when it takes one and the user gave none."""
+    """A fresh estimator; it, and each step of a pipeline, gets the trial's seed where it has none."""
     _, arguments = session.split(trial.params)
     estimator = session.target(**arguments)
-    if "random_state" in estimator.get_params() and "random_state" not in arguments:
-        estimator.set_params(random_state=trial.seed % 2**31)
-    return estimator
+    open_seeds = [
+        name
+        for name, value in estimator.get_params().items()
+        if value is None and name.rpartition("__")[2] == "random_state" and name not in arguments
+    ]
+    return estimator.set_params(**dict.fromkeys(open_seeds, trial.seed % 2**31))

@@ -229,6 +229,28 @@ def test_a_parameter_of_the_model_may_be_called_like_an_option_elsewhere(sent):
     assert list(recipe.space) == ["n_jobs"]
 
 
+def pipeline(C, n_neighbors=3):
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
+    torch.rand(1), np.random.rand()  # noqa: NPY002
+    return make_pipeline(StandardScaler(), SVC(C=C))
+
+
+def test_a_function_may_make_a_pipeline_and_is_tried_without_a_trace(sent):
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    recipe, _ = sent(model=pipeline, C=Float(1e-2, 1e2, log=True))
+    assert (recipe.target.role, list(recipe.space)) == ("estimator", ["C"])
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
+
+
+def test_an_optimizer_of_torch_is_answered_with_its_word(home):
+    error = refused(SpaceError, optimizer=torch.optim.AdamW, space={"hidden": Int(4, 8)})
+    assert "did you mean 'adamw'?" in error.hint
+
+
 def of_jobs(n_jobs):
     return nn.Linear(4, 2) if n_jobs else None
 

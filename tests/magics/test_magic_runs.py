@@ -10,7 +10,7 @@ import pytest
 
 import nbautoml
 from nbautoml.engine import client
-from nbautoml.errors import CapsuleError, EngineError, RunNameTakenError
+from nbautoml.errors import CapsuleError, EngineError, NbAutomlError, RunNameTakenError
 from nbautoml.events import Interrupt, Stop
 
 pytestmark = pytest.mark.slow
@@ -104,6 +104,27 @@ def test_a_setting_under_another_tools_name_is_told_not_passed_over(cells):
     assert "path does" not in said
     said = cells.run(HERE.replace("lr = Float", "learning_rate = Float"))
     assert "did you mean 'lr'?" in said
+
+
+def test_a_function_that_makes_a_pipeline_is_cross_validated(cells):
+    cells.run(
+        "%%automl tune forest --data (X, y) --trials 3 --executor inline --seed 4\n"
+        "from sklearn.ensemble import RandomForestClassifier\n"
+        "from sklearn.pipeline import make_pipeline\n"
+        "from sklearn.preprocessing import StandardScaler\n"
+        "def model(n: Int(2, 5) = 3):\n"
+        "    return make_pipeline(StandardScaler(), RandomForestClassifier(n_estimators=n))\n"
+    )
+    assert cells.error is None
+    forest = cells.names["forest"].wait()
+    assert list(forest.trials["state"]) == ["complete"] * 3
+    values = list(forest.trials["value"])
+    said = cells.run("%automl verify forest --trials 3")
+    assert "3 of 3 trials equal" in said  # each step of the pipeline has the trial's seed
+    assert len(set(values)) == 3
+    with pytest.raises(NbAutomlError, match="leaves no module") as caught:
+        _ = forest.best_model
+    assert caught.value.hint == "model(**forest.best.params).fit(X, y) makes and fits one"
 
 
 def test_members_of_an_enumeration_may_be_options(cells):
