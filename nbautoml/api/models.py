@@ -197,10 +197,8 @@ def _is_unchanged(
     from nbautoml.capsule import build_capsule
 
     roots = [*symbols, *([recipe.target.loss] if recipe.target.loss else [])]
-    around = {
-        **namespace,
-        **namespace_for(found),
-    }  # of the module that defines it, if not the notebook
+    # As when it was submitted: the names of the module that defines it, be that the notebook or not.
+    around = {**namespace, **namespace_for(found)}
     for names in (roots, [*roots, *_choices_of_classes(recipe)]):
         try:
             capsule = build_capsule(names, around, cells=sources_for(found))

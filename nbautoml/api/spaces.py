@@ -15,7 +15,7 @@ from nbautoml.spec.reading import gather, overlooked, read_parameters
 __all__ = ["given_space", "notes_on_names", "read_enqueued", "read_space"]
 
 # How Optuna and Ray Tune call what `tune` has under another name.
-_CALLED_ELSEWHERE: Mapping[str, str] = MappingProxyType(
+_OPTIONS_ELSEWHERE: Mapping[str, str] = MappingProxyType(
     {
         "n_trials": "trials",
         "num_trials": "trials",
@@ -91,12 +91,9 @@ def given_space(ask: Ask) -> dict[str, Any]:
 def _refuse_options_of_others(ask: Ask) -> None:
     """A keyword that is no option of ours is a parameter of the model; one of Optuna's is neither."""
     for name in ask.settings:
-        ours = _CALLED_ELSEWHERE.get(name, "")
+        ours = _OPTIONS_ELSEWHERE.get(name, "")
         if ours and ours.partition("=")[0] in ask.options and not _takes(ask.model, name):
-            raise UsageError(
-                f"{ask.verb} has no option {name!r}",
-                hint=f"it is called {ours} here",
-            )
+            raise UsageError(f"{ask.verb} has no option {name!r}", hint=f"it is called {ours} here")
 
 
 def _takes(model: Any, name: str) -> bool:

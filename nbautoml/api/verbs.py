@@ -72,7 +72,8 @@ def tune(model: Any, /, *more: Any, **options: Any) -> Run:
     {options}
         settings: lr, optimizer, epochs ..., and parameters of the model.
 
-    The model is an ``nn.Module`` class, a function ``objective(trial)``, or a scikit-learn class.
+    The model is an ``nn.Module`` class, a function that makes a module, a function
+    ``objective(trial)``, or a scikit-learn class or function that makes a pipeline.
 
     Example::
 

@@ -35,7 +35,7 @@ __all__ = [
 
 
 # How the settings are called in Keras, Lightning, scikit-learn and many a script.
-_CALLED_ELSEWHERE: Mapping[str, str] = MappingProxyType(
+_SETTINGS_ELSEWHERE: Mapping[str, str] = MappingProxyType(
     {
         "learning_rate": "lr",
         "n_epochs": "epochs",
@@ -110,7 +110,7 @@ def overlooked(
         if name in settings or name in parameters:
             continue
         near = difflib.get_close_matches(name, settings, n=1, cutoff=_ALIKE)
-        meant = _CALLED_ELSEWHERE.get(name) or (near[0] if near else "")
+        meant = _SETTINGS_ELSEWHERE.get(name) or (near[0] if near else "")
         if meant in settings and (_is_plain(value) or (meant == "loss" and callable(value))):
             found[name] = meant
     return found
@@ -168,7 +168,7 @@ def check_names(
     for name in (*space, *fixed):
         if name in settings or name in parameters or accepts_any:
             continue
-        elsewhere = _CALLED_ELSEWHERE.get(name, "")
+        elsewhere = _SETTINGS_ELSEWHERE.get(name, "")
         close = elsewhere if elsewhere in settings else nearest(name, [*parameters, *settings])
         listed = ", ".join(sorted(parameters)) or "none"
         guess = f"did you mean {close!r}? " if close else ""
