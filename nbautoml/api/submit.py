@@ -80,6 +80,7 @@ def submit(ask: Ask) -> Submitted:
     capsule = make_capsule(ask, symbol, space, loss_name)
     notes = (
         *notes_on_names(ask, role),
+        *note_on_direction(ask, role),
         *(data.notes if data else ()),
         *try_batch(ask, role, space, fixed, data, loss),
     )
@@ -169,6 +170,12 @@ def read_objectives(ask: Ask, role: str, data: DataSpec | None) -> tuple[Objecti
                 hint="one of: " + ", ".join(SCORERS),
             )
     return objectives
+
+
+def note_on_direction(ask: Ask, role: str) -> tuple[str, ...]:
+    """That a value whose name says nothing is minimized, as in Optuna, where nobody said what is better."""
+    is_open = role == "objective" and ask.direction is None and ask.options["metric"] is None
+    return ("the value is minimized; say maximize where larger is better",) * is_open
 
 
 def read_loss(ask: Ask, role: str) -> tuple[str, Any]:

@@ -106,6 +106,18 @@ def test_a_setting_under_another_tools_name_is_told_not_passed_over(cells):
     assert "did you mean 'lr'?" in said
 
 
+@pytest.mark.parametrize(
+    ("flags", "is_told"), [("", True), ("--maximize", False), ("--metric accuracy", False)]
+)
+def test_an_objective_without_a_direction_is_told_which_it_has(cells, flags, is_told):
+    said = cells.run(
+        f"%%automl tune line --trials 2 --executor inline {flags}\n"
+        "def objective(trial):\n    return trial.suggest_float('x', 0, 1)\n"
+    )
+    assert cells.error is None
+    assert ("the value is minimized; say maximize" in said) == is_told
+
+
 def test_a_function_that_makes_a_pipeline_is_cross_validated(cells):
     cells.run(
         "%%automl tune forest --data (X, y) --trials 3 --executor inline --seed 4\n"
