@@ -21,7 +21,6 @@ from nbautoml.events import (
     Handout,
     LogLine,
     Obeyed,
-    ParamsSuggested,
     PlanChosen,
     RunControl,
     Task,
@@ -283,9 +282,6 @@ class TuneDriver:
         for end in self._rounds.ended(event):
             self._study.tell(end.trial, end.state, end.values or None)
             self._note_end(end)
-        if self._recipe.target.role == "objective":
-            asked = self._params.get(event.trial, {})
-            return [*gone, ParamsSuggested(trial=event.trial, params=asked)]
         return gone
 
     def on_command(self, command: Command) -> Obeyed:

@@ -143,6 +143,7 @@ class AskingTrial:
             raise RecipeError(str(answer["error"]))
         self.params[name] = answer["value"]
         self._context.emit(ParamsSuggested(trial=self.number, params=dict(self.params)))
+        self._context.flush()  # what follows may end the process
         return answer["value"]
 
 

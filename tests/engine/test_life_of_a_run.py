@@ -299,6 +299,33 @@ def test_an_objective_in_optunas_words_is_tuned(runs):
         assert row.value == pytest.approx(expected)
 
 
+def test_an_objective_whose_process_ends_has_its_parameters_and_nothing_is_warned_of(runs):
+    source = """
+    import os
+
+    def objective(trial):
+        x = trial.suggest_float("x", -1, 1)
+        if trial.number == 1:
+            os._exit(3)
+        return x
+    """
+    folder = runs.submit(
+        source,
+        data=None,
+        space=Space(),
+        fixed={},
+        target=Target(role="objective", symbol="objective", capsule_hash=""),
+        objectives=(Objective(metric="value", direction="minimize"),),
+        budget=Budget(n_trials=4),
+    )
+    assert wait_for_end(folder) == "finished"
+    rows = trials_of(folder)
+    assert [row.state for row in rows] == ["complete", "failed", "complete", "complete"]
+    assert all(list(row.params) == ["x"] for row in rows)
+    with folder.reader() as reader:
+        assert not [line.text for line in reader.logs() if "left out" in line.text]
+
+
 def test_an_estimator_is_tuned_by_cross_validation(runs):
     source = "from sklearn.tree import DecisionTreeClassifier as Net\n"
     from nbautoml.spec import Int
