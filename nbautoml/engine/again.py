@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbautoml.engine.devices import Layout, layout_for
-from nbautoml.engine.forking import SAFE_PATH
+from nbautoml.engine.forking import python_flags
 from nbautoml.engine.pool import Died, Finished, Happened, Message, Reported, Wanted
 from nbautoml.engine.process_pool import ProcessPool
 from nbautoml.errors import EngineError, NbAutomlError
@@ -112,7 +112,7 @@ def again(
 def _popen() -> subprocess.Popen[str]:
     try:
         return subprocess.Popen(
-            [sys.executable, *SAFE_PATH, "-c", _START],
+            [sys.executable, *python_flags(Path.cwd()), "-c", _START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

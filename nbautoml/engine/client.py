@@ -21,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from nbautoml.engine.forking import SAFE_PATH
+from nbautoml.engine.forking import python_flags
 from nbautoml.errors import EngineError, NbAutomlError
 from nbautoml.events import Command, Interrupt, Pause, RunStateChanged, Stop
 from nbautoml.spec.budget import Budget
@@ -241,7 +241,7 @@ def _popen(
     try:
         with _appended(log) as said:
             return subprocess.Popen(
-                [sys.executable, *SAFE_PATH, "-c", _START, *words],
+                [sys.executable, *python_flags(cwd), "-c", _START, *words],
                 cwd=cwd if cwd.is_dir() else None,
                 stdin=stdin,
                 stdout=subprocess.DEVNULL,

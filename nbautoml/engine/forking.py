@@ -11,20 +11,16 @@ import importlib.util
 import multiprocessing
 from collections.abc import Mapping
 from multiprocessing.context import BaseContext
+from pathlib import Path
 
 __all__ = [
     "PRELOAD",
     "PRELOAD_BY_KIND",
-    "SAFE_PATH",
     "SESSION_VARIABLE",
+    "python_flags",
     "start_forkserver",
     "worker_context",
 ]
-
-SAFE_PATH = ("-P",)
-"""Python's flag for our processes, which the forkserver inherits: the folder where they start is not
-searched for modules, for a ``random.py`` beside a notebook would be taken for Python's. A worker
-searches it once it has loaded what it needs, for the notebook's code is used to that."""
 
 SESSION_VARIABLE = "NBAUTOML_SUPERVISOR_SESSION"
 """Set for the forkserver, and what comes of it: the session that its supervisor leads."""
@@ -49,6 +45,20 @@ PRELOAD_BY_KIND: Mapping[str, tuple[str, ...]] = {
     "compress": ("torch._dynamo",),
     "warm": ("torch._dynamo", "torchmetrics.functional"),
 }
+
+
+def python_flags(folder: Path) -> tuple[str, ...]:
+    """Flags of Python for a process of ours that starts in a folder; the forkserver inherits them.
+
+    The folder is not searched for modules, for a ``random.py`` beside a notebook would be taken for
+    Python's. A worker searches it once it has loaded what it needs: the notebook's code is used to
+    that. Not so in the folder that holds this package itself, which may be nowhere else.
+    """
+    return () if _holds_us(folder) else ("-P",)
+
+
+def _holds_us(folder: Path) -> bool:
+    return folder.resolve() == Path(__file__).resolve().parents[2]
 
 
 def worker_context(kind: str = "") -> BaseContext:

@@ -263,7 +263,7 @@ class TuneDriver:
         except NbAutomlError as error:
             return {"error": str(error)}
         self._params.setdefault(trial, {})[str(question["name"])] = value
-        return {"value": value, "params": self._params[trial]}
+        return {"value": value}
 
     def on_event(self, event: Event) -> Sequence[Event]:
         """Tell the study how a trial ended; end a run whose trials all fail the same way."""

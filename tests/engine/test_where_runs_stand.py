@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 from engine_runs import MLP, state_of, trials_of, until, wait_for_end
 
+import nbautoml
 from nbautoml.api.waiting import START_LIMIT_S
 from nbautoml.engine import client
+from nbautoml.engine.forking import python_flags
 from nbautoml.spec import Budget
 from nbautoml.spec.recipe import Execution
 
@@ -53,6 +56,11 @@ def test_a_file_with_the_name_of_a_module_stands_in_no_ones_way(runs, folder_of_
         (folder_of_notebook / f"{name}.py").write_text(f"raise RuntimeError('this is {name}.py')\n")
     folder = runs.submit(MLP, **ONE_TRIAL)
     assert wait_for_end(folder) == "finished", folder.log_path.read_text()
+
+
+def test_the_folder_that_holds_the_package_itself_is_searched(tmp_path):
+    assert python_flags(Path(nbautoml.__file__).parents[1]) == ()
+    assert python_flags(tmp_path) == ("-P",)
 
 
 @pytest.mark.parametrize("is_warm", [False, True])
